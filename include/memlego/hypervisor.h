@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Hypervisor: what an adapter must offer so that memlegod can see guests and move their memory.
+ *
+ * All calls return at once; work is done elsewhere and its outcome comes back through callbacks, which run
+ * only inside dispatch() of the adapter's pollable, on the thread that runs the loop. Each request ends in
+ * exactly one callback, at the latest shortly after its deadline. An adapter never calls back from inside a
+ * request.
+ *
+ * A connection that breaks is the adapter's business: it reports on_connection(false), reconnects with
+ * back-off, and then reports on_connection(true) followed by on_guest() for each guest there is. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "memlego/sample.h"
+
+/* Static facts of a guest, from its definition; reported again when they change. */
+typedef struct MlgGuestInfo {
+        char uuid[MLG_UUID_LEN + 1]; /* the key in all calls */
+        char name[MLG_NAME_MAX + 1];
+        char labels[MLG_LABELS_MAX + 1]; /* from the domain's metadata, separated by single blanks */
+        MlgRunState run_state;
+        uint64_t maximum_kib;
+        uint64_t actual_kib;             /* as of the definition; 0 when unknown */
+        uint32_t instance;               /* changes when the guest is started anew (libvirt's domain id); 0: off */
+        uint32_t stats_period_sec;       /* balloon statistics period found; 0: off */
+        bool has_balloon;
+        bool autodeflate;
+        bool free_page_reporting;
+        bool vfio;                       /* has host devices: its memory is pinned */
+        bool locked;                     /* <memoryBacking><locked/> */
+        bool hugepages;
+        bool migrating;
+} MlgGuestInfo;
+
+typedef enum MlgGuestEvent {
+        MLG_GUEST_EVENT_BALLOON, /* the balloon moved: value = actual in KiB */
+        MLG_GUEST_EVENT_REBOOT,
+        _MLG_GUEST_EVENT_MAX,
+} MlgGuestEvent;
+
+typedef struct MlgHypervisor MlgHypervisor;
+
+/* What the adapter tells. */
+typedef struct MlgHypervisorCallbacks {
+        /* `why` is a sentence for people; valid during the call. */
+        void (*on_connection)(bool connected, const char *why, void *userdata);
+        void (*on_guest)(const MlgGuestInfo *info, void *userdata);   /* new, or its facts changed */
+        void (*on_guest_gone)(const char *uuid, void *userdata);      /* undefined or, if transient, stopped */
+        void (*on_event)(const char *uuid, MlgGuestEvent event, uint64_t value, void *userdata);
+} MlgHypervisorCallbacks;
+
+/* One guest's part of a poll. `raw` is NULL when its QEMU did not answer. */
+typedef struct MlgPollEntry {
+        const char *uuid;
+        const MlgRawStats *raw;
+} MlgPollEntry;
+
+/* r: 0; -ENOTCONN; -ETIMEDOUT (entries are then empty; the adapter goes on with a fresh connection). */
+typedef void (*MlgPollFn)(int r, const MlgPollEntry *entries, size_t n_entries, void *userdata);
+
+/* r: 0 accepted, not yet reached; -ENODEV guest gone or off; -ETIMEDOUT unknown outcome; -EOPNOTSUPP no
+ * balloon; -ENOTCONN; -EAGAIN not asked, because its QEMU is busy or silent just now; -EBUSY too many calls
+ * hang; other -errno: refused. `why` may be NULL. */
+typedef void (*MlgDoneFn)(int r, const char *why, void *userdata);
+
+/* r: 0, and raw is valid during the call; else as in MlgDoneFn. */
+typedef void (*MlgLookFn)(int r, const MlgRawStats *raw, void *userdata);
+
+typedef struct MlgHypervisorOps {
+        const char *name;
+
+        /* Starts connecting; the outcome comes as on_connection(). */
+        void (*start)(MlgHypervisor *h);
+        /* One bulk read of all running guests; actual_kib may be up to a second old in it.
+         * -EBUSY: a poll is still under way, fn will not be called. */
+        int (*poll)(MlgHypervisor *h, uint64_t deadline_usec, MlgPollFn fn, void *userdata);
+        /* One running guest whose balloon moves: everything as it is now. */
+        int (*look)(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgLookFn fn, void *userdata);
+        int (*set_target)(MlgHypervisor *h, const char *uuid, uint64_t target_kib, uint64_t deadline_usec,
+                          MlgDoneFn fn, void *userdata);
+        int (*set_stats_period)(MlgHypervisor *h, const char *uuid, uint32_t period_sec, uint64_t deadline_usec,
+                                MlgDoneFn fn, void *userdata);
+        /* Pending callbacks are dropped. Guests stay as they are. */
+        void (*free)(MlgHypervisor *h);
+} MlgHypervisorOps;
+
+/* Embedded as first member by each adapter. */
+struct MlgHypervisor {
+        const MlgHypervisorOps *ops;
+        const MlgHypervisorCallbacks *callbacks;
+        void *userdata;
+};

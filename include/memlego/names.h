@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Names: every name that others rely on, in one place.
+ *
+ * Bus names, object paths, directories, journal fields and MESSAGE_IDs are interfaces: they may be added
+ * to, never changed. Directories come from the build so that a distribution can move them. */
+#pragma once
+
+/* D-Bus */
+#define MLG_BUS_NAME "org.memlego1"
+#define MLG_BUS_PATH "/org/memlego1"
+#define MLG_BUS_PATH_GUEST "/org/memlego1/guest" /* + "/" + UUID with '-' written as '_' */
+#define MLG_BUS_IFACE_MANAGER "org.memlego1.Manager"
+#define MLG_BUS_IFACE_GUEST "org.memlego1.Guest"
+#define MLG_BUS_ERROR_PREFIX "org.memlego1.Error."
+
+/* polkit actions; <prefix>.<verb> */
+#define MLG_POLKIT_RELOAD "org.memlego1.reload"
+#define MLG_POLKIT_PAUSE "org.memlego1.pause"
+#define MLG_POLKIT_SET_TARGET "org.memlego1.set-target"
+#define MLG_POLKIT_RESERVE "org.memlego1.reserve"
+
+/* The group whose members may read everything on the bus. */
+#define MLG_GROUP "memlego"
+
+/* Directories and files. MLG_SYSCONFDIR and MLG_STATEDIR are set by meson. */
+#ifndef MLG_SYSCONFDIR
+#define MLG_SYSCONFDIR "/etc"
+#endif
+#ifndef MLG_STATEDIR
+#define MLG_STATEDIR "/var/lib/memlego"
+#endif
+#define MLG_CONFIG_FILE MLG_SYSCONFDIR "/memlego/memlegod.conf"
+#define MLG_POLICY_DIR_NAME "policy.d" /* beside the configuration file */
+#define MLG_STATE_FILE_NAME "targets.json"
+
+/* Metadata of a libvirt domain: <memlego:guest xmlns:memlego="https://memlego.org/guest/1" labels="db gold"/> */
+#define MLG_METADATA_URI "https://memlego.org/guest/1"
+
+/* Journal fields */
+#define MLG_FIELD_GUEST "MEMLEGO_GUEST"
+#define MLG_FIELD_UUID "MEMLEGO_UUID"
+#define MLG_FIELD_FROM_KIB "MEMLEGO_FROM_KIB"
+#define MLG_FIELD_TO_KIB "MEMLEGO_TO_KIB"
+#define MLG_FIELD_REASON "MEMLEGO_REASON"
+#define MLG_FIELD_FILE "MEMLEGO_FILE"
+#define MLG_FIELD_LINE "MEMLEGO_LINE"
+
+/* Journal MESSAGE_IDs; texts in systemd/memlego.catalog */
+#define MLG_MSG_RESIZED "a3f5c0a94ef04b0f8cc0f1a7b2f0b101"
+#define MLG_MSG_RESIZE_FAILED "a3f5c0a94ef04b0f8cc0f1a7b2f0b102"
+#define MLG_MSG_GUEST_ADDED "a3f5c0a94ef04b0f8cc0f1a7b2f0b103"
+#define MLG_MSG_GUEST_REMOVED "a3f5c0a94ef04b0f8cc0f1a7b2f0b104"
+#define MLG_MSG_GUEST_STATE "a3f5c0a94ef04b0f8cc0f1a7b2f0b105"
+#define MLG_MSG_SHORTAGE "a3f5c0a94ef04b0f8cc0f1a7b2f0b106"
+#define MLG_MSG_CONNECTED "a3f5c0a94ef04b0f8cc0f1a7b2f0b107"
+#define MLG_MSG_DISCONNECTED "a3f5c0a94ef04b0f8cc0f1a7b2f0b108"
+#define MLG_MSG_CONFIG_LOADED "a3f5c0a94ef04b0f8cc0f1a7b2f0b109"
+#define MLG_MSG_CONFIG_REFUSED "a3f5c0a94ef04b0f8cc0f1a7b2f0b10a"

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Predictors: algorithms that say how much memory a guest will need.
+ *
+ * A predictor is a set of functions over a private state of `priv_size` bytes, which the engine allocates,
+ * zeroed, one per guest, and frees. It owns no memory, reads no clock, does no I/O: same calls, same answer.
+ * observe() is called once per fresh report, in the order of time; predict() at each decision; reflect()
+ * once per horizon with what really was needed. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "memlego/sample.h"
+
+#define MLG_PREDICTOR_ABI 1
+
+typedef struct MlgForecast {
+        uint64_t need_kib;  /* expected demand within the horizon, without any cushion */
+        uint64_t error_kib; /* typical size of its misses: by how much demand exceeded it (mean excess) */
+} MlgForecast;
+
+typedef struct MlgPredictorOps {
+        uint32_t abi;            /* MLG_PREDICTOR_ABI of the header it was built with */
+        uint32_t size;           /* sizeof(MlgPredictorOps) then */
+        const char *name;        /* value of Predictor=: [a-z0-9-]+ */
+        const char *description; /* one line for people */
+        size_t priv_size;        /* <= MLG_PREDICTOR_PRIV_MAX */
+
+        /* Required. Takes a sample with trust FRESH; never fails. */
+        void (*observe)(void *priv, const MlgSample *s);
+
+        /* Required. 0, or -ENODATA: not enough history yet (ret is untouched). */
+        int (*predict)(const void *priv, uint64_t horizon_usec, MlgForecast *ret);
+
+        /* Optional: what was forecast, and the highest demand seen within its horizon. */
+        void (*reflect)(void *priv, const MlgForecast *was, uint64_t actual_kib);
+} MlgPredictorOps;
+
+#define MLG_PREDICTOR_PRIV_MAX 16384 /* bytes per guest: 1,000 guests stay below 16 MiB */

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Samples: what is known about guests and the host, as plain values.
+ *
+ * Raw values (MlgRawStats, MlgRawHost) are what an adapter read, not yet believed. A MlgSample is a raw
+ * value that core/sample.c checked for range and sense, with its age and the trust it deserves.
+ * Units: memory in KiB, time in microseconds; `now` is always CLOCK_MONOTONIC and is passed in. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MLG_UUID_LEN 36
+#define MLG_NAME_MAX 255  /* longest guest name kept; longer ones are cut (libvirt's own limit is the file system's) */
+#define MLG_LABELS_MAX 255
+
+/* State of the virtual machine, as the hypervisor says it. */
+typedef enum MlgRunState {
+        MLG_RUN_UNKNOWN,
+        MLG_RUN_RUNNING,
+        MLG_RUN_PAUSED,
+        MLG_RUN_SHUTTING_DOWN,
+        MLG_RUN_OFF,     /* defined or stopped: no memory in use */
+        MLG_RUN_CRASHED,
+        _MLG_RUN_STATE_MAX,
+} MlgRunState;
+
+/* Bits of MlgRawStats.have: which of the fields the hypervisor delivered in this poll. */
+typedef enum MlgHave {
+        MLG_HAVE_RUN_STATE = 1 << 0,
+        MLG_HAVE_ACTUAL = 1 << 1,
+        MLG_HAVE_MAXIMUM = 1 << 2,
+        MLG_HAVE_TOTAL = 1 << 3,
+        MLG_HAVE_UNUSED = 1 << 4,
+        MLG_HAVE_USABLE = 1 << 5,
+        MLG_HAVE_CACHES = 1 << 6,
+        MLG_HAVE_SWAP_IN = 1 << 7,
+        MLG_HAVE_SWAP_OUT = 1 << 8,
+        MLG_HAVE_MAJOR_FAULTS = 1 << 9,
+        MLG_HAVE_MINOR_FAULTS = 1 << 10,
+        MLG_HAVE_RSS = 1 << 11,
+        MLG_HAVE_LAST_UPDATE = 1 << 12,
+} MlgHave;
+
+/* One guest in one poll, unchecked. Fields are valid only where `have` says so. */
+typedef struct MlgRawStats {
+        uint32_t have;            /* MlgHave */
+        MlgRunState run_state;
+        uint64_t actual_kib;      /* memory the guest has now: maximum minus what the balloon holds */
+        uint64_t actual_age_usec; /* how old actual_kib may be, at most */
+        uint64_t maximum_kib;     /* memory the guest was given at start */
+        uint64_t total_kib;       /* MemTotal as the guest counts it */
+        uint64_t unused_kib;      /* MemFree */
+        uint64_t usable_kib;      /* MemAvailable: what can be taken without pushing the guest to swap */
+        uint64_t caches_kib;
+        uint64_t swap_in_kib;     /* counters since boot */
+        uint64_t swap_out_kib;
+        uint64_t major_faults;
+        uint64_t minor_faults;
+        uint64_t rss_kib;         /* resident memory of the QEMU process, on the host */
+        uint64_t last_update_sec; /* host wall clock of the guest's last report */
+} MlgRawStats;
+
+/* How far a sample may be believed. Only FRESH may shrink a guest. */
+typedef enum MlgTrust {
+        MLG_TRUST_NONE,       /* the guest never reported */
+        MLG_TRUST_FRESH,      /* recent and possible */
+        MLG_TRUST_STALE,      /* the last report is too old */
+        MLG_TRUST_IMPOSSIBLE, /* the report contradicts itself or the hypervisor */
+        _MLG_TRUST_MAX,
+} MlgTrust;
+
+/* How much a guest suffers now. */
+typedef enum MlgPressure {
+        MLG_PRESSURE_NONE,
+        MLG_PRESSURE_WARNING,  /* usable memory below half its cushion */
+        MLG_PRESSURE_CRITICAL, /* nearly nothing usable, or swapping in */
+        _MLG_PRESSURE_MAX,
+} MlgPressure;
+
+/* One guest, checked. Rates are over the time between the two last reports of the guest. */
+typedef struct MlgSample {
+        uint64_t at_usec;     /* when the poll was taken */
+        uint64_t age_usec;    /* how old the guest's report was then; UINT64_MAX: never reported */
+        MlgTrust trust;
+        bool is_new;          /* the guest reported since the sample before */
+        uint64_t actual_kib;
+        uint64_t maximum_kib;
+        uint64_t used_kib;    /* actual - usable (+ what it swapped out and now wants back): the guest's demand */
+        uint64_t usable_kib;
+        uint64_t unused_kib;
+        uint64_t caches_kib;
+        uint64_t rss_kib;     /* 0: unknown */
+        uint64_t swap_in_kib_per_sec;
+        uint64_t swap_out_kib_per_sec;
+        uint64_t major_faults_per_sec;
+} MlgSample;
+
+/* The host in one poll, unchecked. */
+typedef struct MlgRawHost {
+        uint64_t total_kib;      /* MemTotal */
+        uint64_t available_kib;  /* MemAvailable */
+        uint64_t free_kib;       /* MemFree */
+        uint64_t hugetlb_kib;    /* Hugetlb: all of the huge page pools */
+        uint64_t swap_total_kib;
+        uint64_t swap_free_kib;
+        bool have_psi;
+        uint32_t psi_some_avg10_centi; /* hundredths of a percent: 12.34 % is 1234 */
+        uint32_t psi_full_avg10_centi;
+        uint64_t psi_some_total_usec;
+        uint64_t psi_full_total_usec;
+} MlgRawHost;
+
+const char *mlg_run_state_to_string(MlgRunState s);
+const char *mlg_trust_to_string(MlgTrust t);
+const char *mlg_pressure_to_string(MlgPressure p);

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Status: what memlegod shows of itself, as plain values (D-Bus, memlegoctl, dumps are made from these). */
+#pragma once
+
+#include <stdbool.h>
+
+#include "memlego/plan.h"
+#include "memlego/sample.h"
+
+/* Life of a guest inside the engine; what is allowed in each state. */
+typedef enum MlgVmState {
+        MLG_VM_NEW,     /* seen, not enough reports yet: observed only */
+        MLG_VM_MANAGED, /* plans may name it; at most one request in flight */
+        MLG_VM_HELD,    /* for now left alone, the reason says why; comes back by itself */
+        MLG_VM_ALONE,   /* left alone for good: by its nature, or by Mode= */
+        _MLG_VM_STATE_MAX,
+} MlgVmState;
+
+typedef enum MlgMode {
+        MLG_MODE_AUTO,    /* balanced */
+        MLG_MODE_OBSERVE, /* sampled and shown, never moved */
+        MLG_MODE_OFF,     /* not even its statistics are turned on */
+        _MLG_MODE_MAX,
+} MlgMode;
+
+/* One decision about one guest, with its inputs; kept in a ring for `explain`. Repeated identical outcomes
+ * are folded into one record with a count. */
+typedef struct MlgDecision {
+        uint64_t at_usec;       /* CLOCK_MONOTONIC of the last time */
+        uint64_t first_at_usec; /* and of the first */
+        uint32_t repeated;      /* how often in a row, >= 1 */
+        MlgVmState state;
+        MlgTrust trust;
+        MlgPressure pressure;
+        uint64_t actual_kib, used_kib, usable_kib;
+        uint64_t need_kib, error_kib, cushion_kib;
+        uint64_t from_kib;      /* target before */
+        uint64_t wanted_kib;    /* what the policy wanted; 0: no wish */
+        MlgReason wanted_why;
+        uint64_t to_kib;        /* what was asked of the hypervisor; equal to from_kib: no move */
+        MlgReason why;          /* last word: of policy, guard or ledger */
+        int result;             /* 0 accepted; 1 not yet answered; -errno; 2 nothing was asked */
+} MlgDecision;
+
+#define MLG_DECISIONS_MAX 8 /* kept per guest */
+
+typedef struct MlgGuestStatus {
+        char uuid[MLG_UUID_LEN + 1];
+        char name[MLG_NAME_MAX + 1];
+        char labels[MLG_LABELS_MAX + 1];
+        char predictor[32];
+        MlgVmState state;
+        MlgReason reason;      /* of the state if it is left alone, else of the last decision */
+        MlgRunState run_state;
+        MlgMode mode;
+        MlgTrust trust;
+        MlgPressure pressure;
+        bool paused;
+        bool has_balloon, autodeflate, free_page_reporting, vfio, locked, hugepages;
+        uint64_t actual_kib, target_kib, maximum_kib, floor_kib, ceiling_kib;
+        uint64_t used_kib, usable_kib, unused_kib, caches_kib, rss_kib;
+        uint64_t need_kib, error_kib, cushion_kib;
+        uint64_t swap_in_kib_per_sec, swap_out_kib_per_sec, major_faults_per_sec;
+        uint64_t sample_age_usec; /* UINT64_MAX: never reported */
+        uint64_t last_move_usec;  /* CLOCK_MONOTONIC; 0: never moved */
+        uint64_t hold_until_usec; /* of a manual target; 0: none */
+        uint32_t shares;
+        int32_t priority;
+        uint64_t moves_tried, moves_accepted, moves_failed;
+        uint64_t moved_kib;       /* sum of all accepted changes */
+} MlgGuestStatus;
+
+typedef struct MlgReservationStatus {
+        uint64_t id;
+        uint64_t kib;
+        uint64_t room_kib;     /* how much of it is there already; == kib: ready */
+        uint64_t expires_usec; /* CLOCK_MONOTONIC */
+        char owner[64];        /* unique bus name of who asked */
+} MlgReservationStatus;
+
+typedef struct MlgHostStatus {
+        char policy[32];
+        char uri[256];
+        bool connected, dry_run, paused;
+        uint64_t now_usec;       /* CLOCK_MONOTONIC, to make ages of the times here */
+        uint64_t total_kib, available_kib;
+        uint64_t reserve_kib;
+        uint64_t budget_kib;     /* what guests and reservations may have together */
+        uint64_t charged_kib;    /* what guests hold, or were promised */
+        uint64_t reserved_kib;   /* by reservations */
+        uint64_t free_kib;       /* budget - charged - reserved, 0 when negative */
+        uint64_t shortage_kib;
+        uint32_t psi_some_avg10_centi, psi_full_avg10_centi;
+        bool have_psi;
+        uint32_t n_guests, n_managed;
+        uint64_t polls, polls_late, decisions, moves_accepted, moves_failed;
+        uint64_t last_poll_usec; /* how long the last poll took */
+        uint64_t last_decide_usec;
+} MlgHostStatus;
+
+const char *mlg_vm_state_to_string(MlgVmState s);
+const char *mlg_mode_to_string(MlgMode m);
+int mlg_mode_from_string(const char *s, MlgMode *ret);

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Bus, inside: what the files of this directory share. Nobody else includes it. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "bus/bus.h"
+#include "memlego/names.h"
+#include "util/util.h"
+
+/* Limits on what clients can make us keep. */
+#define MLG_BUS_PENDING_MAX 64          /* per stage of a change */
+#define MLG_BUS_PENDING_PER_USER_MAX 16 /* of those, of one user */
+#define MLG_BUS_QUEUE_MAX 4096          /* messages the bus has not taken: no signals then */
+#define MLG_BUS_TEXT_MAX (24u << 20)    /* of one string sent; the system bus takes messages up to 32 MiB */
+#define MLG_BUS_RESERVATIONS_MAX 1024   /* shown by ListReservations */
+
+/* Limits on arguments. */
+#define MLG_BUS_KIB_MAX (UINT64_C(1) << 50) /* 1 EiB: no machine has more; 4096 of them can be summed up */
+#define MLG_BUS_HOLD_USEC_MIN MLG_USEC_PER_SEC
+#define MLG_BUS_HOLD_USEC_MAX (7 * 24 * 3600 * MLG_USEC_PER_SEC)
+#define MLG_BUS_RESERVE_USEC_MIN MLG_USEC_PER_SEC
+#define MLG_BUS_RESERVE_USEC_MAX (24 * 3600 * MLG_USEC_PER_SEC)
+#define MLG_BUS_ROOM_WAIT_USEC (20 * MLG_USEC_PER_SEC) /* D-Bus clients give up after 25 s */
+
+#define _bus_unref_ __attribute__((cleanup(sd_bus_message_unrefp)))
+
+/* What properties are read from: filled by the find function of each vtable, once per message. */
+typedef struct MlgBusHostView {
+        MlgHostStatus st; /* must stay first */
+        const char *state;
+        MlgBus *bus;
+} MlgBusHostView;
+
+typedef struct MlgBusGuestView {
+        MlgGuestStatus st; /* must stay first */
+        MlgBus *bus;
+} MlgBusGuestView;
+
+struct MlgBus {
+        sd_bus *bus;
+        const MlgBusOps *ops;
+        void *userdata;
+        MlgPollable pollable;
+        bool is_peer;      /* the other end is one trusted client, not a bus */
+        bool name_pending; /* RequestName is not answered yet */
+        int name_error;    /* what it was answered, 0 or -errno */
+        MlgBusHostView host;
+        MlgBusGuestView guest;
+
+        GQueue pending;     /* MlgPending; written by request.c */
+        uint64_t next_pending;
+        GHashTable *early;  /* id -> GError or NULL: settled while ops->reserve() is still running */
+
+        GHashTable *seen;       /* uuid -> MlgSeen: what listeners were told; written by changes.c */
+        struct MlgSeen *seen_host;
+};
+
+/* bus.c */
+int mlg_bus_add_string(sd_bus_message *m, const char *s); /* makes it valid UTF-8 where it is not */
+int mlg_bus_set_error(sd_bus_error *ret, const GError *e);
+int mlg_bus_fail(sd_bus_error *ret, MlgError code, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+uint64_t mlg_bus_now_usec(void);
+char *mlg_bus_guest_path(const char *uuid);
+int mlg_bus_get_chars(sd_bus *bus, const char *path, const char *interface, const char *property,
+                      sd_bus_message *reply, void *userdata, sd_bus_error *error);
+int mlg_bus_get_bool(sd_bus *bus, const char *path, const char *interface, const char *property,
+                     sd_bus_message *reply, void *userdata, sd_bus_error *error);
+
+/* manager.c */
+extern const sd_bus_vtable mlg_bus_manager_vtable[];
+int mlg_bus_manager_publish(MlgBus *b);
+void mlg_bus_manager_fill(MlgBus *b); /* b->host */
+
+/* guest.c */
+extern const sd_bus_vtable mlg_bus_guest_vtable[];
+int mlg_bus_guest_publish(MlgBus *b);
+int mlg_bus_reply_decisions(MlgBus *b, sd_bus_message *m, const char *uuid);
+
+/* request.c: changes, as clients ask for them: checked, then authorised, then done. */
+typedef enum MlgRequestKind {
+        MLG_REQUEST_RELOAD,
+        MLG_REQUEST_PAUSE,
+        MLG_REQUEST_RESUME,
+        MLG_REQUEST_SET_TARGET,
+        MLG_REQUEST_RESERVE,
+        MLG_REQUEST_RELEASE,
+        _MLG_REQUEST_KIND_MAX,
+} MlgRequestKind;
+
+typedef struct MlgRequest {
+        MlgRequestKind kind;
+        char guest[MLG_NAME_MAX + 1]; /* name or UUID, as the client wrote it; empty: all */
+        uint64_t amount;              /* KiB, or the id of a reservation */
+        uint64_t usec;
+} MlgRequest;
+
+int mlg_request_start(MlgBus *b, sd_bus_message *m, const MlgRequest *q, sd_bus_error *error);
+int mlg_request_set_guest(MlgRequest *q, const char *name_or_uuid, sd_bus_error *error);
+int mlg_request_set_target(MlgRequest *q, uint64_t kib, uint64_t hold_usec, sd_bus_error *error);
+uint64_t mlg_requests_deadline_usec(const MlgBus *b);
+void mlg_requests_expire(MlgBus *b, uint64_t now_usec);
+void mlg_requests_drop(MlgBus *b); /* the connection is lost: nobody waits any more */
+
+/* polkit.c */
+int mlg_polkit_check(MlgBus *b, sd_bus_message *m, const char *action, const char *cancel_id,
+                     sd_bus_message_handler_t fn, void *userdata, sd_bus_slot **ret);
+void mlg_polkit_cancel(MlgBus *b, const char *cancel_id);
+int mlg_polkit_read_answer(sd_bus_message *reply, const char *action, sd_bus_error *error);
+
+/* changes.c */
+typedef struct MlgSeen MlgSeen;
+void mlg_changes_init(MlgBus *b);
+void mlg_changes_done(MlgBus *b);

@@ -1,0 +1,722 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Engine: see engine.h for the order of a turn and its invariants. */
+#include "core/engine.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "core/guard.h"
+#include "policies/registry.h"
+#include "util/util.h"
+
+/* Longer than three reports of a guest that has just been asked for statistics. */
+#define START_USEC (6 * MLG_USEC_PER_SEC)
+
+/* How far from its target a balloon may stay that follows. */
+#define BALLOON_REST_KIB MLG_KIB_PER_MIB
+
+/* A silent guest gets memory back in steps of its shrink rate, at this pace, after this time: it may be
+ * dead, or in trouble too deep to report. */
+#define SILENT_USEC (60 * MLG_USEC_PER_SEC)
+#define SILENT_STEP_USEC (10 * MLG_USEC_PER_SEC)
+
+/* Grows are served in this order, shrinks (and those that stay) before all of them. */
+typedef enum Rank { RANK_SHRINK, RANK_CRITICAL, RANK_WARNING, RANK_MANUAL, RANK_OTHER, _RANK_MAX } Rank;
+
+typedef struct Guarded {
+        MlgStep step;
+        Rank rank;
+} Guarded;
+
+struct MlgEngine {
+        MlgHostSettings settings;
+        bool dry_run, paused;
+
+        GPtrArray *vms;          /* MlgVm*, in the order of their appearance */
+        GHashTable *by_uuid;     /* uuid -> MlgVm* (not owned) */
+
+        const MlgPolicyOps *policy;
+        void *policy_priv;
+        uint64_t decided_usec;   /* when the policy was asked last */
+        uint64_t started_usec;   /* when a decision could first have been made */
+
+        MlgRawHost host;
+        bool has_host;
+        MlgLedger ledger;
+        MlgReservation reservations[MLG_RESERVATIONS_MAX];
+        size_t n_reservations;
+        uint64_t shortage_kib;
+        bool urgent, waiting;    /* as of the last decide(): somebody suffers and waits for room; a grow waits for room */
+
+        /* One entry per guest each, sized when guests appear. */
+        MlgVmView *views;
+        MlgStep *steps;          /* what the policy wished last */
+        MlgStep *wishes;         /* the same after manual targets and give-backs */
+        Guarded *guarded;        /* what the guard made of the wishes */
+        MlgMove *moves;
+        size_t capacity;
+};
+
+/* ---- table of guests ---- */
+
+static void vm_free(gpointer p) {
+        (void) mlg_vm_free(p);
+}
+
+static void take_policy(MlgEngine *e) {
+        const MlgPolicyOps *p = mlg_policy_find(e->settings.policy);
+
+        if (!p)
+                p = mlg_policy_find("static");
+        if (p == e->policy)
+                return;
+        e->policy = p;
+        e->decided_usec = 0;
+        g_free(e->policy_priv);
+        e->policy_priv = g_malloc0(p->priv_size + 1);
+        for (guint i = 0; i < e->vms->len; i++) {
+                MlgVm *vm = e->vms->pdata[i];
+
+                g_free(vm->policy_priv);
+                vm->policy_priv = p->vm_priv_size ? g_malloc0(p->vm_priv_size) : NULL;
+                e->steps[i] = (MlgStep) {};
+        }
+}
+
+static void make_room_for_one(MlgEngine *e) {
+        if (e->vms->len < e->capacity)
+                return;
+        e->capacity = e->capacity ? 2 * e->capacity : 16;
+        e->views = g_renew(MlgVmView, e->views, e->capacity);
+        e->steps = g_renew(MlgStep, e->steps, e->capacity);
+        e->wishes = g_renew(MlgStep, e->wishes, e->capacity);
+        e->guarded = g_renew(Guarded, e->guarded, e->capacity);
+        e->moves = g_renew(MlgMove, e->moves, e->capacity);
+}
+
+MlgEngine *mlg_engine_new(const MlgHostSettings *settings, bool dry_run) {
+        MlgEngine *e = g_new0(MlgEngine, 1);
+
+        e->settings = *settings;
+        e->dry_run = dry_run;
+        e->vms = g_ptr_array_new_with_free_func(vm_free);
+        e->by_uuid = g_hash_table_new(g_str_hash, g_str_equal);
+        make_room_for_one(e); /* so that there are tables even without guests */
+        take_policy(e);
+        return e;
+}
+
+MlgEngine *mlg_engine_free(MlgEngine *e) {
+        if (!e)
+                return NULL;
+        g_hash_table_unref(e->by_uuid);
+        g_ptr_array_unref(e->vms);
+        g_free(e->policy_priv);
+        g_free(e->views);
+        g_free(e->steps);
+        g_free(e->wishes);
+        g_free(e->guarded);
+        g_free(e->moves);
+        g_free(e);
+        return NULL;
+}
+
+void mlg_engine_configure(MlgEngine *e, const MlgHostSettings *settings) {
+        e->settings = *settings;
+        take_policy(e);
+}
+
+static void book(MlgEngine *e, MlgVm *vm) {
+        mlg_ledger_book(&e->ledger, &vm->charge_kib, mlg_vm_due_kib(vm));
+}
+
+MlgVm *mlg_engine_find(const MlgEngine *e, const char *uuid) {
+        return g_hash_table_lookup(e->by_uuid, uuid);
+}
+
+size_t mlg_engine_n_guests(const MlgEngine *e) {
+        return e->vms->len;
+}
+
+MlgVm *mlg_engine_guest_at(const MlgEngine *e, size_t i) {
+        return i < e->vms->len ? e->vms->pdata[i] : NULL;
+}
+
+MlgVm *mlg_engine_put_guest(MlgEngine *e, const MlgGuestInfo *info, const MlgGuestSettings *settings, bool started,
+                            uint64_t now_usec) {
+        MlgVm *vm = mlg_engine_find(e, info->uuid);
+
+        if (vm) {
+                mlg_vm_set_info(vm, info, now_usec);
+                mlg_vm_set_settings(vm, settings);
+        } else {
+                vm = mlg_vm_new(info, settings);
+                if (started)
+                        vm->started_usec = now_usec;
+                if (e->policy->vm_priv_size)
+                        vm->policy_priv = g_malloc0(e->policy->vm_priv_size);
+                make_room_for_one(e);
+                e->steps[e->vms->len] = (MlgStep) {};
+                g_ptr_array_add(e->vms, vm);
+                g_hash_table_insert(e->by_uuid, vm->uuid, vm);
+        }
+        book(e, vm);
+        return vm;
+}
+
+void mlg_engine_drop_guest(MlgEngine *e, const char *uuid) {
+        MlgVm *vm = mlg_engine_find(e, uuid);
+        guint i;
+
+        if (!vm || !g_ptr_array_find(e->vms, vm, &i))
+                return;
+        mlg_ledger_book(&e->ledger, &vm->charge_kib, 0);
+        g_hash_table_remove(e->by_uuid, uuid);
+        memmove(&e->steps[i], &e->steps[i + 1], (e->vms->len - i - 1) * sizeof(e->steps[0]));
+        g_ptr_array_remove_index(e->vms, i);
+}
+
+void mlg_engine_adopt(MlgEngine *e, const char *uuid, uint64_t target_kib, uint64_t pending_kib) {
+        MlgVm *vm = mlg_engine_find(e, uuid);
+
+        if (!vm || target_kib + pending_kib == 0 || mlg_max(target_kib, pending_kib) > vm->maximum_kib)
+                return;
+        /* A request in flight at the end of the earlier run was most likely accepted; if it was not, the
+         * balloon does not follow, and the guest is treated as stuck: its target becomes what it has. */
+        vm->target_kib = pending_kib ? pending_kib : target_kib;
+        vm->adopted = true;
+        book(e, vm);
+}
+
+/* ---- observation ---- */
+
+/* What guests and reservations may have together:
+ *   least of  GuestMemory=,  MemTotal - huge page pools - Reserve=,  and what is there in fact:
+ *             what guests occupy now + MemAvailable - Reserve=
+ * A QEMU process occupies min(rss, what its guest has) of what the guest is charged: what exceeds that is
+ * overhead, and gone from MemAvailable already. The last term makes room shrink when anything else on the
+ * host grows. */
+static void take_budget(MlgEngine *e) {
+        const MlgRawHost *h = &e->host;
+        uint64_t reserve = mlg_amount_resolve(e->settings.reserve, h->total_kib), occupied = 0;
+        uint64_t by_size = mlg_sub_sat(mlg_sub_sat(h->total_kib, h->hugetlb_kib), reserve), by_fact;
+
+        for (guint i = 0; i < e->vms->len; i++) {
+                const MlgVm *vm = e->vms->pdata[i];
+                uint64_t rss = vm->sampler.last.rss_kib;
+                uint64_t has = vm->polled ? mlg_min(vm->actual_kib, vm->charge_kib) : vm->charge_kib;
+
+                occupied += rss ? mlg_min(rss, has) : has;
+        }
+        by_fact = mlg_sub_sat(occupied + h->available_kib, reserve);
+        e->ledger.budget_kib = mlg_min(mlg_min(by_size, by_fact),
+                                       mlg_amount_resolve(e->settings.guest_memory, h->total_kib));
+}
+
+void mlg_engine_observe_host(MlgEngine *e, const MlgRawHost *raw) {
+        e->host = *raw;
+        e->has_host = raw->total_kib > 0;
+}
+
+void mlg_engine_observe(MlgEngine *e, MlgVm *vm, const MlgRawStats *raw, uint64_t now_usec, uint64_t now_real_sec) {
+        mlg_vm_observe(vm, raw, &e->settings, now_usec, now_real_sec);
+        book(e, vm);
+}
+
+void mlg_engine_balloon_event(MlgEngine *e, MlgVm *vm, uint64_t actual_kib, uint64_t now_usec) {
+        MlgRawStats raw = { .have = MLG_HAVE_ACTUAL, .actual_kib = actual_kib };
+
+        if (!vm->polled || actual_kib > mlg_max(vm->maximum_kib, vm->actual_kib))
+                return;
+        /* Only the charge: the sampler wants whole polls. */
+        vm->actual_kib = raw.actual_kib;
+        book(e, vm);
+}
+
+/* ---- decision ---- */
+
+static bool all_polled(const MlgEngine *e) {
+        for (guint i = 0; i < e->vms->len; i++) {
+                const MlgVm *vm = e->vms->pdata[i];
+
+                if (vm->run_state == MLG_RUN_RUNNING && !vm->polled && !vm->unresponsive)
+                        return false;
+        }
+        return true;
+}
+
+/* At our own start the guests become known within a few seconds, but not all at once: who is first must not
+ * pay alone for those about whom nothing is known yet. */
+static bool others_follow(MlgEngine *e, uint64_t now_usec) {
+        if (e->started_usec == 0)
+                e->started_usec = now_usec;
+        if (now_usec - e->started_usec >= START_USEC)
+                return false;
+        for (guint i = 0; i < e->vms->len; i++)
+                if (((const MlgVm *) e->vms->pdata[i])->state == MLG_VM_NEW)
+                        return true;
+        return false;
+}
+
+static bool is_movable(const MlgVm *vm, uint64_t now_usec) {
+        return vm->state == MLG_VM_MANAGED && !mlg_vm_is_manual(vm, now_usec);
+}
+
+/* More is charged than there is. Balloons stop some pages away from their targets: such a rest is no reason
+ * to act. */
+static bool is_overrun(const MlgEngine *e) {
+        return e->ledger.charged_kib > mlg_add_sat(e->ledger.budget_kib, e->vms->len * BALLOON_REST_KIB);
+}
+
+static bool reservation_waits(const MlgEngine *e) {
+        for (size_t i = 0; i < e->n_reservations; i++)
+                if (e->reservations[i].wait_until_usec > 0)
+                        return true;
+        return false;
+}
+
+static MlgGuardInput guard_input(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec) {
+        return (MlgGuardInput) {
+                .settings = &vm->settings,
+                .now_usec = now_usec,
+                .target_kib = vm->target_kib,
+                .maximum_kib = vm->maximum_kib,
+                .floor_kib = vm->floor_kib,
+                .ceiling_kib = vm->ceiling_kib,
+                .pressure = vm->pressure,
+                .suffered_usec = vm->suffered_usec,
+                .shrunk_usec = vm->shrunk_usec,
+                .grown_usec = vm->grown_usec,
+                .settling = mlg_vm_is_settling(vm, now_usec),
+                .urgent = e->urgent,
+                /* A reservation that waits is urgent, but no reason to cut those that suffer. */
+                .overrun = is_overrun(e),
+        };
+}
+
+static void make_view(MlgEngine *e, guint i, uint64_t now_usec, uint64_t *fixed_kib) {
+        const MlgVm *vm = e->vms->pdata[i];
+        const MlgSample *s = &vm->sampler.last;
+        MlgGuardInput in = guard_input(e, vm, now_usec);
+
+        e->views[i] = (MlgVmView) {
+                .priv = vm->policy_priv,
+                .movable = is_movable(vm, now_usec),
+                .sampled = s->is_new,
+                .shrinkable = mlg_guard_no_shrink(&in) == MLG_REASON_NONE,
+                .pressure = vm->pressure,
+                .actual_kib = vm->actual_kib,
+                .target_kib = vm->target_kib,
+                .maximum_kib = vm->maximum_kib,
+                .floor_kib = vm->floor_kib,
+                .ceiling_kib = vm->ceiling_kib,
+                .need_kib = vm->forecast.need_kib,
+                .error_kib = vm->forecast.error_kib,
+                .cushion_kib = vm->cushion_kib,
+                .used_kib = s->used_kib,
+                .usable_kib = s->usable_kib,
+                .unused_kib = s->unused_kib,
+                .swap_in_kib_per_sec = s->swap_in_kib_per_sec,
+                .shares = vm->settings.shares,
+                .priority = vm->settings.priority,
+        };
+        if (!e->views[i].movable)
+                *fixed_kib += mlg_max(vm->charge_kib, mlg_vm_is_manual(vm, now_usec) ? vm->manual_kib : 0);
+}
+
+static void ask_policy(MlgEngine *e, uint64_t fixed_kib, uint64_t now_usec) {
+        uint64_t limit = mlg_amount_resolve(e->settings.guest_memory, e->host.total_kib);
+        /* What is wanted of many may be crumbs that the guard drops: with this on top at least one step is
+         * worth taking. */
+        bool wanted = is_overrun(e) || reservation_waits(e) || (e->waiting && e->urgent);
+        uint64_t more = wanted ? e->vms->len * MLG_LEAST_STEP_KIB : 0;
+        MlgHostView host = {
+                .now_usec = now_usec,
+                .total_kib = mlg_min(e->host.total_kib, limit),
+                .available_kib = mlg_min(e->host.available_kib, mlg_sub_sat(limit, e->ledger.charged_kib)),
+                .budget_kib = mlg_sub_sat(e->ledger.budget_kib, mlg_add_sat(e->ledger.reserved_kib, more)),
+                .fixed_kib = fixed_kib,
+                .stalls = e->host.have_psi && e->host.psi_full_avg10_centi >= e->settings.pressure_full_centi,
+        };
+        MlgPlan plan = { .steps = e->steps, .n_steps = e->vms->len };
+
+        if (e->decided_usec > 0 && now_usec - e->decided_usec < e->policy->interval_usec)
+                return; /* what it wished last stays in force */
+        e->decided_usec = now_usec;
+        memset(e->steps, 0, e->vms->len * sizeof(e->steps[0]));
+        if (e->policy->decide(e->policy_priv, &host, e->views, e->vms->len, &plan) < 0)
+                memset(e->steps, 0, e->vms->len * sizeof(e->steps[0]));
+        e->shortage_kib = mlg_sub_sat(plan.shortage_kib, more);
+}
+
+static bool lost_trust(const MlgVm *vm) {
+        return vm->silent && vm->state == MLG_VM_HELD &&
+                (vm->why == MLG_REASON_NO_STATS || vm->why == MLG_REASON_STALE || vm->why == MLG_REASON_IMPOSSIBLE);
+}
+
+/* As much as one second's shrink, but nothing that the guard would think too little. */
+static uint64_t silent_step_kib(const MlgVm *vm) {
+        uint64_t permille = mlg_max(vm->settings.shrink_permille, vm->settings.dead_band_permille);
+
+        return mlg_max(mlg_mul_div(vm->maximum_kib, permille, 1000), MLG_LEAST_STEP_KIB);
+}
+
+/* The wish for one guest: an operator's, the policy's, or none. */
+static MlgStep wish_for(const MlgEngine *e, guint i, uint64_t now_usec) {
+        const MlgVm *vm = e->vms->pdata[i];
+
+        if (vm->give_up)
+                return (MlgStep) { .target_kib = vm->actual_kib, .reason = MLG_REASON_STUCK };
+        if (vm->state != MLG_VM_ALONE && vm->run_state == MLG_RUN_RUNNING && !vm->unresponsive && !vm->migrating &&
+            mlg_vm_is_manual(vm, now_usec))
+                /* Floor and ceiling may have changed since it was set. */
+                return (MlgStep) { mlg_clamp(vm->manual_kib, vm->floor_kib, vm->ceiling_kib), MLG_REASON_MANUAL };
+        if (vm->state == MLG_VM_MANAGED)
+                return e->steps[i];
+        if (lost_trust(vm) && vm->target_kib < vm->ceiling_kib &&
+            now_usec - vm->silent_usec >= SILENT_USEC && now_usec - vm->grown_usec >= SILENT_STEP_USEC)
+                return (MlgStep) { mlg_min(vm->ceiling_kib, vm->target_kib + silent_step_kib(vm)), vm->why };
+        return (MlgStep) {};
+}
+
+static bool suffers(const MlgVm *vm) {
+        return vm->pressure != MLG_PRESSURE_NONE;
+}
+
+/* Somebody waits for memory that is not free: donors may then be cut at the faster rate. */
+static bool find_urgency(const MlgEngine *e, uint64_t now_usec) {
+        uint64_t asked = 0;
+
+        if (is_overrun(e) || reservation_waits(e))
+                return true;
+        for (guint i = 0; i < e->vms->len; i++) {
+                const MlgVm *vm = e->vms->pdata[i];
+
+                if (suffers(vm) || mlg_vm_is_manual(vm, now_usec))
+                        asked += mlg_sub_sat(e->wishes[i].target_kib, vm->charge_kib);
+        }
+        return asked > mlg_ledger_free_kib(&e->ledger);
+}
+
+static MlgStep guarded(const MlgEngine *e, const MlgVm *vm, MlgStep wish, uint64_t now_usec) {
+        MlgGuardInput in = guard_input(e, vm, now_usec);
+
+        /* These two are orders, and were checked when they were given. */
+        if (wish.reason == MLG_REASON_MANUAL || wish.reason == MLG_REASON_STUCK)
+                return wish;
+        return mlg_guard_step(&in, wish);
+}
+
+static void record(MlgEngine *e, guint i, MlgStep done, uint64_t now_usec) {
+        MlgVm *vm = e->vms->pdata[i];
+        const MlgSample *s = &vm->sampler.last;
+        MlgStep wish = e->wishes[i];
+        bool left_alone = vm->state != MLG_VM_MANAGED && wish.target_kib == 0, moves = done.target_kib != vm->target_kib;
+
+        mlg_vm_record(vm, &(MlgDecision) {
+                .at_usec = now_usec,
+                .first_at_usec = now_usec,
+                .repeated = 1,
+                .state = vm->state,
+                .trust = s->trust,
+                .pressure = vm->pressure,
+                .actual_kib = vm->actual_kib,
+                .used_kib = s->used_kib,
+                .usable_kib = s->usable_kib,
+                .need_kib = vm->forecast.need_kib,
+                .error_kib = vm->forecast.error_kib,
+                .cushion_kib = vm->cushion_kib,
+                .from_kib = vm->target_kib,
+                .wanted_kib = wish.target_kib,
+                .wanted_why = wish.reason,
+                .to_kib = done.target_kib,
+                .why = left_alone ? vm->why : e->dry_run && moves ? MLG_REASON_DRY_RUN : done.reason,
+                .result = moves && !e->dry_run ? 1 : 2,
+        });
+}
+
+static void emit(MlgEngine *e, guint i, MlgStep step, size_t *n_moves, uint64_t now_usec) {
+        MlgVm *vm = e->vms->pdata[i];
+
+        record(e, i, step, now_usec);
+        if (step.target_kib == vm->target_kib && !vm->give_up)
+                return;
+        if (e->dry_run) {
+                if (mlg_abs_diff(step.target_kib, vm->shown_kib) < mlg_max(vm->maximum_kib / 50, 1))
+                        return; /* said that already */
+                vm->shown_kib = step.target_kib;
+        } else {
+                mlg_vm_asked(vm, step.target_kib, now_usec);
+                vm->give_up = false;
+                book(e, vm);
+        }
+        e->moves[(*n_moves)++] = (MlgMove) { vm, vm->target_kib, step.target_kib, step.reason };
+}
+
+/* A grow as far as the ledger has room for it; a part only where it is worth a move. */
+static void emit_grow(MlgEngine *e, guint i, MlgStep step, size_t *n_moves, uint64_t now_usec) {
+        MlgVm *vm = e->vms->pdata[i];
+        uint64_t room = mlg_add_sat(vm->charge_kib, mlg_ledger_free_kib(&e->ledger));
+        uint64_t least = mlg_min(step.target_kib - vm->target_kib, suffers(vm) ? MLG_LEAST_STEP_KIB :
+                                 mlg_max(vm->maximum_kib / 50, MLG_LEAST_STEP_KIB));
+
+        if (step.target_kib > room) {
+                e->waiting = true;
+                if (room < vm->target_kib + least)
+                        step = (MlgStep) { vm->target_kib, MLG_REASON_WAIT_ROOM };
+                else
+                        step.target_kib = room;
+        }
+        emit(e, i, step, n_moves, now_usec);
+}
+
+static Rank rank_of(const MlgVm *vm, MlgStep step) {
+        if (step.target_kib <= vm->target_kib)
+                return RANK_SHRINK;
+        if (vm->pressure == MLG_PRESSURE_CRITICAL)
+                return RANK_CRITICAL;
+        if (vm->pressure == MLG_PRESSURE_WARNING)
+                return RANK_WARNING;
+        return step.reason == MLG_REASON_MANUAL ? RANK_MANUAL : RANK_OTHER;
+}
+
+static void guard_wishes(MlgEngine *e, uint64_t now_usec) {
+        for (guint i = 0; i < e->vms->len; i++) {
+                const MlgVm *vm = e->vms->pdata[i];
+                MlgStep step = vm->pending_kib > 0 ? (MlgStep) { vm->target_kib, MLG_REASON_IN_FLIGHT } :
+                                                     guarded(e, vm, e->wishes[i], now_usec);
+
+                e->guarded[i] = (Guarded) { step, rank_of(vm, step) };
+        }
+}
+
+static size_t make_moves(MlgEngine *e, uint64_t now_usec) {
+        size_t n_moves = 0;
+
+        for (Rank rank = RANK_SHRINK; rank < _RANK_MAX; rank++)
+                for (guint i = 0; i < e->vms->len; i++) {
+                        if (e->guarded[i].rank != rank)
+                                continue;
+                        if (rank == RANK_SHRINK)
+                                emit(e, i, e->guarded[i].step, &n_moves, now_usec);
+                        else
+                                emit_grow(e, i, e->guarded[i].step, &n_moves, now_usec);
+                }
+        return n_moves;
+}
+
+size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
+        uint64_t fixed = 0;
+
+        *ret = e->moves;
+        for (guint i = 0; i < e->vms->len; i++) {
+                mlg_vm_classify(e->vms->pdata[i], e->paused, now_usec);
+                book(e, e->vms->pdata[i]);
+        }
+        if (!e->has_host || !all_polled(e))
+                return 0;
+        take_budget(e);
+        if (others_follow(e, now_usec))
+                return 0;
+        for (guint i = 0; i < e->vms->len; i++)
+                make_view(e, i, now_usec, &fixed);
+        ask_policy(e, fixed, now_usec);
+        for (guint i = 0; i < e->vms->len; i++)
+                e->wishes[i] = wish_for(e, i, now_usec);
+        e->urgent = find_urgency(e, now_usec);
+        e->waiting = false;
+        guard_wishes(e, now_usec);
+        return make_moves(e, now_usec);
+}
+
+void mlg_engine_answer(MlgEngine *e, MlgVm *vm, int r, uint64_t now_usec) {
+        MlgDecision *d = (MlgDecision *) mlg_vm_decision(vm, 0);
+
+        for (unsigned int back = 0; d && d->result != 1; d = (MlgDecision *) mlg_vm_decision(vm, ++back))
+                ;
+        if (d)
+                d->result = r;
+        mlg_vm_answered(vm, r, now_usec);
+        book(e, vm);
+}
+
+/* ---- operators ---- */
+
+void mlg_engine_pause(MlgEngine *e, MlgVm *vm, bool paused) {
+        if (vm)
+                vm->paused = paused;
+        else
+                e->paused = paused;
+}
+
+int mlg_engine_set_manual(MlgEngine *e, MlgVm *vm, uint64_t kib, uint64_t until_usec) {
+        if (kib == 0) {
+                vm->manual_kib = vm->manual_until_usec = 0;
+                return 0;
+        }
+        if (vm->state == MLG_VM_ALONE)
+                return -EOPNOTSUPP;
+        if (kib < vm->floor_kib || kib > vm->ceiling_kib)
+                return -ERANGE;
+        vm->manual_kib = kib;
+        vm->manual_until_usec = until_usec;
+        vm->foreign_until_usec = 0;
+        return 0;
+}
+
+/* ---- reservations ---- */
+
+/* What could be made free at most: all but what cannot be moved, and all floors. */
+static uint64_t reservable_kib(const MlgEngine *e) {
+        uint64_t bound = e->ledger.reserved_kib;
+
+        for (guint i = 0; i < e->vms->len; i++) {
+                const MlgVm *vm = e->vms->pdata[i];
+
+                bound += vm->state == MLG_VM_MANAGED ? mlg_min(vm->floor_kib, vm->charge_kib) : vm->charge_kib;
+        }
+        return mlg_sub_sat(e->ledger.budget_kib, bound);
+}
+
+int mlg_engine_reserve(MlgEngine *e, const MlgReservation *r) {
+        if (r->kib > reservable_kib(e))
+                return -ENOSPC;
+        return mlg_engine_restore_reservation(e, r);
+}
+
+int mlg_engine_restore_reservation(MlgEngine *e, const MlgReservation *r) {
+        if (e->n_reservations >= MLG_RESERVATIONS_MAX)
+                return -E2BIG;
+        e->reservations[e->n_reservations++] = *r;
+        e->ledger.reserved_kib += r->kib;
+        return 0;
+}
+
+static void remove_reservation(MlgEngine *e, size_t i) {
+        e->ledger.reserved_kib -= e->reservations[i].kib;
+        memmove(&e->reservations[i], &e->reservations[i + 1], (--e->n_reservations - i) * sizeof(e->reservations[0]));
+}
+
+bool mlg_engine_release(MlgEngine *e, uint64_t id) {
+        for (size_t i = 0; i < e->n_reservations; i++)
+                if (e->reservations[i].id == id) {
+                        remove_reservation(e, i);
+                        return true;
+                }
+        return false;
+}
+
+size_t mlg_engine_reservations(const MlgEngine *e, const MlgReservation **ret) {
+        *ret = e->reservations;
+        return e->n_reservations;
+}
+
+uint64_t mlg_engine_reservation_room_kib(const MlgEngine *e, size_t i) {
+        uint64_t before = e->ledger.charged_kib;
+
+        /* Older reservations have the first claim on what guests leave. */
+        for (size_t j = 0; j < i; j++)
+                before += e->reservations[j].kib;
+        return mlg_min(e->reservations[i].kib, mlg_sub_sat(e->ledger.budget_kib, before));
+}
+
+void mlg_engine_settle_reservations(MlgEngine *e, uint64_t now_usec, MlgReservationFn fn, void *userdata) {
+        for (size_t i = 0; i < e->n_reservations;) {
+                MlgReservation *r = &e->reservations[i], copy = *r;
+
+                if (now_usec >= r->expires_usec) {
+                        remove_reservation(e, i);
+                        fn(&copy, copy.wait_until_usec ? MLG_RESERVATION_NO_ROOM : MLG_RESERVATION_EXPIRED, userdata);
+                        continue;
+                }
+                if (r->wait_until_usec > 0) {
+                        if (mlg_engine_reservation_room_kib(e, i) == r->kib) {
+                                r->wait_until_usec = 0;
+                                fn(&copy, MLG_RESERVATION_READY, userdata);
+                        } else if (now_usec >= r->wait_until_usec) {
+                                remove_reservation(e, i);
+                                fn(&copy, MLG_RESERVATION_NO_ROOM, userdata);
+                                continue;
+                        }
+                }
+                i++;
+        }
+}
+
+/* ---- display ---- */
+
+const MlgLedger *mlg_engine_ledger(const MlgEngine *e) {
+        return &e->ledger;
+}
+
+void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret) {
+        g_strlcpy(ret->policy, e->policy->name, sizeof(ret->policy));
+        ret->dry_run = e->dry_run;
+        ret->paused = e->paused;
+        ret->total_kib = e->host.total_kib;
+        ret->available_kib = e->host.available_kib;
+        ret->reserve_kib = mlg_amount_resolve(e->settings.reserve, e->host.total_kib);
+        ret->budget_kib = e->ledger.budget_kib;
+        ret->charged_kib = e->ledger.charged_kib;
+        ret->reserved_kib = e->ledger.reserved_kib;
+        ret->free_kib = mlg_ledger_free_kib(&e->ledger);
+        ret->shortage_kib = e->shortage_kib;
+        ret->have_psi = e->host.have_psi;
+        ret->psi_some_avg10_centi = e->host.psi_some_avg10_centi;
+        ret->psi_full_avg10_centi = e->host.psi_full_avg10_centi;
+        ret->n_guests = e->vms->len;
+        ret->n_managed = 0;
+        for (guint i = 0; i < e->vms->len; i++)
+                ret->n_managed += ((const MlgVm *) e->vms->pdata[i])->state == MLG_VM_MANAGED;
+}
+
+void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec, MlgGuestStatus *ret) {
+        const MlgSample *s = &vm->sampler.last;
+        const MlgDecision *d = mlg_vm_decision(vm, 0);
+
+        *ret = (MlgGuestStatus) {
+                .state = vm->state,
+                .reason = vm->state != MLG_VM_MANAGED ? vm->why : d ? d->why : MLG_REASON_NONE,
+                .run_state = vm->run_state,
+                .mode = vm->settings.mode,
+                .trust = s->trust,
+                .pressure = vm->pressure,
+                .paused = vm->paused,
+                .has_balloon = vm->has_balloon,
+                .autodeflate = vm->autodeflate,
+                .free_page_reporting = vm->free_page_reporting,
+                .vfio = vm->vfio,
+                .locked = vm->locked,
+                .hugepages = vm->hugepages,
+                .actual_kib = vm->actual_kib,
+                .target_kib = vm->pending_kib ? vm->pending_kib : vm->target_kib,
+                .maximum_kib = vm->maximum_kib,
+                .floor_kib = vm->floor_kib,
+                .ceiling_kib = vm->ceiling_kib,
+                .used_kib = s->used_kib,
+                .usable_kib = s->usable_kib,
+                .unused_kib = s->unused_kib,
+                .caches_kib = s->caches_kib,
+                .rss_kib = s->rss_kib,
+                .need_kib = vm->forecast.need_kib,
+                .error_kib = vm->forecast.error_kib,
+                .cushion_kib = vm->cushion_kib,
+                .swap_in_kib_per_sec = s->swap_in_kib_per_sec,
+                .swap_out_kib_per_sec = s->swap_out_kib_per_sec,
+                .major_faults_per_sec = s->major_faults_per_sec,
+                .sample_age_usec = s->at_usec == 0 || s->age_usec == MLG_USEC_NEVER ? MLG_USEC_NEVER :
+                        s->age_usec + mlg_sub_sat(now_usec, s->at_usec),
+                .last_move_usec = vm->moved_usec,
+                .hold_until_usec = mlg_vm_is_manual(vm, now_usec) ? vm->manual_until_usec : 0,
+                .shares = vm->settings.shares,
+                .priority = vm->settings.priority,
+                .moves_tried = vm->moves_tried,
+                .moves_accepted = vm->moves_accepted,
+                .moves_failed = vm->moves_failed,
+                .moved_kib = vm->moved_kib,
+        };
+        g_strlcpy(ret->uuid, vm->uuid, sizeof(ret->uuid));
+        g_strlcpy(ret->name, vm->name, sizeof(ret->name));
+        g_strlcpy(ret->labels, vm->labels, sizeof(ret->labels));
+        g_strlcpy(ret->predictor, vm->predictor->name, sizeof(ret->predictor));
+}

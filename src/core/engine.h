@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Engine: the table of guests, and one turn of sample -> predict -> decide -> guard -> ledger.
+ *
+ * It is told facts (guests, samples, answers) with the time at which they were learnt, and returns the moves
+ * to make. It never reads a clock, does no I/O, and allocates only when a guest or a reservation appears.
+ * The service owns it, asks the hypervisor for the moves, and reports each answer.
+ *
+ * Order of one turn: observe_host() once, observe() for each guest of the poll, decide().
+ * Invariants: at most one request in flight per guest; a grow is returned only after the ledger granted it,
+ * a shrink frees its bytes only when a later observe() confirms them; nothing is decided before each running
+ * guest was seen in a poll. */
+#pragma once
+
+#include <glib.h>
+
+#include "core/ledger.h"
+#include "core/settings.h"
+#include "core/vm.h"
+#include "memlego/policy.h"
+
+typedef struct MlgEngine MlgEngine;
+
+/* One move to ask the hypervisor for. Valid until the next call of decide(). */
+typedef struct MlgMove {
+        const MlgVm *vm;
+        uint64_t from_kib, to_kib;
+        MlgReason why;
+} MlgMove;
+
+#define MLG_RESERVATIONS_MAX 64
+
+typedef struct MlgReservation {
+        uint64_t id;
+        uint64_t kib;
+        uint64_t expires_usec;
+        uint64_t wait_until_usec; /* refused if its room is not there by then; 0: it is settled */
+        char owner[64];
+} MlgReservation;
+
+/* What became of a reservation in this turn. */
+typedef enum MlgReservationFate {
+        MLG_RESERVATION_READY,   /* all of its room is there */
+        MLG_RESERVATION_NO_ROOM, /* its room did not come in time: it is gone */
+        MLG_RESERVATION_EXPIRED, /* its time is over: it is gone */
+} MlgReservationFate;
+typedef void (*MlgReservationFn)(const MlgReservation *r, MlgReservationFate fate, void *userdata);
+
+MlgEngine *mlg_engine_new(const MlgHostSettings *settings, bool dry_run);
+MlgEngine *mlg_engine_free(MlgEngine *e);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgEngine, mlg_engine_free)
+
+/* Also on reload; a policy that stays the same keeps its state. */
+void mlg_engine_configure(MlgEngine *e, const MlgHostSettings *settings);
+
+/* New guest, or its facts changed. `started`: its start was seen, it did not run before. */
+MlgVm *mlg_engine_put_guest(MlgEngine *e, const MlgGuestInfo *info, const MlgGuestSettings *settings, bool started,
+                            uint64_t now_usec);
+void mlg_engine_drop_guest(MlgEngine *e, const char *uuid);
+/* Targets of an earlier run of the daemon; pending 0: none was in flight. */
+void mlg_engine_adopt(MlgEngine *e, const char *uuid, uint64_t target_kib, uint64_t pending_kib);
+
+MlgVm *mlg_engine_find(const MlgEngine *e, const char *uuid);
+size_t mlg_engine_n_guests(const MlgEngine *e);
+MlgVm *mlg_engine_guest_at(const MlgEngine *e, size_t i);
+
+void mlg_engine_observe_host(MlgEngine *e, const MlgRawHost *raw);
+void mlg_engine_observe(MlgEngine *e, MlgVm *vm, const MlgRawStats *raw, uint64_t now_usec, uint64_t now_real_sec);
+/* A balloon-change event between two polls. */
+void mlg_engine_balloon_event(MlgEngine *e, MlgVm *vm, uint64_t actual_kib, uint64_t now_usec);
+
+/* Returns the number of moves, *ret points into the engine. */
+size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret);
+/* The answer to one move. */
+void mlg_engine_answer(MlgEngine *e, MlgVm *vm, int r, uint64_t now_usec);
+
+void mlg_engine_pause(MlgEngine *e, MlgVm *vm, bool paused); /* vm NULL: all */
+/* -ERANGE: outside [floor, ceiling]; -EOPNOTSUPP: the guest is left alone for good (vm->why). kib 0: end the
+ * hold. */
+int mlg_engine_set_manual(MlgEngine *e, MlgVm *vm, uint64_t kib, uint64_t until_usec);
+
+/* -ENOSPC: could never be met; -E2BIG: too many reservations. */
+int mlg_engine_reserve(MlgEngine *e, const MlgReservation *r);
+/* One of an earlier run: it was granted then, nothing is checked but the number. */
+int mlg_engine_restore_reservation(MlgEngine *e, const MlgReservation *r);
+bool mlg_engine_release(MlgEngine *e, uint64_t id);
+size_t mlg_engine_reservations(const MlgEngine *e, const MlgReservation **ret);
+/* How much of the i-th one's room is there. */
+uint64_t mlg_engine_reservation_room_kib(const MlgEngine *e, size_t i);
+/* Settles reservations; call after decide(). */
+void mlg_engine_settle_reservations(MlgEngine *e, uint64_t now_usec, MlgReservationFn fn, void *userdata);
+
+/* For display. Fields that the engine does not know (uri, connected, polls...) are left alone. */
+void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret);
+void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec, MlgGuestStatus *ret);
+const MlgLedger *mlg_engine_ledger(const MlgEngine *e);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Guard: the last word on every step of every policy.
+ *
+ * Invariants on return, whatever was wished:
+ *  (1) a target inside [floor, ceiling] stays inside; one outside moves towards them or is left as it is;
+ *  (2) no shrink of a guest that suffers or starts, nor within its cool-down, unless the books are overrun;
+ *  (3) no shrink beyond the rate: `urgent` picks which of the two;
+ *  (4) no grow beyond its rate, unless the guest suffers;
+ *  (5) a difference inside the dead band is not acted upon, unless the guest suffers and gains, or gives
+ *      while `urgent`;
+ *      one below MLG_LEAST_STEP_KIB never.
+ * The host's limit is the ledger's business. Pure: same input, same output; never logs, never allocates. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "core/settings.h"
+#include "memlego/plan.h"
+
+/* Differences below this are not worth a call, whatever the guest's size: the balloon's own accuracy. */
+#define MLG_LEAST_STEP_KIB UINT64_C(4096)
+
+typedef struct MlgGuardInput {
+        const MlgGuestSettings *settings;
+        uint64_t now_usec;
+        uint64_t target_kib;         /* as it is */
+        uint64_t maximum_kib, floor_kib, ceiling_kib;
+        MlgPressure pressure;
+        uint64_t suffered_usec;      /* last time it suffered; 0: never */
+        uint64_t shrunk_usec;        /* last time it was told to shrink; 0: never */
+        uint64_t grown_usec;
+        bool settling;               /* started less than SettleSec ago */
+        bool urgent;                 /* others suffer, or somebody waits for reserved room */
+        bool overrun;                /* more is charged than there is */
+} MlgGuardInput;
+
+/* Rule (2) by itself: would a shrink be refused, whatever its size? MLG_REASON_NONE: no. */
+MlgReason mlg_guard_no_shrink(const MlgGuardInput *in);
+
+/* The step that may be taken; its target equals in->target_kib when none may, and the reason says why. */
+MlgStep mlg_guard_step(const MlgGuardInput *in, MlgStep wish);

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Names: stable words for the enums that users see. */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include <glib.h>
+
+#include "memlego/status.h"
+
+static const char *const run_state_names[] = {
+        [MLG_RUN_UNKNOWN] = "unknown",
+        [MLG_RUN_RUNNING] = "running",
+        [MLG_RUN_PAUSED] = "paused",
+        [MLG_RUN_SHUTTING_DOWN] = "shutting-down",
+        [MLG_RUN_OFF] = "off",
+        [MLG_RUN_CRASHED] = "crashed",
+};
+static_assert(G_N_ELEMENTS(run_state_names) == _MLG_RUN_STATE_MAX, "run_state_names[] misses a value");
+
+static const char *const trust_names[] = {
+        [MLG_TRUST_NONE] = "none",
+        [MLG_TRUST_FRESH] = "fresh",
+        [MLG_TRUST_STALE] = "stale",
+        [MLG_TRUST_IMPOSSIBLE] = "impossible",
+};
+static_assert(G_N_ELEMENTS(trust_names) == _MLG_TRUST_MAX, "trust_names[] misses a value");
+
+static const char *const pressure_names[] = {
+        [MLG_PRESSURE_NONE] = "none",
+        [MLG_PRESSURE_WARNING] = "warning",
+        [MLG_PRESSURE_CRITICAL] = "critical",
+};
+static_assert(G_N_ELEMENTS(pressure_names) == _MLG_PRESSURE_MAX, "pressure_names[] misses a value");
+
+static const char *const vm_state_names[] = {
+        [MLG_VM_NEW] = "new",
+        [MLG_VM_MANAGED] = "managed",
+        [MLG_VM_HELD] = "held",
+        [MLG_VM_ALONE] = "alone",
+};
+static_assert(G_N_ELEMENTS(vm_state_names) == _MLG_VM_STATE_MAX, "vm_state_names[] misses a value");
+
+static const char *const mode_names[] = {
+        [MLG_MODE_AUTO] = "auto",
+        [MLG_MODE_OBSERVE] = "observe",
+        [MLG_MODE_OFF] = "off",
+};
+static_assert(G_N_ELEMENTS(mode_names) == _MLG_MODE_MAX, "mode_names[] misses a value");
+
+#define NAME_OF(table, value) ((size_t) (value) < G_N_ELEMENTS(table) ? table[value] : "invalid")
+
+const char *mlg_run_state_to_string(MlgRunState s) {
+        return NAME_OF(run_state_names, s);
+}
+
+const char *mlg_trust_to_string(MlgTrust t) {
+        return NAME_OF(trust_names, t);
+}
+
+const char *mlg_pressure_to_string(MlgPressure p) {
+        return NAME_OF(pressure_names, p);
+}
+
+const char *mlg_vm_state_to_string(MlgVmState s) {
+        return NAME_OF(vm_state_names, s);
+}
+
+const char *mlg_mode_to_string(MlgMode m) {
+        return NAME_OF(mode_names, m);
+}
+
+int mlg_mode_from_string(const char *s, MlgMode *ret) {
+        for (size_t i = 0; i < G_N_ELEMENTS(mode_names); i++)
+                if (strcmp(mode_names[i], s) == 0) {
+                        *ret = (MlgMode) i;
+                        return 0;
+                }
+        return -EINVAL;
+}

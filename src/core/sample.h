@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Sample: from raw statistics to something that may be believed.
+ *
+ * Everything here comes from a guest, and guests lie. A report is FRESH only if it is recent and possible:
+ *  - recent: `last-update` changed within 2 periods + 1 s. Age is counted on our own clock from the moment
+ *    the change was seen, so that steps of the wall clock do not matter; only for the first report of a
+ *    guest the wall clock must serve.
+ *  - possible: total <= maximum, usable and unused <= total, usable <= what the guest could have had then,
+ *    counters do not run backwards, nothing beyond 2^50 KiB (unset statistics are all ones).
+ *
+ * Demand: used = actual - usable. Unlike MemTotal - MemAvailable this holds whether or not the driver hides
+ * ballooned memory from MemTotal (deflate-on-oom). A report is older than `actual`, by as much as the time
+ * since the guest was looked at before: while the balloon moves, used is only known to lie between (least
+ * actual - usable) and (most actual - usable) of that time, and the former value is kept as far as it fits
+ * in between. A guest that reads back from swap also wants that: used grows by what it will read within
+ * SWAP_AHEAD_SEC at its present pace, at most by what it has out there. */
+#pragma once
+
+#include "memlego/sample.h"
+
+#define MLG_SAMPLE_HISTORY 16
+
+/* What is remembered of a guest between two samples; zero-initialised. Written by mlg_sampler_take() only. */
+typedef struct MlgSampler {
+        bool seen;                   /* at least one report */
+        bool has_base;               /* counters and used_kib below are of a possible report */
+        uint32_t base_have;          /* MlgHave of that report */
+        uint64_t update_sec;         /* last-update of the newest report */
+        uint64_t update_seen_usec;   /* when it was first seen */
+        uint64_t swap_in_kib, swap_out_kib, major_faults;
+        uint64_t used_kib;
+        MlgSample last;
+        uint64_t history_at_usec[MLG_SAMPLE_HISTORY]; /* ring of (time, actual) of all polls */
+        uint64_t history_kib[MLG_SAMPLE_HISTORY];
+        unsigned int history_next, history_n;
+} MlgSampler;
+
+/* One poll. `now_real_sec`: the wall clock, for the age of a guest's first report. */
+void mlg_sampler_take(MlgSampler *st, const MlgRawStats *raw, uint32_t period_sec, uint64_t now_usec,
+                      uint64_t now_real_sec, MlgSample *ret);
+
+/* The guest was started anew or rebooted: nothing known before counts. */
+void mlg_sampler_reset(MlgSampler *st);

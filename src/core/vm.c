@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Vm: see vm.h for the states. */
+#include "core/vm.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "predict/registry.h"
+#include "util/util.h"
+
+/* Nothing usable below this: the kernel's own watermarks of a small guest. */
+#define CRITICAL_LEAST_KIB (12 * MLG_KIB_PER_MIB)
+#define CRITICAL_PERMILLE 30
+/* Reading back 1 MiB/s from swap: a program waits for its memory 250 times a second. */
+#define CRITICAL_SWAP_IN_KIB_PER_SEC 1024
+
+/* How near is near enough: the balloon moves single pages, but a guest that is out of free ones stops early. */
+#define REACHED_LEAST_KIB (4 * MLG_KIB_PER_MIB)
+#define REACHED_PERMILLE 5
+/* Less than this per look is no progress. */
+#define PROGRESS_KIB MLG_KIB_PER_MIB
+
+/* At its target for so long: it has arrived. */
+#define SETTLED_USEC MLG_USEC_PER_SEC
+
+#define STUCK_FIRST_USEC (30 * MLG_USEC_PER_SEC)
+#define STUCK_MOST_USEC (900 * MLG_USEC_PER_SEC)
+#define REFUSED_USEC (30 * MLG_USEC_PER_SEC)
+
+/* The look ahead: a report is up to 1 s old when it is read, up to 1 s passes until the next one, and the
+ * balloon needs its time, too. */
+#define HORIZON_USEC (3 * MLG_USEC_PER_SEC)
+
+/* libvirt leaves out a guest that somebody else is asking something just now; that lasts milliseconds. */
+#define MISS_USEC MLG_USEC_PER_SEC
+
+/* Polls of all sensible intervals are faster than this, and each one reads every running guest. */
+#define LOST_USEC (90 * MLG_USEC_PER_SEC)
+
+/* Statistics that were just turned on need their time; after this a guest without any has no driver. */
+#define FIRST_REPORT_USEC (5 * MLG_USEC_PER_SEC)
+
+/* A poll's `actual` is that of the last balloon event, at most 1 s old: until then only looks tell the
+ * truth. */
+#define LOOK_AFTER_USEC (2 * MLG_USEC_PER_SEC)
+/* With less usable than this a second is a long time. */
+#define LOOK_CUSHIONS 3
+
+/* Demand that grows by less than this between two reports does not announce trouble. */
+#define RISE_PERMILLE 20
+
+static void take_settings(MlgVm *vm) {
+        const MlgGuestSettings *s = &vm->settings;
+
+        vm->ceiling_kib = mlg_min(mlg_amount_resolve(s->ceiling, vm->maximum_kib), vm->maximum_kib);
+        vm->floor_kib = mlg_min(mlg_amount_resolve(s->floor, vm->maximum_kib), vm->ceiling_kib);
+}
+
+static void take_predictor(MlgVm *vm) {
+        const MlgPredictorOps *p = mlg_predictor_find(vm->settings.predictor);
+
+        if (!p)
+                p = mlg_predictor_at(0); /* the configuration was checked: only a default can be missing here */
+        if (p == vm->predictor)
+                return;
+        g_free(vm->predictor_priv);
+        vm->predictor = p;
+        vm->predictor_priv = g_malloc0(p->priv_size);
+        vm->has_forecast = false;
+}
+
+/* Forgets everything that belongs to one run of the guest. */
+static void forget_run(MlgVm *vm, uint64_t started_usec) {
+        mlg_sampler_reset(&vm->sampler);
+        memset(vm->predictor_priv, 0, vm->predictor->priv_size);
+        vm->polled = vm->missed = vm->unresponsive = vm->silent = vm->has_forecast = vm->rises = false;
+        vm->period_asked_usec = 0;
+        vm->reports = 0;
+        vm->started_usec = started_usec;
+        vm->suffered_usec = 0;
+        vm->pressure = MLG_PRESSURE_NONE;
+        vm->actual_kib = vm->target_kib = 0;
+        vm->outdated = vm->pending_kib > 0; /* it stays charged until it is answered: one request at a time */
+        vm->adopted = vm->settled = vm->give_up = false;
+        vm->stuck_until_usec = vm->stuck_wait_usec = 0;
+        vm->foreign_until_usec = vm->refused_until_usec = 0;
+        vm->manual_kib = vm->manual_until_usec = 0;
+}
+
+static void copy_info(MlgVm *vm, const MlgGuestInfo *info) {
+        g_free(vm->name);
+        g_free(vm->labels);
+        vm->name = g_strdup(info->name);
+        vm->labels = g_strdup(info->labels);
+        vm->run_state = info->run_state;
+        vm->instance = info->instance;
+        vm->stats_period_sec = info->stats_period_sec;
+        vm->maximum_kib = info->maximum_kib;
+        vm->has_balloon = info->has_balloon;
+        vm->autodeflate = info->autodeflate;
+        vm->free_page_reporting = info->free_page_reporting;
+        vm->vfio = info->vfio;
+        vm->locked = info->locked;
+        vm->hugepages = info->hugepages;
+        vm->migrating = info->migrating;
+}
+
+MlgVm *mlg_vm_new(const MlgGuestInfo *info, const MlgGuestSettings *settings) {
+        MlgVm *vm = g_new0(MlgVm, 1);
+
+        g_strlcpy(vm->uuid, info->uuid, sizeof(vm->uuid));
+        vm->settings = *settings;
+        copy_info(vm, info);
+        take_settings(vm);
+        take_predictor(vm);
+        vm->why = MLG_REASON_NEW;
+        return vm;
+}
+
+MlgVm *mlg_vm_free(MlgVm *vm) {
+        if (!vm)
+                return NULL;
+        g_free(vm->name);
+        g_free(vm->labels);
+        g_free(vm->predictor_priv);
+        g_free(vm->policy_priv);
+        g_free(vm);
+        return NULL;
+}
+
+void mlg_vm_set_info(MlgVm *vm, const MlgGuestInfo *info, uint64_t now_usec) {
+        bool started = info->instance != vm->instance;
+
+        copy_info(vm, info);
+        take_settings(vm);
+        if (started)
+                forget_run(vm, now_usec);
+}
+
+void mlg_vm_set_settings(MlgVm *vm, const MlgGuestSettings *settings) {
+        vm->settings = *settings;
+        take_settings(vm);
+        take_predictor(vm);
+}
+
+void mlg_vm_rebooted(MlgVm *vm, uint64_t now_usec) {
+        uint64_t target_kib = vm->target_kib;
+
+        forget_run(vm, now_usec);
+        /* QEMU keeps the target over a reset; the driver will go there again as soon as it is loaded. */
+        vm->target_kib = target_kib;
+        vm->adopted = target_kib > 0;
+}
+
+MlgLookRank mlg_vm_look_rank(const MlgVm *vm, uint64_t now_usec) {
+        if (vm->run_state != MLG_RUN_RUNNING || !vm->has_balloon || !vm->polled || vm->unresponsive ||
+            vm->state == MLG_VM_ALONE)
+                return MLG_LOOK_NOT;
+        if (vm->moved_usec > 0 && (!vm->settled || now_usec - vm->settled_usec < LOOK_AFTER_USEC))
+                return MLG_LOOK_MOVES;
+        if (vm->state == MLG_VM_MANAGED && (vm->rises || vm->pressure != MLG_PRESSURE_NONE ||
+                                            vm->sampler.last.usable_kib < LOOK_CUSHIONS * vm->cushion_kib))
+                return MLG_LOOK_NEAR;
+        return MLG_LOOK_NOT;
+}
+
+bool mlg_vm_is_manual(const MlgVm *vm, uint64_t now_usec) {
+        return vm->manual_kib > 0 && now_usec < vm->manual_until_usec;
+}
+
+static MlgPressure pressure_of(const MlgVm *vm) {
+        const MlgSample *s = &vm->sampler.last;
+        uint64_t nothing = mlg_max(mlg_mul_div(s->actual_kib, CRITICAL_PERMILLE, 1000), CRITICAL_LEAST_KIB);
+
+        if (s->usable_kib < nothing || s->swap_in_kib_per_sec >= CRITICAL_SWAP_IN_KIB_PER_SEC)
+                return MLG_PRESSURE_CRITICAL;
+        if (s->usable_kib < vm->cushion_kib / 2 ||
+            (vm->rises && mlg_sub_sat(s->actual_kib, vm->forecast.need_kib) < vm->cushion_kib / 2))
+                return MLG_PRESSURE_WARNING;
+        return MLG_PRESSURE_NONE;
+}
+
+static void take_pressure(MlgVm *vm, uint64_t now_usec) {
+        const MlgSample *s = &vm->sampler.last;
+
+        if (s->trust != MLG_TRUST_FRESH)
+                return; /* what was known last is the best guess */
+        vm->pressure = pressure_of(vm);
+        if (vm->pressure != MLG_PRESSURE_NONE)
+                vm->suffered_usec = now_usec;
+}
+
+/* cushion = max(Cushion=, CushionRatio= of the need, twice the forecast's usual miss), at most the rest of
+ * the guest */
+static void take_forecast(MlgVm *vm) {
+        const MlgGuestSettings *s = &vm->settings;
+        uint64_t need;
+
+        vm->has_forecast = vm->predictor->predict(vm->predictor_priv, HORIZON_USEC, &vm->forecast) == 0;
+        if (!vm->has_forecast)
+                return;
+        need = vm->forecast.need_kib = mlg_min(vm->forecast.need_kib, vm->maximum_kib);
+        vm->forecast.error_kib = mlg_min(vm->forecast.error_kib, vm->maximum_kib);
+        vm->cushion_kib = mlg_max(mlg_amount_resolve(s->cushion, need), mlg_mul_div(need, s->cushion_permille, 1000));
+        vm->cushion_kib = mlg_max(vm->cushion_kib, 2 * vm->forecast.error_kib);
+        vm->cushion_kib = mlg_min(vm->cushion_kib, mlg_sub_sat(vm->maximum_kib, need));
+}
+
+static uint64_t reached_kib(const MlgVm *vm) {
+        return mlg_max(mlg_mul_div(vm->maximum_kib, REACHED_PERMILLE, 1000), REACHED_LEAST_KIB);
+}
+
+static void start_motion(MlgVm *vm, uint64_t now_usec) {
+        vm->settled = false;
+        vm->near_usec = 0;
+        vm->best_gap_kib = mlg_abs_diff(vm->actual_kib, vm->target_kib);
+        vm->progress_usec = now_usec;
+}
+
+/* The balloon left its target without being told. */
+static void left_target(MlgVm *vm, const MlgHostSettings *host, uint64_t now_usec) {
+        if (vm->autodeflate && vm->actual_kib > vm->target_kib)
+                vm->suffered_usec = now_usec; /* the guest helped itself: it was about to run out */
+        else
+                vm->foreign_until_usec = now_usec + host->foreign_hold_usec;
+        vm->target_kib = vm->actual_kib;
+}
+
+static void found_stuck(MlgVm *vm, uint64_t now_usec) {
+        vm->stuck_wait_usec = vm->stuck_wait_usec ? mlg_min(2 * vm->stuck_wait_usec, STUCK_MOST_USEC) : STUCK_FIRST_USEC;
+        vm->stuck_until_usec = now_usec + vm->stuck_wait_usec;
+        vm->give_up = true;
+}
+
+static void take_motion(MlgVm *vm, const MlgHostSettings *host, uint64_t now_usec) {
+        uint64_t gap;
+
+        /* Before anything was asked of it, and while somebody else moves it, its target is where it is. */
+        if (vm->target_kib == 0 || (vm->reports < MLG_VM_REPORTS_NEEDED && !vm->adopted && vm->pending_kib == 0) ||
+            now_usec < vm->foreign_until_usec) {
+                vm->target_kib = vm->actual_kib;
+                start_motion(vm, now_usec);
+                vm->settled = true; /* where it is: leaving that is somebody's doing */
+                vm->settled_usec = now_usec;
+        }
+        if (vm->pending_kib > 0)
+                return; /* nobody knows yet where it should go */
+        if (vm->started_usec > 0 && vm->reports < MLG_VM_REPORTS_NEEDED)
+                vm->progress_usec = now_usec; /* it boots: there may be no driver yet */
+        gap = mlg_abs_diff(vm->actual_kib, vm->target_kib);
+        if (gap <= reached_kib(vm)) {
+                /* Passing by is not arriving: a target can be set to where the balloon just is, on its way
+                 * elsewhere. */
+                if (vm->near_usec == 0)
+                        vm->near_usec = now_usec;
+                vm->progress_usec = now_usec;
+                if (vm->settled || now_usec - vm->near_usec < SETTLED_USEC)
+                        return;
+                vm->settled = true;
+                vm->settled_usec = now_usec;
+                vm->adopted &= vm->moved_usec > 0; /* what we asked for ourselves stays ours */
+                if (now_usec >= vm->stuck_until_usec && !vm->give_up && vm->moved_usec > vm->stuck_until_usec)
+                        vm->stuck_wait_usec = 0; /* it reached a target after its time out: all is well again */
+                return;
+        }
+        if (!vm->settled && vm->near_usec > 0)
+                start_motion(vm, now_usec); /* passed by */
+        else if (vm->settled) {
+                left_target(vm, host, now_usec);
+                start_motion(vm, now_usec);
+        } else if (gap + PROGRESS_KIB <= vm->best_gap_kib) {
+                vm->best_gap_kib = gap;
+                vm->progress_usec = now_usec;
+        } else if (now_usec - vm->progress_usec >= host->stuck_usec && now_usec >= vm->stuck_until_usec)
+                found_stuck(vm, now_usec);
+}
+
+static void take_silence(MlgVm *vm, uint64_t now_usec) {
+        bool silent = vm->reports >= MLG_VM_REPORTS_NEEDED && vm->sampler.last.trust != MLG_TRUST_FRESH;
+
+        if ((silent && !vm->silent) || vm->run_state != MLG_RUN_RUNNING)
+                vm->silent_usec = now_usec; /* a paused guest cannot report */
+        vm->silent = silent;
+}
+
+void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *host, uint64_t now_usec,
+                    uint64_t now_real_sec) {
+        uint64_t used_before;
+        MlgSample s;
+
+        if (!raw) {
+                if (!vm->missed)
+                        vm->missed_usec = now_usec;
+                vm->missed = true;
+                vm->unresponsive = vm->unresponsive || now_usec - vm->missed_usec >= MISS_USEC;
+                vm->progress_usec = now_usec; /* a stopped QEMU is not a stuck balloon */
+                return;
+        }
+        vm->missed = vm->unresponsive = false;
+        if (raw->have & MLG_HAVE_RUN_STATE)
+                vm->run_state = raw->run_state;
+        /* Nothing but its state, from the first poll on: the others need not wait for it. */
+        vm->unresponsive = !vm->polled && !(raw->have & MLG_HAVE_ACTUAL);
+        if (vm->run_state != MLG_RUN_RUNNING)
+                vm->progress_usec = now_usec; /* nor is a paused guest */
+        used_before = vm->sampler.last.used_kib;
+        mlg_sampler_take(&vm->sampler, raw, vm->stats_period_sec, now_usec, now_real_sec, &s);
+        if (raw->have & MLG_HAVE_ACTUAL) {
+                /* The driver in the guest writes this number: a wrong one must not eat up the others'
+                 * memory. */
+                vm->actual_kib = mlg_min(s.actual_kib, mlg_max(vm->maximum_kib, s.maximum_kib));
+                if (!vm->polled) {
+                        vm->first_polled_usec = now_usec;
+                        start_motion(vm, now_usec); /* towards an adopted target, perhaps */
+                }
+                vm->polled = true;
+                if (vm->has_balloon)
+                        take_motion(vm, host, now_usec);
+        }
+        if (s.is_new && s.trust == MLG_TRUST_FRESH) {
+                vm->predictor->observe(vm->predictor_priv, &s);
+                take_forecast(vm);
+                vm->rises = vm->reports > 0 && s.used_kib > used_before + mlg_mul_div(vm->maximum_kib, RISE_PERMILLE, 1000);
+                if (vm->reports < UINT32_MAX)
+                        vm->reports++;
+        }
+        take_pressure(vm, now_usec);
+        take_silence(vm, now_usec);
+}
+
+static MlgReason trust_reason(MlgTrust t) {
+        switch (t) {
+        case MLG_TRUST_NONE:
+                return MLG_REASON_NO_STATS;
+        case MLG_TRUST_STALE:
+                return MLG_REASON_STALE;
+        case MLG_TRUST_IMPOSSIBLE:
+                return MLG_REASON_IMPOSSIBLE;
+        case MLG_TRUST_FRESH:
+        case _MLG_TRUST_MAX:
+                break;
+        }
+        return MLG_REASON_NONE;
+}
+
+static MlgReason alone_reason(const MlgVm *vm) {
+        if (vm->settings.mode != MLG_MODE_AUTO)
+                return MLG_REASON_MODE;
+        if (!vm->has_balloon)
+                return MLG_REASON_NO_BALLOON;
+        if (vm->vfio || vm->locked || vm->hugepages)
+                return MLG_REASON_PINNED;
+        return MLG_REASON_NONE;
+}
+
+/* Not read any more, for whatever reason: what is known of it ages like a report. */
+static bool is_lost(const MlgVm *vm, uint64_t now_usec) {
+        return vm->polled && mlg_sub_sat(now_usec, vm->sampler.last.at_usec) >= LOST_USEC;
+}
+
+static MlgReason held_reason(const MlgVm *vm, bool paused, uint64_t now_usec) {
+        if (vm->run_state != MLG_RUN_RUNNING)
+                return MLG_REASON_NOT_RUNNING;
+        if (vm->migrating)
+                return MLG_REASON_MIGRATING;
+        if (vm->unresponsive || is_lost(vm, now_usec))
+                return MLG_REASON_UNRESPONSIVE;
+        if (paused || vm->paused)
+                return MLG_REASON_PAUSED;
+        if (now_usec < vm->refused_until_usec)
+                return MLG_REASON_REFUSED;
+        if (now_usec < vm->foreign_until_usec)
+                return MLG_REASON_FOREIGN;
+        if (now_usec < vm->stuck_until_usec)
+                return MLG_REASON_STUCK;
+        return MLG_REASON_NONE;
+}
+
+bool mlg_vm_is_settling(const MlgVm *vm, uint64_t now_usec) {
+        return vm->started_usec > 0 && now_usec - vm->started_usec < vm->settings.settle_usec;
+}
+
+void mlg_vm_classify(MlgVm *vm, bool paused, uint64_t now_usec) {
+        MlgReason alone = alone_reason(vm), held = held_reason(vm, paused, now_usec);
+
+        if (alone != MLG_REASON_NONE) {
+                vm->state = MLG_VM_ALONE;
+                vm->why = alone;
+        } else if (held != MLG_REASON_NONE) {
+                vm->state = MLG_VM_HELD;
+                vm->why = held;
+        } else if (vm->sampler.last.trust != MLG_TRUST_FRESH &&
+                   (vm->silent || now_usec - vm->first_polled_usec >= FIRST_REPORT_USEC)) {
+                vm->state = MLG_VM_HELD;
+                vm->why = trust_reason(vm->sampler.last.trust);
+        } else if (vm->reports < MLG_VM_REPORTS_NEEDED || !vm->has_forecast) {
+                vm->state = MLG_VM_NEW;
+                vm->why = MLG_REASON_NEW;
+        } else {
+                vm->state = MLG_VM_MANAGED;
+                vm->why = MLG_REASON_NONE;
+        }
+}
+
+uint64_t mlg_vm_due_kib(const MlgVm *vm) {
+        if (vm->run_state == MLG_RUN_OFF || vm->run_state == MLG_RUN_CRASHED)
+                return 0;
+        if (vm->hugepages)
+                return 0; /* the pool that it lives in is taken off the budget as a whole */
+        if (!vm->polled)
+                return vm->maximum_kib; /* nothing is known: it may have all */
+        return mlg_max(vm->actual_kib, mlg_max(vm->target_kib, vm->pending_kib));
+}
+
+void mlg_vm_asked(MlgVm *vm, uint64_t target_kib, uint64_t now_usec) {
+        vm->pending_kib = target_kib;
+        vm->moves_tried++;
+        if (target_kib < vm->target_kib)
+                vm->shrunk_usec = now_usec;
+        else
+                vm->grown_usec = now_usec;
+}
+
+/* A target beyond one that is not reached yet is no new motion: else a balloon that is asked in small steps
+ * would have to stand still for StuckSec after the last of them. */
+static void take_target(MlgVm *vm, uint64_t target_kib, uint64_t now_usec) {
+        bool goes_on = !vm->settled && vm->target_kib != vm->actual_kib && target_kib != vm->actual_kib &&
+                (vm->target_kib < vm->actual_kib) == (target_kib < vm->actual_kib);
+
+        vm->target_kib = target_kib;
+        if (goes_on)
+                vm->best_gap_kib = mlg_abs_diff(vm->actual_kib, target_kib);
+        else
+                start_motion(vm, now_usec);
+}
+
+void mlg_vm_answered(MlgVm *vm, int r, uint64_t now_usec) {
+        uint64_t asked = vm->pending_kib;
+
+        if (asked == 0)
+                return;
+        vm->pending_kib = 0;
+        if (vm->outdated) {
+                vm->outdated = false; /* the guest was started anew meanwhile */
+                return;
+        }
+        if (r == 0) {
+                vm->moves_accepted++;
+                vm->moved_kib += mlg_abs_diff(vm->target_kib, asked);
+                vm->adopted = true; /* from now on it is ours, whatever the guest's age */
+                vm->moved_usec = now_usec;
+                take_target(vm, asked, now_usec);
+                return;
+        }
+        vm->moves_failed++;
+        if (r == -ETIMEDOUT) {
+                /* It may have been accepted. Count the greater one, and ask again when QEMU answers. */
+                vm->target_kib = mlg_max(vm->target_kib, asked);
+                vm->unresponsive = true;
+                start_motion(vm, now_usec);
+        } else if (r != -ENOTCONN && r != -ENODEV && r != -EAGAIN && r != -EBUSY)
+                vm->refused_until_usec = now_usec + REFUSED_USEC;
+}
+
+const MlgDecision *mlg_vm_decision(const MlgVm *vm, unsigned int back) {
+        if (back >= vm->decisions_n)
+                return NULL;
+        return &vm->decisions[(vm->decisions_next + MLG_DECISIONS_MAX - 1 - back) % MLG_DECISIONS_MAX];
+}
+
+void mlg_vm_record(MlgVm *vm, const MlgDecision *d) {
+        MlgDecision *newest = (MlgDecision *) mlg_vm_decision(vm, 0);
+        bool same = newest && newest->state == d->state && newest->why == d->why && newest->wanted_why == d->wanted_why &&
+                newest->from_kib == d->from_kib && newest->to_kib == d->to_kib && d->to_kib == d->from_kib;
+
+        if (same) {
+                uint64_t first = newest->first_at_usec;
+                uint32_t repeated = newest->repeated;
+
+                *newest = *d;
+                newest->first_at_usec = first;
+                newest->repeated = repeated < UINT32_MAX ? repeated + 1 : repeated;
+                return;
+        }
+        vm->decisions[vm->decisions_next] = *d;
+        vm->decisions_next = (vm->decisions_next + 1) % MLG_DECISIONS_MAX;
+        if (vm->decisions_n < MLG_DECISIONS_MAX)
+                vm->decisions_n++;
+}

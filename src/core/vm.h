@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Vm: one guest as the engine knows it, and its state machine.
+ *
+ * States (MlgVmState) follow from facts, they are not stored decisions: mlg_vm_classify() derives state and
+ * reason anew from what is known, so that a guest comes back by itself when the cause is gone.
+ *
+ * Targets: `target_kib` is the last one that the hypervisor accepted, `pending_kib` one that was asked for
+ * and is not answered (at most one). The guest is charged max(actual, target, pending). A balloon is
+ * *settled* once it reached its target, and
+ *   - *stuck* when it has not moved towards an unreached target for StuckSec: its target is given up (set to
+ *     what it has), and the guest is left alone for a time that doubles with each failure; so others never
+ *     plan with memory that does not come;
+ *   - *foreign* when it leaves a settled target without being told: somebody else did it, which is respected
+ *     for ManualGraceSec. A guest that takes memory back itself (deflate-on-oom) is in need instead. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "core/ledger.h"
+#include "core/sample.h"
+#include "core/settings.h"
+#include "memlego/hypervisor.h"
+#include "memlego/plan.h"
+#include "memlego/predictor.h"
+
+/* Reports that must have come before anything is decided: two make a rate, the third shows that they go on. */
+#define MLG_VM_REPORTS_NEEDED 3
+
+typedef struct MlgVm {
+        /* Facts; written when the hypervisor reports them. */
+        char uuid[MLG_UUID_LEN + 1];
+        char *name, *labels;
+        MlgRunState run_state;
+        uint32_t instance, stats_period_sec;
+        uint64_t maximum_kib;
+        bool has_balloon, autodeflate, free_page_reporting, vfio, locked, hugepages, migrating;
+
+        /* Settings, and what they come to for this guest; written on reload and when the maximum changes. */
+        MlgGuestSettings settings;
+        uint64_t floor_kib, ceiling_kib;
+
+        /* Observation; written by mlg_vm_observe(). */
+        MlgSampler sampler;
+        bool polled;                /* actual_kib is known ... */
+        uint64_t first_polled_usec; /* ... since then */
+        bool unresponsive;
+        bool missed;                /* no answer since missed_usec; a short miss means only that somebody else asks it */
+        uint64_t missed_usec;
+        bool silent;                /* its reports stopped after it had been managed */
+        uint32_t reports;           /* fresh ones since its start */
+        uint64_t actual_kib;
+        uint64_t started_usec;      /* when its start was seen; 0: it ran before us */
+        uint64_t silent_usec;       /* since when */
+        uint64_t suffered_usec;     /* last time; 0: never */
+        MlgPressure pressure;
+
+        /* Prediction */
+        const MlgPredictorOps *predictor;
+        void *predictor_priv;
+        MlgForecast forecast;
+        bool rises;                 /* its demand grew by a good step between its two last reports */
+        bool has_forecast;
+        uint64_t cushion_kib;
+        void *policy_priv;
+
+        /* Targets and motion */
+        uint64_t target_kib;        /* 0: unknown yet */
+        uint64_t pending_kib;       /* 0: nothing in flight */
+        bool outdated;              /* what is in flight was asked of the run before */
+        uint64_t charge_kib;        /* in the ledger */
+        bool adopted;               /* target_kib was taken over from an earlier run */
+        bool settled;
+        uint64_t settled_usec;      /* since when */
+        uint64_t near_usec;         /* at its target since then, but perhaps only passing by; 0: it is not */
+        bool asking_period;         /* the service waits for a statistics period to be set; written by it, as the next */
+        uint64_t period_asked_usec; /* when that was asked last; 0: never */
+        bool looking;               /* the service waits for a look at it; written by it, as the next */
+        uint64_t looked_usec;       /* when the last look came back */
+        uint64_t best_gap_kib, progress_usec;
+        uint64_t shrunk_usec, grown_usec, moved_usec;
+        uint64_t stuck_until_usec, stuck_wait_usec;
+        uint64_t foreign_until_usec, refused_until_usec;
+        uint64_t manual_kib, manual_until_usec; /* 0: none */
+        bool paused;
+        bool give_up;               /* stuck: the target must be set to what it has */
+        uint64_t shown_kib;         /* last target shown in a dry run */
+
+        /* State as of the last classification, for display. */
+        MlgVmState state;
+        MlgReason why;
+        MlgVmState announced_state; /* what the service told the log and the bus last; written by it */
+        MlgReason announced_why;
+
+        MlgDecision decisions[MLG_DECISIONS_MAX]; /* ring */
+        unsigned int decisions_n, decisions_next;
+        uint64_t moves_tried, moves_accepted, moves_failed, moved_kib;
+} MlgVm;
+
+MlgVm *mlg_vm_new(const MlgGuestInfo *info, const MlgGuestSettings *settings);
+MlgVm *mlg_vm_free(MlgVm *vm);
+
+/* Facts changed. A new instance (the guest was started anew) forgets all that was learnt of the one before. */
+void mlg_vm_set_info(MlgVm *vm, const MlgGuestInfo *info, uint64_t now_usec);
+void mlg_vm_set_settings(MlgVm *vm, const MlgGuestSettings *settings);
+void mlg_vm_rebooted(MlgVm *vm, uint64_t now_usec);
+
+/* One poll; raw NULL: its QEMU did not answer. */
+void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *host, uint64_t now_usec,
+                    uint64_t now_real_sec);
+
+/* Derives state and reason. `paused`: balancing as a whole is paused. */
+void mlg_vm_classify(MlgVm *vm, bool paused, uint64_t now_usec);
+
+/* What the guest must be charged now; 0 for one that holds none of the host's ordinary memory. */
+uint64_t mlg_vm_due_kib(const MlgVm *vm);
+
+/* Started so short ago that it must not be shrunk yet. */
+bool mlg_vm_is_settling(const MlgVm *vm, uint64_t now_usec);
+
+/* Should it be looked at by itself, between polls? */
+typedef enum MlgLookRank {
+        MLG_LOOK_NOT,
+        MLG_LOOK_NEAR,  /* it suffers, or may soon: its next report should be seen at once */
+        MLG_LOOK_MOVES, /* its balloon is on its way, or arrived just now: polls are too old for it */
+} MlgLookRank;
+MlgLookRank mlg_vm_look_rank(const MlgVm *vm, uint64_t now_usec);
+
+/* A manual target is in force. */
+bool mlg_vm_is_manual(const MlgVm *vm, uint64_t now_usec);
+
+/* A request was sent / answered (r as in MlgDoneFn). */
+void mlg_vm_asked(MlgVm *vm, uint64_t target_kib, uint64_t now_usec);
+void mlg_vm_answered(MlgVm *vm, int r, uint64_t now_usec);
+
+/* Newest first. */
+const MlgDecision *mlg_vm_decision(const MlgVm *vm, unsigned int back);
+/* Adds to the ring, or folds into the newest record if only its inputs differ. */
+void mlg_vm_record(MlgVm *vm, const MlgDecision *d);

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Args: one table of commands, one of options; the help text is made from both. */
+#include "ctl/args.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "ctl/ctl.h"
+#include "ctl/text.h"
+#include "util/parse.h"
+#include "util/util.h"
+
+typedef struct Command {
+        const char *name;
+        size_t min_operands, max_operands;
+        const char *operands;
+        const char *help;
+} Command;
+
+static const Command commands[] = {
+        [MLG_COMMAND_STATUS] = { "status", 0, SIZE_MAX, "[PATTERN...]",
+                                 "Show the host and its guests (the default)" },
+        [MLG_COMMAND_EXPLAIN] = { "explain", 1, 1, "GUEST",
+                                  "Show the last decisions about a guest, and why" },
+        [MLG_COMMAND_PAUSE] = { "pause", 0, 1, "[GUEST]", "Stop moving memory of one guest, or of all" },
+        [MLG_COMMAND_RESUME] = { "resume", 0, 1, "[GUEST]", "Undo pause" },
+        [MLG_COMMAND_SET] = { "set", 2, 2, "GUEST SIZE", "Give a guest SIZE of memory, and hold it there" },
+        [MLG_COMMAND_RESERVE] = { "reserve", 1, 1, "SIZE",
+                                  "Make room for a guest about to start; prints an ID" },
+        [MLG_COMMAND_RELEASE] = { "release", 1, 1, "ID", "Give a reservation back" },
+        [MLG_COMMAND_RESERVATIONS] = { "reservations", 0, 0, "", "List reservations" },
+        [MLG_COMMAND_RELOAD] = { "reload", 0, 0, "", "Read the configuration again; prints what changed" },
+        [MLG_COMMAND_CONFIG] = { "config", 0, 0, "",
+                                 "Show the configuration in force, and where it is from" },
+        [MLG_COMMAND_DUMP] = { "dump", 0, 0, "", "Print all that memlegod knows, as JSON" },
+};
+static_assert(G_N_ELEMENTS(commands) == _MLG_COMMAND_MAX, "commands[] misses a value");
+
+typedef enum OptionId {
+        OPTION_HELP,
+        OPTION_VERSION,
+        OPTION_SYSTEM,
+        OPTION_ADDRESS,
+        OPTION_JSON,
+        OPTION_NAMES,
+        OPTION_WATCH,
+        OPTION_HOLD,
+        OPTION_TIMEOUT,
+        _OPTION_MAX,
+} OptionId;
+
+typedef enum OptionValue { VALUE_NONE, VALUE_OPTIONAL, VALUE_REQUIRED } OptionValue;
+
+#define FOR(c) (UINT32_C(1) << MLG_COMMAND_##c)
+#define FOR_ALL UINT32_MAX
+
+typedef struct Option {
+        const char *name;
+        char letter; /* '\0': none */
+        OptionValue value;
+        uint32_t commands; /* bits: where it makes sense */
+        const char *value_name;
+        const char *help;
+} Option;
+
+static const Option options[] = {
+        [OPTION_HELP] = { "help", 'h', VALUE_NONE, FOR_ALL, NULL, "Show this help" },
+        [OPTION_VERSION] = { "version", '\0', VALUE_NONE, FOR_ALL, NULL, "Show the version" },
+        [OPTION_SYSTEM] = { "system", '\0', VALUE_NONE, FOR_ALL, NULL, "Use the system bus (the default)" },
+        [OPTION_ADDRESS] = { "address", '\0', VALUE_REQUIRED, FOR_ALL, "ADDR",
+                             "Use the bus at this D-Bus address" },
+        [OPTION_JSON] = { "json", 'j', VALUE_NONE, FOR(STATUS) | FOR(EXPLAIN) | FOR(RESERVATIONS), NULL,
+                          "status, explain, reservations: print JSON" },
+        [OPTION_NAMES] = { "names", '\0', VALUE_NONE, FOR(STATUS), NULL,
+                           "status: print only the guests' names" },
+        [OPTION_WATCH] = { "watch", 'w', VALUE_OPTIONAL, FOR(STATUS), "SEC",
+                           "status: redraw every SEC seconds (default 2) until q" },
+        [OPTION_HOLD] = { "hold", '\0', VALUE_REQUIRED, FOR(SET), "TIME",
+                          "set: hold the size so long (default 10min)" },
+        [OPTION_TIMEOUT] = { "timeout", '\0', VALUE_REQUIRED, FOR(RESERVE), "TIME",
+                             "reserve: give it back by itself after TIME (default 5min)" },
+};
+static_assert(G_N_ELEMENTS(options) == _OPTION_MAX, "options[] misses a value");
+
+static bool usage_error(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+static bool usage_error(GError **error, const char *format, ...) {
+        g_autofree char *text = NULL, *escaped = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        text = g_strdup_vprintf(format, ap);
+        va_end(ap);
+        escaped = mlg_text_escape(text, MLG_TEXT_LINE, true);
+        g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_USAGE, "%s; see memlegoctl --help", escaped);
+        return false;
+}
+
+const char *mlg_args_command_name(MlgCommand c) {
+        return commands[c].name;
+}
+
+static bool parse_duration(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *ret,
+                           GError **error) {
+        uint64_t usec;
+        int r = mlg_parse_usec(text, &usec);
+
+        if (r < 0 && r != -ERANGE)
+                return usage_error(error, "%s: '%s' is not a time; write it like 30s, 10min, 2h", what,
+                                   text);
+        if (r < 0 || usec < min || usec > max) {
+                g_autofree char *lo = mlg_format_usec(min), *hi = mlg_format_usec(max);
+
+                return usage_error(error, "%s: '%s' is out of range, %s to %s", what, text, lo, hi);
+        }
+        *ret = usec;
+        return true;
+}
+
+static bool parse_size(const char *text, uint64_t *ret_kib, GError **error) {
+        int r = mlg_parse_size_kib(text, ret_kib);
+
+        /* memlegod counts some of them in bytes, in 64 bits */
+        if (r == -ERANGE || (r == 0 && (*ret_kib == 0 || *ret_kib > UINT64_MAX / 1024)))
+                return usage_error(error, "size '%s' is out of range", text);
+        if (r < 0)
+                return usage_error(error, "'%s' is not a size; write it like 512M or 1.5G", text);
+        return true;
+}
+
+static bool apply_option(OptionId id, const char *value, MlgArgs *a, GError **error) {
+        switch (id) {
+        case OPTION_HELP:
+                a->help = true;
+                return true;
+        case OPTION_VERSION:
+                a->version = true;
+                return true;
+        case OPTION_SYSTEM:
+                a->address = NULL;
+                return true;
+        case OPTION_ADDRESS:
+                if (!*value)
+                        return usage_error(error, "--address: the address is empty");
+                a->address = value;
+                return true;
+        case OPTION_JSON:
+                a->json = true;
+                return true;
+        case OPTION_NAMES:
+                a->names = true;
+                return true;
+        case OPTION_WATCH:
+                a->watch = true;
+                return !value || parse_duration("--watch", value, MLG_USEC_PER_SEC / 10,
+                                                3600 * MLG_USEC_PER_SEC, &a->watch_usec, error);
+        case OPTION_HOLD:
+                return parse_duration("--hold", value, MLG_USEC_PER_SEC, 7 * 86400 * MLG_USEC_PER_SEC,
+                                      &a->hold_usec, error);
+        case OPTION_TIMEOUT:
+                return parse_duration("--timeout", value, MLG_USEC_PER_SEC, 86400 * MLG_USEC_PER_SEC,
+                                      &a->timeout_usec, error);
+        case _OPTION_MAX:
+                break;
+        }
+        g_assert_not_reached();
+}
+
+/* Which option is `word`? *ret_value: what follows '=', or NULL. */
+static bool find_option(const char *word, OptionId *ret, const char **ret_value) {
+        const char *equals = strchr(word, '=');
+
+        for (size_t i = 0; i < _OPTION_MAX; i++) {
+                const Option *o = &options[i];
+
+                if (strncmp(word, "--", 2) == 0) {
+                        size_t len = equals ? (size_t) (equals - word) - 2 : strlen(word) - 2;
+
+                        if (strlen(o->name) != len || strncmp(o->name, word + 2, len) != 0)
+                                continue;
+                        *ret_value = equals ? equals + 1 : NULL;
+                } else {
+                        if (!o->letter || word[1] != o->letter || word[2])
+                                continue;
+                        *ret_value = NULL;
+                }
+                *ret = (OptionId) i;
+                return true;
+        }
+        return false;
+}
+
+static bool parse_option(int argc, char **argv, int *i, uint32_t *seen, MlgArgs *a, GError **error) {
+        const char *word = argv[*i], *value;
+        OptionId id;
+
+        if (!find_option(word, &id, &value))
+                return usage_error(error, "unknown option '%s'", word);
+        switch (options[id].value) {
+        case VALUE_NONE:
+                if (value)
+                        return usage_error(error, "--%s takes no value", options[id].name);
+                break;
+        case VALUE_OPTIONAL:
+                break;
+        case VALUE_REQUIRED:
+                if (!value && *i + 1 < argc)
+                        value = argv[++*i];
+                if (!value)
+                        return usage_error(error, "--%s needs a value", options[id].name);
+                break;
+        }
+        *seen |= UINT32_C(1) << id;
+        return apply_option(id, value, a, error);
+}
+
+static bool find_command(const char *word, MlgCommand *ret) {
+        for (size_t i = 0; i < _MLG_COMMAND_MAX; i++)
+                if (strcmp(commands[i].name, word) == 0) {
+                        *ret = (MlgCommand) i;
+                        return true;
+                }
+        return false;
+}
+
+static bool check_options(uint32_t seen, const MlgArgs *a, GError **error) {
+        for (size_t i = 0; i < _OPTION_MAX; i++)
+                if ((seen & (UINT32_C(1) << i)) && !(options[i].commands & (UINT32_C(1) << a->command)))
+                        return usage_error(error, "--%s makes no sense with '%s'", options[i].name,
+                                           commands[a->command].name);
+        if (a->json + a->names + a->watch > 1)
+                return usage_error(error, "only one of --json, --names and --watch can be given");
+        return true;
+}
+
+static bool take_operands(char **operands, size_t n, MlgArgs *a, GError **error) {
+        const Command *c = &commands[a->command];
+
+        if (n < c->min_operands)
+                return usage_error(error, "usage: memlegoctl %s %s", c->name, c->operands);
+        if (n > c->max_operands)
+                return usage_error(error, "'%s': one too many", operands[c->max_operands]);
+        /* On the bus an empty name means "all guests": an unset variable in a script must not. */
+        for (size_t i = 0; i < n; i++)
+                if (!*operands[i])
+                        return usage_error(error, "%s: an argument is empty", c->name);
+
+        switch (a->command) {
+        case MLG_COMMAND_STATUS:
+                a->patterns = operands;
+                return true;
+        case MLG_COMMAND_EXPLAIN:
+        case MLG_COMMAND_PAUSE:
+        case MLG_COMMAND_RESUME:
+                a->guest = n > 0 ? operands[0] : NULL;
+                break;
+        case MLG_COMMAND_SET:
+                a->guest = operands[0];
+                if (!parse_size(operands[1], &a->size_kib, error))
+                        return false;
+                break;
+        case MLG_COMMAND_RESERVE:
+                return parse_size(operands[0], &a->size_kib, error);
+        case MLG_COMMAND_RELEASE:
+                if (mlg_parse_u64(operands[0], 0, UINT64_MAX, &a->id) < 0)
+                        return usage_error(error, "'%s' is not the ID of a reservation", operands[0]);
+                return true;
+        case MLG_COMMAND_RESERVATIONS:
+        case MLG_COMMAND_RELOAD:
+        case MLG_COMMAND_CONFIG:
+        case MLG_COMMAND_DUMP:
+                return true;
+        case _MLG_COMMAND_MAX:
+                g_assert_not_reached();
+        }
+        if (a->guest && !g_utf8_validate(a->guest, -1, NULL)) /* the bus would close the connection */
+                return usage_error(error, "'%s' is not a name: not UTF-8", a->guest);
+        return true;
+}
+
+bool mlg_args_parse(int argc, char **argv, MlgArgs *ret, GError **error) {
+        MlgArgs a = {
+                .watch_usec = MLG_ARGS_WATCH_DEFAULT_SEC * MLG_USEC_PER_SEC,
+                .hold_usec = MLG_ARGS_HOLD_DEFAULT_SEC * MLG_USEC_PER_SEC,
+                .timeout_usec = MLG_ARGS_TIMEOUT_DEFAULT_SEC * MLG_USEC_PER_SEC,
+        };
+        bool only_operands = false;
+        uint32_t seen = 0;
+        size_t n = 0;
+
+        for (int i = 1; i < argc; i++) {
+                if (!only_operands && strcmp(argv[i], "--") == 0) {
+                        only_operands = true;
+                } else if (!only_operands && argv[i][0] == '-' && argv[i][1]) {
+                        if (!parse_option(argc, argv, &i, &seen, &a, error))
+                                return false;
+                } else {
+                        argv[n++] = argv[i]; /* n <= i - 1: nothing unread is overwritten */
+                }
+        }
+        argv[n] = NULL;
+
+        if (!a.help && !a.version) {
+                if (n > 0 && !find_command(argv[0], &a.command))
+                        return usage_error(error, "unknown command '%s'", argv[0]);
+                if (!check_options(seen, &a, error) ||
+                    !take_operands(n > 0 ? argv + 1 : argv, n > 0 ? n - 1 : 0, &a, error))
+                        return false;
+        }
+        *ret = a;
+        return true;
+}
+
+char *mlg_args_help(void) {
+        GString *s = g_string_new(
+                "memlegoctl [OPTIONS...] [COMMAND] [ARGUMENTS...]\n\n"
+                "Shows and steers memlegod, which moves memory between virtual machines.\n\nCommands:\n");
+
+        for (size_t i = 0; i < _MLG_COMMAND_MAX; i++) {
+                g_autofree char *left = g_strdup_printf("%s %s", commands[i].name, commands[i].operands);
+
+                g_string_append_printf(s, "  %-21s %s\n", left, commands[i].help);
+        }
+        g_string_append(s, "\nOptions:\n");
+        for (size_t i = 0; i < _OPTION_MAX; i++) {
+                const Option *o = &options[i];
+                g_autofree char *letter = o->letter ? g_strdup_printf("-%c,", o->letter) : g_strdup("   ");
+                g_autofree char *left = g_strdup_printf(o->value == VALUE_NONE       ? "%s --%s"
+                                                        : o->value == VALUE_OPTIONAL ? "%s --%s[=%s]"
+                                                                                     : "%s --%s=%s",
+                                                        letter, o->name, o->value_name);
+
+                g_string_append_printf(s, "  %-21s %s\n", left, o->help);
+        }
+        g_string_append(s,
+                        "\nSIZE is 512M, 1.5G or 262144K; TIME is 30s, 10min or 2h. See memlegoctl(1).\n");
+        return g_string_free(s, FALSE);
+}

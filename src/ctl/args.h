@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Args: the command line, from tables of commands and options. Pure: mistakes come back as errors. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <glib.h>
+
+typedef enum MlgCommand {
+        MLG_COMMAND_STATUS,
+        MLG_COMMAND_EXPLAIN,
+        MLG_COMMAND_PAUSE,
+        MLG_COMMAND_RESUME,
+        MLG_COMMAND_SET,
+        MLG_COMMAND_RESERVE,
+        MLG_COMMAND_RELEASE,
+        MLG_COMMAND_RESERVATIONS,
+        MLG_COMMAND_RELOAD,
+        MLG_COMMAND_CONFIG,
+        MLG_COMMAND_DUMP,
+        _MLG_COMMAND_MAX,
+} MlgCommand;
+
+/* Everything is checked and in range; strings point into argv. */
+typedef struct MlgArgs {
+        MlgCommand command;
+        bool help, version;
+        bool json, names, watch;
+        const char *address;   /* NULL: the system bus */
+        const char *guest;     /* explain, set; pause and resume: NULL means all. Never empty. */
+        char **patterns;       /* status: NULL-terminated, may have no entries */
+        uint64_t size_kib;     /* set, reserve; > 0 */
+        uint64_t id;           /* release */
+        uint64_t watch_usec;
+        uint64_t hold_usec;    /* set */
+        uint64_t timeout_usec; /* reserve */
+} MlgArgs;
+
+#define MLG_ARGS_HOLD_DEFAULT_SEC 600   /* long enough to look at what the change does */
+#define MLG_ARGS_TIMEOUT_DEFAULT_SEC 300 /* a guest's start takes less */
+#define MLG_ARGS_WATCH_DEFAULT_SEC 2    /* twice the usual poll: each redraw has something new */
+
+/* argv is rearranged: operands go to its front. Errors: MLG_CTL_ERROR, MLG_EXIT_USAGE. */
+bool mlg_args_parse(int argc, char **argv, MlgArgs *ret, GError **error);
+
+const char *mlg_args_command_name(MlgCommand c);
+char *mlg_args_help(void);

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Client: messages over sd-bus, and errors in words. */
+#include "ctl/client.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <systemd/sd-bus.h>
+
+#include "ctl/ctl.h"
+#include "ctl/text.h"
+#include "memlego/names.h"
+#include "util/util.h"
+
+#define READ_TIMEOUT_USEC \
+        (10 * MLG_USEC_PER_SEC) /* memlegod answers reads at once; more than this is a hang */
+#define CHANGE_TIMEOUT_USEC (300 * MLG_USEC_PER_SEC) /* somebody may have to type a password for polkit */
+#define ANSWERS_MAX 65536 /* entries of a list that are read */
+
+typedef sd_bus_message BusMessage;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BusMessage, sd_bus_message_unref)
+
+struct MlgClient {
+        sd_bus *bus;
+};
+
+/* ---- errors ---- */
+
+int mlg_client_error_to_exit(const char *name, int error) {
+        static const struct {
+                const char *name;
+                MlgExit code;
+        } names[] = {
+                { MLG_BUS_ERROR_PREFIX "NoSuchGuest", MLG_EXIT_NO_SUCH_GUEST },
+                { MLG_BUS_ERROR_PREFIX "NoRoom", MLG_EXIT_NO_ROOM },
+                { MLG_BUS_ERROR_PREFIX "ConfigInvalid", MLG_EXIT_CONFIG },
+                { SD_BUS_ERROR_ACCESS_DENIED, MLG_EXIT_DENIED },
+                { SD_BUS_ERROR_AUTH_FAILED, MLG_EXIT_DENIED },
+                { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, MLG_EXIT_DENIED },
+                { SD_BUS_ERROR_SERVICE_UNKNOWN, MLG_EXIT_NOT_RUNNING },
+                { SD_BUS_ERROR_NAME_HAS_NO_OWNER, MLG_EXIT_NOT_RUNNING },
+                { SD_BUS_ERROR_DISCONNECTED, MLG_EXIT_NOT_RUNNING },
+                { SD_BUS_ERROR_NO_REPLY, MLG_EXIT_NOT_RUNNING },
+                { SD_BUS_ERROR_TIMEOUT, MLG_EXIT_NOT_RUNNING },
+        };
+
+        for (size_t i = 0; name && i < G_N_ELEMENTS(names); i++)
+                if (strcmp(names[i].name, name) == 0)
+                        return names[i].code;
+        switch (error) {
+        case EACCES:
+        case EPERM:
+                return MLG_EXIT_DENIED;
+        case ECONNREFUSED:
+        case ECONNRESET:
+        case ENOENT:
+        case ENOTCONN:
+        case EPIPE:
+        case ETIMEDOUT:
+        case EHOSTUNREACH:
+                return MLG_EXIT_NOT_RUNNING; /* of the connection: errors that memlegod sends map to EIO */
+        default:
+                return MLG_EXIT_FAILED;
+        }
+}
+
+/* What the person can do about it; `action`: the polkit action, NULL for reads. */
+static char *advice(int code, const char *name, const char *action) {
+        switch (code) {
+        case MLG_EXIT_NOT_RUNNING:
+                if (g_strcmp0(name, SD_BUS_ERROR_NO_REPLY) == 0 ||
+                    g_strcmp0(name, SD_BUS_ERROR_TIMEOUT) == 0)
+                        return g_strdup("memlegod did not answer; look at 'journalctl -u memlegod'");
+                if (g_strcmp0(name, SD_BUS_ERROR_SERVICE_UNKNOWN) == 0 ||
+                    g_strcmp0(name, SD_BUS_ERROR_NAME_HAS_NO_OWNER) == 0)
+                        return g_strdup("memlegod is not running; start it: 'systemctl start memlegod'");
+                return g_strdup(
+                        "the connection to the system bus broke; is it running? 'systemctl status dbus'");
+        case MLG_EXIT_DENIED:
+                if (action)
+                        return g_strdup_printf("ask as root, or let polkit allow %s", action);
+                return g_strdup("access denied: only root and members of the group " MLG_GROUP
+                                " may look; become one: 'usermod -aG " MLG_GROUP
+                                " USER', then log in again");
+        case MLG_EXIT_NO_SUCH_GUEST:
+                return g_strdup("'memlegoctl status' lists the guests");
+        case MLG_EXIT_NO_ROOM:
+                return g_strdup("'memlegoctl status' shows the budget; lower floors, or ask for less");
+        case MLG_EXIT_CONFIG:
+                return g_strdup("nothing was changed; check it: 'memlegod --check-config'");
+        default:
+                return NULL;
+        }
+}
+
+static void set_bus_error(GError **error, const sd_bus_error *e, const char *action) {
+        int code = mlg_client_error_to_exit(e->name, sd_bus_error_get_errno(e));
+        g_autofree char *what = mlg_text_escape(e->message && *e->message ? e->message : e->name,
+                                                MLG_TEXT_LINE, true);
+        g_autofree char *hint = advice(code, e->name, action);
+
+        /* What the bus itself says helps nobody: "Rejected send message, 2 matched rules; type=..." */
+        if (hint && (code == MLG_EXIT_NOT_RUNNING || (code == MLG_EXIT_DENIED && !action)))
+                g_set_error_literal(error, MLG_CTL_ERROR, code, hint);
+        else
+                g_set_error(error, MLG_CTL_ERROR, code, hint ? "%s (%s)" : "%s", what, hint);
+}
+
+static bool set_garbled(GError **error) {
+        g_set_error_literal(
+                error, MLG_CTL_ERROR, MLG_EXIT_FAILED,
+                "memlegod's answer cannot be understood; are memlegod and memlegoctl of one version?");
+        return false;
+}
+
+/* ---- connection and calls ---- */
+
+static int connect_to(sd_bus **ret, const char *address) {
+        sd_bus *bus = NULL;
+        int r;
+
+        if (!address)
+                return sd_bus_open_system(ret);
+        r = sd_bus_new(&bus);
+        if (r >= 0)
+                r = sd_bus_set_address(bus, address);
+        if (r >= 0)
+                r = sd_bus_set_bus_client(bus, true);
+        if (r >= 0)
+                r = sd_bus_start(bus);
+        if (r < 0)
+                sd_bus_unref(bus);
+        else
+                *ret = bus;
+        return r;
+}
+
+MlgClient *mlg_client_open(const char *address, GError **error) {
+        g_autoptr(MlgClient) c = g_new0(MlgClient, 1);
+        int r = connect_to(&c->bus, address);
+
+        if (r == -EINVAL && address) {
+                g_autofree char *escaped = mlg_text_escape(address, MLG_TEXT_LINE, true);
+
+                g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_USAGE, "'%s' is not a D-Bus address", escaped);
+                return NULL;
+        }
+        if (r < 0) {
+                g_set_error(
+                        error, MLG_CTL_ERROR, mlg_client_error_to_exit(NULL, -r),
+                        "cannot connect to the D-Bus system bus: %s; is it running? 'systemctl status dbus'",
+                        g_strerror(-r));
+                return NULL;
+        }
+        return g_steal_pointer(&c);
+}
+
+MlgClient *mlg_client_free(MlgClient *c) {
+        if (!c)
+                return NULL;
+        sd_bus_flush_close_unref(c->bus);
+        g_free(c);
+        return NULL;
+}
+
+/* A call of the manager. `action` NULL: a read. NULL and error on failure. */
+static sd_bus_message *call(MlgClient *c, const char *method, const char *action, GError **error,
+                            const char *types, ...) {
+        sd_bus_error e = SD_BUS_ERROR_NULL;
+        g_autoptr(BusMessage) m = NULL;
+        sd_bus_message *reply = NULL;
+        va_list ap;
+        int r;
+
+        r = sd_bus_message_new_method_call(c->bus, &m, MLG_BUS_NAME, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER,
+                                           method);
+        if (r >= 0)
+                r = sd_bus_message_set_auto_start(m, false);
+        if (r >= 0 && action)
+                r = sd_bus_message_set_allow_interactive_authorization(m, true);
+        if (r >= 0) {
+                va_start(ap, types);
+                r = sd_bus_message_appendv(m, types, ap);
+                va_end(ap);
+        }
+        if (r >= 0)
+                r = sd_bus_call(c->bus, m, action ? CHANGE_TIMEOUT_USEC : READ_TIMEOUT_USEC, &e, &reply);
+        if (r < 0) {
+                if (!sd_bus_error_is_set(&e))
+                        (void) sd_bus_error_set_errno(&e, r);
+                set_bus_error(error, &e, action);
+                reply = NULL;
+        }
+        sd_bus_error_free(&e);
+        return reply;
+}
+
+/* ---- reads ---- */
+
+static char *call_for_string(MlgClient *c, const char *method, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, method, NULL, error, "");
+        const char *s;
+
+        if (!reply)
+                return NULL;
+        if (sd_bus_message_read(reply, "s", &s) < 0) {
+                set_garbled(error);
+                return NULL;
+        }
+        return g_strdup(s);
+}
+
+char *mlg_client_dump(MlgClient *c, GError **error) {
+        return call_for_string(c, "Dump", error);
+}
+
+char *mlg_client_config(MlgClient *c, GError **error) {
+        return call_for_string(c, "GetConfig", error);
+}
+
+char **mlg_client_guest_names(MlgClient *c, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ListGuests", NULL, error, "");
+        g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+        const char *name;
+        int r;
+
+        if (!reply)
+                return NULL;
+        r = sd_bus_message_enter_container(reply, 'a', "(ssos)");
+        while (r >= 0 && names->len < ANSWERS_MAX &&
+               (r = sd_bus_message_read(reply, "(ssos)", &name, NULL, NULL, NULL)) > 0)
+                g_ptr_array_add(names, g_strdup(name));
+        if (r < 0) {
+                set_garbled(error);
+                return NULL;
+        }
+        g_ptr_array_add(names, NULL);
+        return (char **) g_ptr_array_free(g_steal_pointer(&names), FALSE);
+}
+
+static void clear_reservation(void *p) {
+        mlg_ctl_reservation_clear(p);
+}
+
+GArray *mlg_client_reservations(MlgClient *c, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ListReservations", NULL, error, "");
+        g_autoptr(GArray) list = g_array_new(FALSE, TRUE, sizeof(MlgCtlReservation));
+        uint64_t id, bytes, room, expires;
+        const char *owner;
+        int r;
+
+        if (!reply)
+                return NULL;
+        g_array_set_clear_func(list, clear_reservation);
+        r = sd_bus_message_enter_container(reply, 'a', "(tttts)");
+        while (r >= 0 && list->len < ANSWERS_MAX &&
+               (r = sd_bus_message_read(reply, "(tttts)", &id, &bytes, &room, &expires, &owner)) > 0) {
+                MlgCtlReservation v = { .id = id, .kib = bytes / 1024, .room_kib = room / 1024,
+                                        .expires_in_usec = expires, .owner = g_strdup(owner) };
+
+                g_array_append_val(list, v);
+        }
+        if (r < 0) {
+                set_garbled(error);
+                return NULL;
+        }
+        return g_steal_pointer(&list);
+}
+
+static const struct {
+        const char *key;
+        char type;
+        size_t offset;
+} decision_fields[] = {
+        { "AgeUSec", 't', G_STRUCT_OFFSET(MlgCtlDecision, age_usec) },
+        { "Repeated", 'u', G_STRUCT_OFFSET(MlgCtlDecision, repeated) },
+        { "State", 's', G_STRUCT_OFFSET(MlgCtlDecision, state) },
+        { "Trust", 's', G_STRUCT_OFFSET(MlgCtlDecision, trust) },
+        { "Pressure", 's', G_STRUCT_OFFSET(MlgCtlDecision, pressure) },
+        { "ActualKiB", 't', G_STRUCT_OFFSET(MlgCtlDecision, actual_kib) },
+        { "UsedKiB", 't', G_STRUCT_OFFSET(MlgCtlDecision, used_kib) },
+        { "UsableKiB", 't', G_STRUCT_OFFSET(MlgCtlDecision, usable_kib) },
+        { "NeedKiB", 't', G_STRUCT_OFFSET(MlgCtlDecision, need_kib) },
+        { "ErrorKiB", 't', G_STRUCT_OFFSET(MlgCtlDecision, error_kib) },
+        { "CushionKiB", 't', G_STRUCT_OFFSET(MlgCtlDecision, cushion_kib) },
+        { "FromKiB", 't', G_STRUCT_OFFSET(MlgCtlDecision, from_kib) },
+        { "WantedKiB", 't', G_STRUCT_OFFSET(MlgCtlDecision, wanted_kib) },
+        { "WantedReason", 's', G_STRUCT_OFFSET(MlgCtlDecision, wanted_reason) },
+        { "ToKiB", 't', G_STRUCT_OFFSET(MlgCtlDecision, to_kib) },
+        { "Reason", 's', G_STRUCT_OFFSET(MlgCtlDecision, reason) },
+        { "Sentence", 's', G_STRUCT_OFFSET(MlgCtlDecision, sentence) },
+        { "Result", 'i', G_STRUCT_OFFSET(MlgCtlDecision, result) },
+};
+
+/* A variant of the expected type into its field; anything else is skipped. */
+static int read_field(sd_bus_message *m, const char *key, MlgCtlDecision *d) {
+        for (size_t i = 0; i < G_N_ELEMENTS(decision_fields); i++) {
+                const char type[] = { decision_fields[i].type, '\0' };
+                void *field = (char *) d + decision_fields[i].offset;
+                int r;
+
+                if (strcmp(decision_fields[i].key, key) != 0 ||
+                    sd_bus_message_verify_type(m, 'v', type) <= 0)
+                        continue;
+                r = sd_bus_message_enter_container(m, 'v', type);
+                if (r < 0)
+                        return r;
+                if (type[0] == 's') {
+                        const char *s;
+
+                        r = sd_bus_message_read_basic(m, 's', &s);
+                        if (r < 0)
+                                return r;
+                        g_free(*(char **) field);
+                        *(char **) field = g_strdup(s);
+                } else {
+                        r = sd_bus_message_read_basic(m, type[0], field);
+                        if (r < 0)
+                                return r;
+                }
+                return sd_bus_message_exit_container(m);
+        }
+        return sd_bus_message_skip(m, "v");
+}
+
+static int read_decision(sd_bus_message *m, MlgCtlDecision *d) {
+        const char *key;
+        int r;
+
+        while ((r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = sd_bus_message_read_basic(m, 's', &key);
+                if (r >= 0)
+                        r = read_field(m, key, d);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+                if (r < 0)
+                        return r;
+        }
+        /* strings that were missing are "-": none is NULL */
+        for (size_t i = 0; i < G_N_ELEMENTS(decision_fields); i++) {
+                char **s = (char **) ((char *) d + decision_fields[i].offset);
+
+                if (decision_fields[i].type == 's' && !*s)
+                        *s = g_strdup("-");
+        }
+        return r;
+}
+
+static void clear_decision(void *p) {
+        mlg_ctl_decision_clear(p);
+}
+
+GArray *mlg_client_explain(MlgClient *c, const char *guest, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "Explain", NULL, error, "s", guest);
+        g_autoptr(GArray) list = g_array_new(FALSE, TRUE, sizeof(MlgCtlDecision));
+        int r;
+
+        if (!reply)
+                return NULL;
+        g_array_set_clear_func(list, clear_decision);
+        r = sd_bus_message_enter_container(reply, 'a', "a{sv}");
+        while (r >= 0 && list->len < ANSWERS_MAX &&
+               (r = sd_bus_message_enter_container(reply, 'a', "{sv}")) > 0) {
+                MlgCtlDecision d = { 0 };
+
+                r = read_decision(reply, &d);
+                g_array_append_val(list, d);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(reply);
+        }
+        if (r < 0) {
+                set_garbled(error);
+                return NULL;
+        }
+        return g_steal_pointer(&list);
+}
+
+/* ---- changes ---- */
+
+char **mlg_client_reload(MlgClient *c, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "Reload", MLG_POLKIT_RELOAD, error, "");
+        g_autoptr(GPtrArray) changes = g_ptr_array_new_with_free_func(g_free);
+        const char *s;
+        int r;
+
+        if (!reply)
+                return NULL;
+        r = sd_bus_message_enter_container(reply, 'a', "s");
+        while (r >= 0 && changes->len < ANSWERS_MAX && (r = sd_bus_message_read_basic(reply, 's', &s)) > 0)
+                g_ptr_array_add(changes, g_strdup(s));
+        if (r < 0) {
+                set_garbled(error);
+                return NULL;
+        }
+        g_ptr_array_add(changes, NULL);
+        return (char **) g_ptr_array_free(g_steal_pointer(&changes), FALSE);
+}
+
+bool mlg_client_pause(MlgClient *c, const char *guest, bool paused, GError **error) {
+        g_autoptr(BusMessage) reply =
+                call(c, paused ? "Pause" : "Resume", MLG_POLKIT_PAUSE, error, "s", guest ? guest : "");
+
+        return reply != NULL;
+}
+
+bool mlg_client_set_target(MlgClient *c, const char *guest, uint64_t kib, uint64_t hold_usec,
+                           GError **error) {
+        g_autoptr(BusMessage) reply =
+                call(c, "SetTarget", MLG_POLKIT_SET_TARGET, error, "stt", guest, kib, hold_usec);
+
+        return reply != NULL;
+}
+
+bool mlg_client_reserve(MlgClient *c, uint64_t kib, uint64_t timeout_usec, uint64_t *ret_id,
+                        GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ReserveMemory", MLG_POLKIT_RESERVE, error, "tt",
+                                           kib * UINT64_C(1024), timeout_usec);
+
+        if (!reply)
+                return false;
+        return sd_bus_message_read(reply, "t", ret_id) >= 0 || set_garbled(error);
+}
+
+bool mlg_client_release(MlgClient *c, uint64_t id, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ReleaseReservation", MLG_POLKIT_RESERVE, error, "t", id);
+
+        return reply != NULL;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Client: org.memlego1 as functions. All of them block until the answer is there, or a time-out.
+ *
+ * Errors are of MLG_CTL_ERROR: their code is the exit code, their message says what to do. A memlegod that
+ * does not run is not started by a question: starting it is the operator's decision. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <glib.h>
+
+#include "ctl/render.h"
+
+typedef struct MlgClient MlgClient;
+
+/* address NULL: the system bus (DBUS_SYSTEM_BUS_ADDRESS is respected). */
+MlgClient *mlg_client_open(const char *address, GError **error);
+MlgClient *mlg_client_free(MlgClient *c);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgClient, mlg_client_free)
+
+char *mlg_client_dump(MlgClient *c, GError **error);
+char *mlg_client_config(MlgClient *c, GError **error);
+char **mlg_client_guest_names(MlgClient *c, GError **error);
+char **mlg_client_reload(MlgClient *c, GError **error); /* what changed */
+bool mlg_client_pause(MlgClient *c, const char *guest, bool paused, GError **error); /* guest NULL: all */
+bool mlg_client_set_target(MlgClient *c, const char *guest, uint64_t kib, uint64_t hold_usec,
+                           GError **error);
+bool mlg_client_reserve(MlgClient *c, uint64_t kib, uint64_t timeout_usec, uint64_t *ret_id, GError **error);
+bool mlg_client_release(MlgClient *c, uint64_t id, GError **error);
+GArray *mlg_client_reservations(MlgClient *c, GError **error);                  /* MlgCtlReservation */
+GArray *mlg_client_explain(MlgClient *c, const char *guest,
+                           GError **error); /* MlgCtlDecision, newest first */
+
+/* Pure: the exit code for an error of the bus. `name` may be NULL; `error` is a positive errno. */
+int mlg_client_error_to_exit(const char *name, int error);

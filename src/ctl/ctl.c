@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Ctl: one function per command; from the command line to the exit code. */
+#include "ctl/ctl.h"
+
+#include <inttypes.h>
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "ctl/args.h"
+#include "ctl/client.h"
+#include "ctl/render.h"
+#include "ctl/snapshot.h"
+#include "ctl/text.h"
+#include "ctl/watch.h"
+#include "util/parse.h"
+
+G_DEFINE_QUARK(mlg-ctl-error-quark, mlg_ctl_error)
+
+/* Each returns true, or false with an error of MLG_CTL_ERROR. Output is appended to `out`. */
+typedef bool (*CommandFn)(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
+                          GError **error);
+
+static void append_escaped(GString *out, const char *s, MlgTextKind kind, const MlgStyle *style) {
+        g_autofree char *escaped = mlg_text_escape(s, kind, style->utf8);
+
+        g_string_append(out, escaped);
+        if (out->len > 0 && out->str[out->len - 1] != '\n')
+                g_string_append_c(out, '\n');
+}
+
+static bool show_names(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_auto(GStrv) names = mlg_client_guest_names(c, error);
+
+        if (!names)
+                return false;
+        for (char **n = names; *n; n++)
+                append_escaped(out, *n, MLG_TEXT_LINE, style);
+        return true;
+}
+
+static bool run_status(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_autoptr(MlgSnapshot) s = NULL;
+        g_autofree char *text = NULL;
+
+        if (a->names && !*a->patterns)
+                return show_names(a, c, style, out, error);
+        text = mlg_client_dump(c, error);
+        if (text)
+                s = mlg_snapshot_parse(text, error);
+        if (!s)
+                return false;
+        if (!mlg_snapshot_filter(s, a->patterns)) {
+                g_set_error_literal(error, MLG_CTL_ERROR, MLG_EXIT_NO_SUCH_GUEST,
+                                    "no guest matches ('memlegoctl status' lists them all)");
+                return false;
+        }
+        if (a->names) {
+                for (size_t i = 0; i < s->n_guests; i++)
+                        append_escaped(out, s->guests[i].name, MLG_TEXT_LINE, style);
+        } else if (a->json) {
+                g_autofree char *json = mlg_snapshot_to_json(s, style->utf8);
+
+                g_string_append(out, json);
+        } else {
+                mlg_render_status(s, style, &(MlgStatusView) { .max_rows = SIZE_MAX }, out);
+        }
+        return true;
+}
+
+static bool run_explain(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
+                        GError **error) {
+        g_autoptr(GArray) list = mlg_client_explain(c, a->guest, error);
+        const MlgCtlDecision *decisions;
+
+        if (!list)
+                return false;
+        decisions = (const MlgCtlDecision *) (void *) list->data;
+        if (a->json) {
+                g_autofree char *json = mlg_explain_to_json(a->guest, decisions, list->len, style->utf8);
+
+                g_string_append(out, json);
+        } else {
+                mlg_render_explain(a->guest, decisions, list->len, style, out);
+        }
+        return true;
+}
+
+static bool run_pause_or_resume(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
+                                GError **error) {
+        bool paused = a->command == MLG_COMMAND_PAUSE;
+        g_autofree char *text = NULL;
+
+        if (!mlg_client_pause(c, a->guest, paused, error))
+                return false;
+        text = g_strdup_printf("%s is %s.", a->guest ? a->guest : "Balancing of all guests",
+                               paused ? "paused" : "resumed");
+        append_escaped(out, text, MLG_TEXT_LINE, style);
+        return true;
+}
+
+static bool run_set(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_autofree char *size = mlg_format_kib(a->size_kib), *hold = mlg_format_usec(a->hold_usec),
+                        *text = NULL;
+
+        if (!mlg_client_set_target(c, a->guest, a->size_kib, a->hold_usec, error))
+                return false;
+        text = g_strdup_printf("%s moves to %s and is held there for %s.", a->guest, size, hold);
+        append_escaped(out, text, MLG_TEXT_LINE, style);
+        return true;
+}
+
+static bool run_reserve(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
+                        GError **error) {
+        uint64_t id;
+
+        if (!mlg_client_reserve(c, a->size_kib, a->timeout_usec, &id, error))
+                return false;
+        g_string_append_printf(out, "%" PRIu64 "\n", id); /* and nothing else: scripts read it */
+        return true;
+}
+
+static bool run_release(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
+                        GError **error) {
+        return mlg_client_release(c, a->id, error);
+}
+
+static bool run_reservations(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
+                             GError **error) {
+        g_autoptr(GArray) list = mlg_client_reservations(c, error);
+        const MlgCtlReservation *reservations;
+
+        if (!list)
+                return false;
+        reservations = (const MlgCtlReservation *) (void *) list->data;
+        if (a->json) {
+                g_autofree char *json = mlg_reservations_to_json(reservations, list->len, style->utf8);
+
+                g_string_append(out, json);
+        } else {
+                mlg_render_reservations(reservations, list->len, style, out);
+        }
+        return true;
+}
+
+static bool run_reload(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_auto(GStrv) changes = mlg_client_reload(c, error);
+
+        if (!changes)
+                return false;
+        if (!*changes)
+                g_string_append(out, "Nothing changed.\n");
+        for (char **s = changes; *s; s++)
+                append_escaped(out, *s, MLG_TEXT_LINE, style);
+        return true;
+}
+
+static bool run_config(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_autofree char *text = mlg_client_config(c, error);
+
+        if (!text)
+                return false;
+        append_escaped(out, text, MLG_TEXT_BLOCK, style);
+        return true;
+}
+
+static bool run_dump(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_autofree char *text = mlg_client_dump(c, error);
+
+        if (!text)
+                return false;
+        append_escaped(out, text, MLG_TEXT_JSON, style);
+        return true;
+}
+
+static const CommandFn command_fns[] = {
+        [MLG_COMMAND_STATUS] = run_status,
+        [MLG_COMMAND_EXPLAIN] = run_explain,
+        [MLG_COMMAND_PAUSE] = run_pause_or_resume,
+        [MLG_COMMAND_RESUME] = run_pause_or_resume,
+        [MLG_COMMAND_SET] = run_set,
+        [MLG_COMMAND_RESERVE] = run_reserve,
+        [MLG_COMMAND_RELEASE] = run_release,
+        [MLG_COMMAND_RESERVATIONS] = run_reservations,
+        [MLG_COMMAND_RELOAD] = run_reload,
+        [MLG_COMMAND_CONFIG] = run_config,
+        [MLG_COMMAND_DUMP] = run_dump,
+};
+G_STATIC_ASSERT(G_N_ELEMENTS(command_fns) == _MLG_COMMAND_MAX);
+
+/* ---- the terminal ---- */
+
+static MlgStyle find_style(void) {
+        const char *no_colour = g_getenv("NO_COLOR"), *term = g_getenv("TERM");
+        bool terminal = isatty(STDOUT_FILENO);
+        MlgStyle style = { .utf8 = g_get_charset(NULL) };
+        struct winsize size;
+
+        style.colour = terminal && (!no_colour || !*no_colour) && term && *term &&
+                       !g_str_equal(term, "dumb");
+        if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0)
+                style.columns = size.ws_col;
+        return style;
+}
+
+static int write_out(const GString *out) {
+        if (fwrite(out->str, 1, out->len, stdout) == out->len && fflush(stdout) == 0)
+                return MLG_EXIT_OK;
+        fprintf(stderr, "memlegoctl: cannot write the output: %m\n");
+        return MLG_EXIT_FAILED;
+}
+
+static int fail(const GError *error) {
+        fprintf(stderr, "memlegoctl: %s\n", error->message);
+        return error->domain == MLG_CTL_ERROR ? error->code : MLG_EXIT_FAILED;
+}
+
+static int run(const MlgArgs *a, const MlgStyle *style) {
+        g_autoptr(GString) out = g_string_new(NULL);
+        g_autoptr(MlgClient) c = NULL;
+        g_autoptr(GError) error = NULL;
+
+        if (a->watch) {
+                int code = mlg_watch_run(a, style, &error);
+
+                return error ? fail(error) : code;
+        }
+        c = mlg_client_open(a->address, &error);
+        if (!c || !command_fns[a->command](a, c, style, out, &error))
+                return fail(error);
+        return write_out(out);
+}
+
+int mlg_ctl_main(int argc, char **argv) {
+        g_autoptr(GError) error = NULL;
+        MlgStyle style;
+        MlgArgs a;
+
+        (void) setlocale(LC_CTYPE, ""); /* only how characters are written; numbers stay as in C */
+        style = find_style();
+        if (!mlg_args_parse(argc, argv, &a, &error))
+                return fail(error);
+        if (a.help || a.version) {
+                g_autofree char *text = a.help ? mlg_args_help() : g_strdup("memlegoctl " MLG_VERSION "\n");
+                g_autoptr(GString) out = g_string_new(text);
+
+                return write_out(out);
+        }
+        return run(&a, &style);
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Render, part two: the history of decisions about one guest, as sentences. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "ctl/render.h"
+#include "ctl/table.h"
+#include "ctl/text.h"
+#include "util/parse.h"
+
+#define INDENT "        "
+
+void mlg_ctl_decision_clear(MlgCtlDecision *d) {
+        g_clear_pointer(&d->state, g_free);
+        g_clear_pointer(&d->trust, g_free);
+        g_clear_pointer(&d->pressure, g_free);
+        g_clear_pointer(&d->wanted_reason, g_free);
+        g_clear_pointer(&d->reason, g_free);
+        g_clear_pointer(&d->sentence, g_free);
+}
+
+/* printf for text of which some parts come from outside: escapes the whole. */
+static void append_line(GString *out, const MlgStyle *style, MlgColour colour, const char *format, ...)
+        G_GNUC_PRINTF(4, 5);
+static void append_line(GString *out, const MlgStyle *style, MlgColour colour, const char *format, ...) {
+        g_autofree char *text = NULL, *escaped = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        text = g_strdup_vprintf(format, ap);
+        va_end(ap);
+        escaped = mlg_text_escape(text, MLG_TEXT_LINE, style->utf8);
+        mlg_append_coloured(out, style, colour, escaped);
+}
+
+/* Whole seconds: to a person the age of a decision is no measurement. */
+static char *ago(uint64_t usec) {
+        g_autofree char *text = mlg_format_usec(usec - usec % G_USEC_PER_SEC);
+
+        return usec < G_USEC_PER_SEC ? g_strdup("just now") : g_strdup_printf("%s ago", text);
+}
+
+/* What was done: "512 MiB -> 640 MiB" and what came of it, or "left at 512 MiB". */
+static void render_move(const MlgCtlDecision *d, const MlgStyle *style, GString *out) {
+        g_autofree char *from = mlg_format_kib(d->from_kib), *to = mlg_format_kib(d->to_kib);
+
+        if (d->from_kib == 0 && d->to_kib == 0) { /* its memory is not known yet */
+                append_line(out, style, MLG_COLOUR_BOLD, "left alone");
+                return;
+        }
+        if (d->to_kib == d->from_kib || d->result == 2) {
+                append_line(out, style, MLG_COLOUR_BOLD, "left at %s", from);
+                return;
+        }
+        append_line(out, style, MLG_COLOUR_BOLD, "%s -> %s", from, to);
+        if (d->result == 0)
+                append_line(out, style, MLG_COLOUR_GREEN, " (accepted)");
+        else if (d->result > 0)
+                append_line(out, style, MLG_COLOUR_YELLOW, " (not answered yet)");
+        else if (d->result > INT32_MIN)
+                append_line(out, style, MLG_COLOUR_RED, " (failed: %s)", g_strerror(-d->result));
+}
+
+static void render_inputs(const MlgCtlDecision *d, const MlgStyle *style, GString *out) {
+        g_autofree char *actual = mlg_format_kib(d->actual_kib), *used = mlg_format_kib(d->used_kib);
+        g_autofree char *usable = mlg_format_kib(d->usable_kib), *need = mlg_format_kib(d->need_kib);
+        g_autofree char *error = mlg_format_kib(d->error_kib), *cushion = mlg_format_kib(d->cushion_kib);
+
+        if (g_str_equal(d->trust, "none")) {
+                append_line(out, style, MLG_COLOUR_DIM, INDENT "it has %s, and never reported",
+                            d->actual_kib > 0 ? actual : "an unknown size");
+                g_string_append_c(out, '\n');
+                return;
+        }
+        append_line(out, style, MLG_COLOUR_DIM,
+                    INDENT "it has %s, uses %s, could give %s; pressure %s, report %s", actual, used, usable,
+                    d->pressure, d->trust);
+        g_string_append_c(out, '\n');
+        if (d->need_kib > 0) {
+                append_line(out, style, MLG_COLOUR_DIM, INDENT "expected need %s %s %s, cushion %s", need,
+                            style->utf8 ? "±" : "+-", error, cushion);
+                g_string_append_c(out, '\n');
+        }
+}
+
+static void render_wish(const MlgCtlDecision *d, const MlgStyle *style, GString *out) {
+        g_autofree char *wanted = mlg_format_kib(d->wanted_kib);
+
+        if (d->wanted_kib == 0 || d->wanted_kib == d->to_kib)
+                return;
+        append_line(out, style, MLG_COLOUR_DIM, INDENT "the policy wanted %s (%s)", wanted,
+                    d->wanted_reason);
+        g_string_append_c(out, '\n');
+}
+
+void mlg_render_explain(const char *guest, const MlgCtlDecision *decisions, size_t n, const MlgStyle *style,
+                        GString *out) {
+        if (n == 0) {
+                append_line(out, style, MLG_COLOUR_PLAIN, "Nothing was decided about %s yet.", guest);
+                g_string_append_c(out, '\n');
+                return;
+        }
+        append_line(out, style, MLG_COLOUR_BOLD, "%s", guest);
+        append_line(out, style, MLG_COLOUR_PLAIN, " is %s: the newest of its last %zu decisions comes first",
+                    decisions[0].state, n);
+        g_string_append(out, "\n\n");
+        for (size_t i = 0; i < n; i++) {
+                const MlgCtlDecision *d = &decisions[i];
+                g_autofree char *when = ago(d->age_usec);
+
+                append_line(out, style, MLG_COLOUR_PLAIN, "%s: ", when);
+                render_move(d, style, out);
+                append_line(out, style, MLG_COLOUR_PLAIN, ": %s [%s]", d->sentence, d->reason);
+                if (d->repeated > 1)
+                        append_line(out, style, MLG_COLOUR_PLAIN, ", %" PRIu32 " times in a row",
+                                    d->repeated);
+                g_string_append_c(out, '\n');
+                render_inputs(d, style, out);
+                render_wish(d, style, out);
+        }
+}
+
+static void add_u64(json_object *o, const char *key, uint64_t v) {
+        json_object_object_add(o, key, json_object_new_uint64(v));
+}
+
+static void add_string(json_object *o, const char *key, const char *v) {
+        json_object_object_add(o, key, json_object_new_string(v));
+}
+
+static json_object *decision_to_json(const MlgCtlDecision *d) {
+        json_object *o = json_object_new_object();
+
+        add_u64(o, "age_usec", d->age_usec);
+        add_u64(o, "repeated", d->repeated);
+        add_string(o, "state", d->state);
+        add_string(o, "trust", d->trust);
+        add_string(o, "pressure", d->pressure);
+        add_u64(o, "actual_kib", d->actual_kib);
+        add_u64(o, "used_kib", d->used_kib);
+        add_u64(o, "usable_kib", d->usable_kib);
+        add_u64(o, "need_kib", d->need_kib);
+        add_u64(o, "error_kib", d->error_kib);
+        add_u64(o, "cushion_kib", d->cushion_kib);
+        add_u64(o, "from_kib", d->from_kib);
+        add_u64(o, "wanted_kib", d->wanted_kib);
+        add_string(o, "wanted_reason", d->wanted_reason);
+        add_u64(o, "to_kib", d->to_kib);
+        add_string(o, "reason", d->reason);
+        add_string(o, "sentence", d->sentence);
+        json_object_object_add(o, "result", json_object_new_int(d->result));
+        return o;
+}
+
+char *mlg_explain_to_json(const char *guest, const MlgCtlDecision *decisions, size_t n, bool utf8) {
+        json_object *top = json_object_new_object(), *list = json_object_new_array();
+        char *text;
+
+        add_string(top, "guest", guest);
+        for (size_t i = 0; i < n; i++)
+                json_object_array_add(list, decision_to_json(&decisions[i]));
+        json_object_object_add(top, "decisions", list);
+        text = mlg_json_to_text(top, utf8);
+        json_object_put(top);
+        return text;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Render: values in, text out. Pure; everything shown is escaped here. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <glib.h>
+
+#include "ctl/ctl.h"
+#include "ctl/snapshot.h"
+
+/* Part of the status to show. */
+typedef struct MlgStatusView {
+        bool bars;       /* a picture of each guest's memory */
+        bool narrow;     /* leave columns out where the terminal is narrow; else its lines wrap */
+        size_t first;    /* guest to begin with */
+        size_t max_rows; /* guests at most; SIZE_MAX: all */
+} MlgStatusView;
+
+/* One answer of Explain(), newest first; the strings are owned. */
+typedef struct MlgCtlDecision {
+        uint64_t age_usec;
+        uint32_t repeated;
+        char *state, *trust, *pressure;
+        uint64_t actual_kib, used_kib, usable_kib, need_kib, error_kib, cushion_kib;
+        uint64_t from_kib, wanted_kib, to_kib;
+        char *wanted_reason, *reason, *sentence;
+        int32_t result; /* 0 accepted; 1 not yet answered; 2 nothing was asked; < 0 -errno */
+} MlgCtlDecision;
+
+typedef struct MlgCtlReservation {
+        uint64_t id, kib, room_kib, expires_in_usec;
+        char *owner;
+} MlgCtlReservation;
+
+void mlg_ctl_decision_clear(MlgCtlDecision *d);
+void mlg_ctl_reservation_clear(MlgCtlReservation *r);
+
+void mlg_render_host(const MlgSnapshot *s, const MlgStyle *style, GString *out);
+void mlg_render_guests(const MlgSnapshot *s, const MlgStyle *style, const MlgStatusView *view, GString *out);
+/* The host's lines, an empty one, the guests. */
+void mlg_render_status(const MlgSnapshot *s, const MlgStyle *style, const MlgStatusView *view, GString *out);
+
+void mlg_render_explain(const char *guest, const MlgCtlDecision *decisions, size_t n, const MlgStyle *style,
+                        GString *out);
+char *mlg_explain_to_json(const char *guest, const MlgCtlDecision *decisions, size_t n, bool utf8);
+
+void mlg_render_reservations(const MlgCtlReservation *reservations, size_t n, const MlgStyle *style,
+                             GString *out);
+char *mlg_reservations_to_json(const MlgCtlReservation *reservations, size_t n, bool utf8);

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Libvirt-xml: see libvirt-xml.h. One walk over the tree of libxml2; each fact has one function. */
+#include "hypervisor/libvirt-xml.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <glib.h>
+#include <libxml/parser.h>
+#include <libxml/tree.h>
+
+#include "memlego/names.h"
+#include "util/parse.h"
+#include "util/util.h"
+
+/* Large guests have some 50 KiB; libvirt itself carries at most 4 MiB in one string. */
+#define XML_MAX (4 * 1024 * 1024)
+
+#define PARSE_OPTIONS (XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_NOCDATA)
+
+void mlg_domain_xml_init(void) {
+        xmlInitParser();
+}
+
+static bool is_element(const xmlNode *n, const char *name) {
+        return n->type == XML_ELEMENT_NODE && strcmp((const char *) n->name, name) == 0;
+}
+
+/* First child element of that name in no namespace, or NULL. */
+static const xmlNode *child(const xmlNode *parent, const char *name) {
+        for (const xmlNode *n = parent ? parent->children : NULL; n; n = n->next)
+                if (is_element(n, name) && !n->ns)
+                        return n;
+        return NULL;
+}
+
+static char *attribute(const xmlNode *n, const char *name) {
+        xmlChar *value = n ? xmlGetNoNsProp(n, (const xmlChar *) name) : NULL;
+        char *copy = g_strdup((const char *) value);
+
+        xmlFree(value);
+        return copy;
+}
+
+static bool attribute_is(const xmlNode *n, const char *name, const char *value) {
+        g_autofree char *found = attribute(n, name);
+
+        return found && strcmp(found, value) == 0;
+}
+
+static char *text(const xmlNode *n) {
+        xmlChar *value = n ? xmlNodeGetContent(n) : NULL;
+        char *copy = g_strdup((const char *) value);
+
+        xmlFree(value);
+        return copy ? g_strstrip(copy) : NULL;
+}
+
+/* As virDomain does it: no unit is KiB; "KB" is 1000, "K" and "KiB" are 1024. Rounded up to KiB. */
+static int memory_kib(const xmlNode *n, uint64_t *ret) {
+        static const struct {
+                const char *unit;
+                uint64_t bytes;
+        } units[] = {
+                { "b", 1 }, { "bytes", 1 },
+                { "KB", 1000 }, { "k", 1024 }, { "K", 1024 }, { "KiB", 1024 },
+                { "MB", 1000000 }, { "m", 1024 * 1024 }, { "M", 1024 * 1024 }, { "MiB", 1024 * 1024 },
+                { "GB", 1000000000 }, { "g", 1 << 30 }, { "G", 1 << 30 }, { "GiB", 1 << 30 },
+                { "TB", 1000000000000 }, { "T", UINT64_C(1) << 40 }, { "TiB", UINT64_C(1) << 40 },
+        };
+        g_autofree char *unit = attribute(n, "unit");
+        g_autofree char *number = text(n);
+        uint64_t value, bytes;
+        int r;
+
+        if (!number)
+                return -EBADMSG;
+        r = mlg_parse_u64(number, 0, UINT64_MAX, &value);
+        if (r < 0)
+                return -EBADMSG;
+        for (size_t i = 0; i < G_N_ELEMENTS(units); i++) {
+                if (strcmp(unit ?: "KiB", units[i].unit) != 0)
+                        continue;
+                if (__builtin_mul_overflow(value, units[i].bytes, &bytes))
+                        return -EBADMSG;
+                *ret = bytes / 1024 + (bytes % 1024 > 0);
+                return 0;
+        }
+        return -EBADMSG;
+}
+
+/* Copies at most size - 1 bytes, cut between characters; control characters become '?', for logs and
+ * terminals. */
+static void copy_name(const char *from, char *to, size_t size) {
+        size_t n = strlen(from);
+
+        if (n >= size)
+                n = (size_t) (g_utf8_find_prev_char(from, from + size) - from);
+        memcpy(to, from, n);
+        to[n] = '\0';
+        for (size_t i = 0; i < n; i++)
+                if (g_ascii_iscntrl(to[i]))
+                        to[i] = '?';
+}
+
+static bool label_is_good(const char *label) {
+        for (const char *c = label; *c; c++)
+                if (g_ascii_iscntrl(*c))
+                        return false;
+        return label[0] != '\0';
+}
+
+/* Single blanks between; labels that do not fit any more are left out, none is cut. */
+static void copy_labels(const char *from, char *to, size_t size) {
+        g_auto(GStrv) labels = g_strsplit_set(from, " \t\r\n", -1);
+        size_t n = 0;
+
+        for (char **label = labels; *label; label++) {
+                size_t len = strlen(*label);
+
+                if (!label_is_good(*label) || len + 1 > size - n - (n > 0))
+                        continue;
+                if (n > 0)
+                        to[n++] = ' ';
+                memcpy(to + n, *label, len + 1);
+                n += len;
+        }
+        to[n] = '\0';
+}
+
+static void read_labels(const xmlNode *domain, MlgGuestInfo *ret) {
+        const xmlNode *metadata = child(domain, "metadata");
+
+        for (const xmlNode *n = metadata ? metadata->children : NULL; n; n = n->next) {
+                g_autofree char *labels = NULL;
+
+                if (!is_element(n, "guest") || !n->ns)
+                        continue;
+                if (strcmp((const char *) n->ns->href, MLG_METADATA_URI) != 0)
+                        continue;
+                labels = attribute(n, "labels");
+                if (labels)
+                        copy_labels(labels, ret->labels, sizeof(ret->labels));
+                return;
+        }
+}
+
+static int read_identity(const xmlNode *domain, MlgGuestInfo *ret) {
+        g_autofree char *uuid = text(child(domain, "uuid"));
+        g_autofree char *name = text(child(domain, "name"));
+        g_autofree char *id = attribute(domain, "id");
+        uint64_t instance = 0;
+
+        if (!uuid || !g_uuid_string_is_valid(uuid) || !name || name[0] == '\0')
+                return -EBADMSG;
+        if (id && mlg_parse_u64(id, 0, UINT32_MAX, &instance) < 0)
+                return -EBADMSG;
+        (void) g_strlcpy(ret->uuid, uuid, sizeof(ret->uuid));
+        for (char *c = ret->uuid; *c; c++)
+                *c = g_ascii_tolower(*c);
+        copy_name(name, ret->name, sizeof(ret->name));
+        ret->instance = (uint32_t) instance;
+        return 0;
+}
+
+static int read_memory(const xmlNode *domain, MlgGuestInfo *ret) {
+        const xmlNode *current = child(domain, "currentMemory");
+        const xmlNode *backing = child(domain, "memoryBacking");
+        int r;
+
+        r = memory_kib(child(domain, "memory"), &ret->maximum_kib);
+        if (r < 0)
+                return r;
+        ret->actual_kib = ret->maximum_kib;
+        if (current) {
+                r = memory_kib(current, &ret->actual_kib);
+                if (r < 0)
+                        return r;
+        }
+        ret->locked = child(backing, "locked") != NULL;
+        ret->hugepages = child(backing, "hugepages") != NULL;
+        return 0;
+}
+
+static void read_balloon(const xmlNode *balloon, MlgGuestInfo *ret) {
+        g_autofree char *period = attribute(child(balloon, "stats"), "period");
+        uint64_t sec = 0;
+
+        ret->has_balloon = !attribute_is(balloon, "model", "none");
+        if (!ret->has_balloon)
+                return;
+        ret->autodeflate = attribute_is(balloon, "autodeflate", "on");
+        ret->free_page_reporting = attribute_is(balloon, "freePageReporting", "on");
+        if (period && mlg_parse_u64(period, 0, INT32_MAX, &sec) >= 0)
+                ret->stats_period_sec = (uint32_t) sec;
+}
+
+/* Devices through which hardware writes to the guest's memory: all of it is pinned, a balloon would win
+ * nothing and may break them. A kind of host device that is not known counts as one. */
+static bool pins_memory(const xmlNode *device) {
+        if (is_element(device, "hostdev"))
+                return !attribute_is(device, "type", "usb") && !attribute_is(device, "type", "scsi") &&
+                       !attribute_is(device, "type", "scsi_host") &&
+                       !attribute_is(device, "mode", "capabilities");
+        if (is_element(device, "interface"))
+                return attribute_is(device, "type", "hostdev") || attribute_is(device, "type", "vdpa");
+        if (is_element(device, "disk"))
+                return attribute_is(device, "type", "nvme") || attribute_is(device, "type", "vhostvdpa");
+        return false;
+}
+
+static void read_devices(const xmlNode *domain, MlgGuestInfo *ret) {
+        const xmlNode *devices = child(domain, "devices");
+        const xmlNode *balloon = child(devices, "memballoon");
+
+        if (balloon)
+                read_balloon(balloon, ret);
+        for (const xmlNode *n = devices ? devices->children : NULL; n; n = n->next)
+                if (n->type == XML_ELEMENT_NODE && pins_memory(n))
+                        ret->vfio = true;
+}
+
+static int read_domain(const xmlNode *domain, MlgGuestInfo *ret) {
+        MlgGuestInfo info;
+        int r;
+
+        memset(&info, 0, sizeof(info)); /* padding too: the adapter compares infos as bytes */
+        if (!domain || !is_element(domain, "domain"))
+                return -EBADMSG;
+        r = read_identity(domain, &info);
+        if (r < 0)
+                return r;
+        r = read_memory(domain, &info);
+        if (r < 0)
+                return r;
+        read_devices(domain, &info);
+        read_labels(domain, &info);
+        memcpy(ret, &info, sizeof(info));
+        return 0;
+}
+
+/* Ends the parsing at <!DOCTYPE: before any entity is declared. */
+static void refuse_doctype(void *userdata, const xmlChar *name, const xmlChar *id, const xmlChar *uri) {
+        xmlStopParser(userdata);
+}
+
+int mlg_domain_xml_parse(const char *xml, size_t len, MlgGuestInfo *ret) {
+        xmlParserCtxt *parser;
+        xmlDoc *doc;
+        int r = -EBADMSG;
+
+        if (len > XML_MAX)
+                return -E2BIG;
+        if (len == 0)
+                return -EBADMSG;
+        parser = xmlNewParserCtxt();
+        if (!parser)
+                return -ENOMEM;
+        parser->sax->internalSubset = refuse_doctype;
+        doc = xmlCtxtReadMemory(parser, xml, (int) len, NULL, NULL, PARSE_OPTIONS);
+        if (doc && parser->wellFormed)
+                r = read_domain(xmlDocGetRootElement(doc), ret);
+        xmlFreeDoc(doc);
+        xmlFreeParserCtxt(parser);
+        return r;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* memlegod: command line and preconditions. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <glib.h>
+
+#include "hypervisor/libvirt.h"
+#include "memlego/names.h"
+#include "service/config.h"
+#include "service/daemon.h"
+
+/* Exit codes; memlegod(8). */
+enum { EXIT_USAGE = 2, EXIT_CONFIG = 78 }; /* 78: EX_CONFIG, which service managers need not retry */
+
+static gboolean opt_foreground, opt_dry_run, opt_check_config, opt_version;
+static char *opt_config, *opt_connect;
+
+static const GOptionEntry entries[] = {
+        { "foreground", 'f', 0, G_OPTION_ARG_NONE, &opt_foreground, "Log to the terminal, as text", NULL },
+        { "dry-run", 'n', 0, G_OPTION_ARG_NONE, &opt_dry_run, "Decide and log, but change nothing", NULL },
+        { "config", 'c', 0, G_OPTION_ARG_FILENAME, &opt_config,
+          "Configuration file; policy.d is looked for beside it (default " MLG_CONFIG_FILE ")", "FILE" },
+        { "connect", 0, 0, G_OPTION_ARG_STRING, &opt_connect, "libvirt's URI, instead of the configured one", "URI" },
+        { "check-config", 0, 0, G_OPTION_ARG_NONE, &opt_check_config, "Check the configuration, print it, and exit", NULL },
+        { "version", 0, 0, G_OPTION_ARG_NONE, &opt_version, "Print the version and exit", NULL },
+        { NULL },
+};
+
+static int check_config(void) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(MlgConfig) config = mlg_config_load(opt_config ? opt_config : MLG_CONFIG_FILE, opt_config != NULL, &error);
+        g_autofree char *text = NULL;
+
+        if (!config) {
+                fprintf(stderr, "%s\n", error->message);
+                return EXIT_CONFIG;
+        }
+        text = mlg_config_to_text(config);
+        fputs(text, stdout);
+        return EXIT_SUCCESS;
+}
+
+static int make_libvirt(const char *uri, const MlgDaemonSettings *settings, const MlgHypervisorCallbacks *callbacks,
+                        void *userdata, MlgHypervisor **ret, const MlgPollable **ret_pollable) {
+        MlgLibvirtOptions options = {
+                .uri = uri,
+                .workers = settings->workers,
+                .call_timeout_usec = settings->call_timeout_usec,
+        };
+        int r = mlg_libvirt_new(&options, callbacks, userdata, ret);
+
+        if (r >= 0)
+                *ret_pollable = mlg_libvirt_pollable(*ret);
+        return r;
+}
+
+static int run(void) {
+        MlgDaemonOptions options = {
+                .make_hypervisor = make_libvirt,
+                .config_path = opt_config,
+                .connect_uri = opt_connect,
+                .state_dir = g_getenv("STATE_DIRECTORY"),
+                .dry_run = opt_dry_run,
+                .foreground = opt_foreground,
+        };
+        int r;
+
+        if (!options.state_dir)
+                options.state_dir = MLG_STATEDIR;
+        r = mlg_daemon_run(&options);
+        return r == 0 ? EXIT_SUCCESS : r == -EINVAL ? EXIT_CONFIG : EXIT_FAILURE;
+}
+
+int main(int argc, char *argv[]) {
+        g_autoptr(GOptionContext) context = g_option_context_new("- balances memory between the guests of a KVM host");
+        g_autoptr(GError) error = NULL;
+
+        g_option_context_add_main_entries(context, entries, NULL);
+        g_option_context_set_description(context, "See memlegod(8), memlegod.conf(5) and memlego-policy(5).\n");
+        if (!g_option_context_parse(context, &argc, &argv, &error)) {
+                fprintf(stderr, "memlegod: %s\nTry 'memlegod --help'.\n", error->message);
+                return EXIT_USAGE;
+        }
+        if (argc > 1) {
+                fprintf(stderr, "memlegod: unexpected argument '%s'\nTry 'memlegod --help'.\n", argv[1]);
+                return EXIT_USAGE;
+        }
+        if (opt_version) {
+                printf("memlegod %s\n", MLG_VERSION);
+                return EXIT_SUCCESS;
+        }
+        return opt_check_config ? check_config() : run();
+}

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Balance: the turn of the daemon. poll -> observe -> decide -> ask the hypervisor -> take its answers ->
+ * tell.
+ *
+ * A poll reads all guests at once, each PollIntervalSec=. Guests whose balloon is on its way, or who are
+ * about to suffer, are besides *looked at* one by one, each MovePollIntervalSec=: the poll's sizes are too
+ * old to follow a move, and looks cost only for those that move, however many guests there are. What looks
+ * bring is decided upon together, shortly after.
+ *
+ * Invariants: at most one poll is under way, and one look per guest; a target is in the state file before it
+ * is asked for; nothing is decided on a poll that failed. */
+#include <errno.h>
+#include <time.h>
+
+#include "memlego/names.h"
+#include "service/daemon-private.h"
+#include "service/log.h"
+#include "service/notify.h"
+#include "util/util.h"
+
+/* Looks that are under way at a time, at most: they share the workers with everything else. */
+#define LOOKS_MAX 16
+/* Of those that only may soon suffer, per round: a look costs some 0.25 ms of our own CPU time, and on a full host nearly all
+ * guests are such. 40 per second are 1 % of a CPU. */
+#define NEAR_MAX 4
+/* After a look the poll's older figures are not wanted. */
+#define LOOK_IS_BETTER_USEC (2 * MLG_USEC_PER_SEC)
+/* Looks of one round come back one after the other; one decision serves them all. */
+#define GATHER_USEC (5 * 1000)
+
+#define POLL_DEADLINE_USEC (800 * 1000) /* at least: a bulk read of 1,000 guests takes some 250 ms */
+
+/* Causes for mlg_log_limited(). */
+enum { CAUSE_ASK_FAILED = 1, CAUSE_SHORTAGE, CAUSE_POLL, CAUSE_STATE, CAUSE_HOSTMEM };
+
+/* Who asked for a move; the guest may be gone when the answer comes. */
+typedef struct Request {
+        MlgDaemon *daemon;
+        char uuid[MLG_UUID_LEN + 1];
+        uint64_t from_kib, to_kib;
+        MlgReason why;
+} Request;
+
+uint64_t mlg_real_usec(void) {
+        struct timespec ts;
+
+        (void) clock_gettime(CLOCK_REALTIME, &ts);
+        return (uint64_t) ts.tv_sec * MLG_USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
+}
+
+void mlg_daemon_sync_state(MlgDaemon *d) {
+        int r = mlg_state_sync(d->state);
+
+        if (r < 0 && mlg_log_limited("", CAUSE_STATE, mlg_loop_now_usec(d->loop)))
+                mlg_log(MLG_LOG_WARNING, "Cannot write the state file: %s. Targets would not be known after a restart.",
+                        g_strerror(-r));
+}
+
+void mlg_daemon_keep(MlgDaemon *d, const MlgVm *vm) {
+        const MlgStateGuest *old = mlg_state_guest(d->state, vm->uuid);
+        MlgStateGuest g = old ? *old : (MlgStateGuest) {};
+        uint64_t now = mlg_loop_now_usec(d->loop);
+
+        g_strlcpy(g.uuid, vm->uuid, sizeof(g.uuid));
+        g.instance = vm->instance;
+        g.target_kib = vm->target_kib;
+        g.pending_kib = vm->pending_kib;
+        g.paused = vm->paused;
+        g.hold_until_real_usec = mlg_vm_is_manual(vm, now) ? mlg_real_usec() + (vm->manual_until_usec - now) : 0;
+        mlg_state_put_guest(d->state, &g);
+}
+
+static void on_answer(int r, const char *why, void *userdata) {
+        g_autofree Request *q = userdata;
+        MlgDaemon *d = q->daemon;
+        uint64_t now = mlg_loop_now_usec(d->loop);
+        MlgVm *vm = mlg_engine_find(d->engine, q->uuid);
+
+        g_hash_table_steal(d->requests, q);
+        if (!vm)
+                return;
+        mlg_engine_answer(d->engine, vm, r, now);
+        mlg_daemon_keep(d, vm);
+        if (r == 0) {
+                d->moves_accepted++;
+                mlg_log_resized(vm->uuid, vm->name, q->from_kib, q->to_kib, q->why, false);
+                if (d->bus)
+                        mlg_bus_resized(d->bus, vm->uuid, vm->name, q->from_kib, q->to_kib, q->why);
+        } else {
+                d->moves_failed++;
+                /* -EAGAIN: somebody else asks it something just now; the next turn asks again. */
+                if (r != -EAGAIN && mlg_log_limited(vm->uuid, CAUSE_ASK_FAILED, now))
+                        mlg_log_guest(MLG_LOG_WARNING, MLG_MSG_RESIZE_FAILED, vm->uuid, vm->name,
+                                      "Guest %s: its memory could not be set to %" PRIu64 " KiB: %s", vm->name, q->to_kib,
+                                      why ? why : g_strerror(-r));
+        }
+        if (d->bus) {
+                mlg_bus_guest_changed(d->bus, vm->uuid);
+                mlg_bus_flush_changes(d->bus);
+        }
+}
+
+static void ask(MlgDaemon *d, const MlgMove *m, uint64_t now) {
+        uint64_t deadline = now + mlg_config_daemon(d->config)->call_timeout_usec;
+        Request *q = g_new(Request, 1);
+        int r;
+
+        *q = (Request) { .daemon = d, .from_kib = m->from_kib, .to_kib = m->to_kib, .why = m->why };
+        g_strlcpy(q->uuid, m->vm->uuid, sizeof(q->uuid));
+        g_hash_table_add(d->requests, q);
+        r = d->hypervisor->ops->set_target(d->hypervisor, q->uuid, m->to_kib, deadline, on_answer, q);
+        if (r < 0)
+                on_answer(r, NULL, q); /* not even taken: that is the answer */
+}
+
+static void make_moves(MlgDaemon *d, const MlgMove *moves, size_t n, uint64_t now) {
+        if (d->dry_run) {
+                for (size_t i = 0; i < n; i++)
+                        mlg_log_resized(moves[i].vm->uuid, moves[i].vm->name, moves[i].from_kib, moves[i].to_kib,
+                                        moves[i].why, true);
+                return;
+        }
+        for (size_t i = 0; i < n; i++)
+                mlg_daemon_keep(d, moves[i].vm);
+        if (n > 0)
+                mlg_daemon_sync_state(d);
+        for (size_t i = 0; i < n; i++)
+                ask(d, &moves[i], now);
+}
+
+static int priority_of(const MlgVm *vm) {
+        switch (vm->why) {
+        case MLG_REASON_STUCK:
+        case MLG_REASON_UNRESPONSIVE:
+        case MLG_REASON_STALE:
+        case MLG_REASON_IMPOSSIBLE:
+                return MLG_LOG_WARNING;
+        default:
+                return MLG_LOG_INFO;
+        }
+}
+
+void mlg_daemon_tell_states(MlgDaemon *d) {
+        for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++) {
+                MlgVm *vm = mlg_engine_guest_at(d->engine, i);
+
+                if (vm->state == vm->announced_state && vm->why == vm->announced_why)
+                        continue;
+                vm->announced_state = vm->state;
+                vm->announced_why = vm->why;
+                if (vm->state == MLG_VM_MANAGED)
+                        mlg_log_guest(MLG_LOG_INFO, MLG_MSG_GUEST_STATE, vm->uuid, vm->name, "Guest %s: managed", vm->name);
+                else
+                        mlg_log_guest(priority_of(vm), MLG_MSG_GUEST_STATE, vm->uuid, vm->name,
+                                      "Guest %s: left alone (%s): %s", vm->name, mlg_reason_to_string(vm->why),
+                                      mlg_reason_to_sentence(vm->why));
+                if (d->bus)
+                        mlg_bus_guest_changed(d->bus, vm->uuid);
+        }
+}
+
+static void tell_shortage(MlgDaemon *d, uint64_t now) {
+        MlgHostStatus s = {};
+
+        mlg_engine_host_status(d->engine, &s);
+        if (s.shortage_kib > 0 && !d->was_short) {
+                if (mlg_log_limited("", CAUSE_SHORTAGE, now))
+                        mlg_log_guest(MLG_LOG_WARNING, MLG_MSG_SHORTAGE, NULL, NULL,
+                                      "The guests need %" PRIu64 " MiB more than the %" PRIu64 " MiB there are for them",
+                                      s.shortage_kib / MLG_KIB_PER_MIB, s.budget_kib / MLG_KIB_PER_MIB);
+                if (d->bus)
+                        mlg_bus_shortage(d->bus, s.shortage_kib, s.budget_kib);
+        }
+        d->was_short = s.shortage_kib > 0;
+}
+
+static void on_reservation(const MlgReservation *r, MlgReservationFate fate, void *userdata) {
+        MlgDaemon *d = userdata;
+        g_autoptr(GError) error = NULL;
+
+        switch (fate) {
+        case MLG_RESERVATION_READY:
+                if (d->bus)
+                        mlg_bus_reservation_settled(d->bus, r->id, NULL);
+                return;
+        case MLG_RESERVATION_NO_ROOM:
+                g_set_error(&error, MLG_ERROR, MLG_ERROR_NO_ROOM,
+                            "The guests did not give %" PRIu64 " MiB in time", r->kib / MLG_KIB_PER_MIB);
+                if (d->bus)
+                        mlg_bus_reservation_settled(d->bus, r->id, error);
+                break;
+        case MLG_RESERVATION_EXPIRED:
+                if (d->bus)
+                        mlg_bus_reservation_released(d->bus, r->id, "expired");
+                break;
+        }
+        mlg_state_drop_reservation(d->state, r->id);
+}
+
+static void decide(MlgDaemon *d, uint64_t now) {
+        const MlgMove *moves;
+        struct timespec a, b;
+        size_t n;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &a);
+        n = mlg_engine_decide(d->engine, now, &moves);
+        (void) clock_gettime(CLOCK_MONOTONIC, &b);
+        d->last_decide_usec = (uint64_t) ((b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000);
+        d->decisions++;
+        make_moves(d, moves, n, now);
+        mlg_engine_settle_reservations(d->engine, now, on_reservation, d);
+        mlg_daemon_tell_states(d);
+        tell_shortage(d, now);
+        mlg_daemon_sync_state(d);
+}
+
+static void tell_status(const MlgDaemon *d) {
+        MlgHostStatus s = {};
+        g_autofree char *text = NULL;
+
+        mlg_engine_host_status(d->engine, &s);
+        text = g_strdup_printf("%s%u of %u guests managed, %" PRIu64 " of %" PRIu64 " MiB in use%s", d->dry_run ? "Dry run: " : "",
+                               s.n_managed, s.n_guests, s.charged_kib / MLG_KIB_PER_MIB, s.budget_kib / MLG_KIB_PER_MIB,
+                               s.shortage_kib ? ", short of memory" : "");
+        mlg_notify_status(text);
+}
+
+static void arm_next(MlgDaemon *d, uint64_t now) {
+        uint64_t interval = mlg_config_host(d->config)->poll_usec;
+
+        /* From when this one was due, not from when it ended; a time that has passed already is not made up
+         * for. */
+        d->poll_due_usec = mlg_clamp(d->poll_due_usec + interval, now + 1, now + interval);
+        mlg_timer_at(d->poll_timer, d->poll_due_usec);
+}
+
+static void flush(MlgDaemon *d) {
+        if (!d->bus)
+                return;
+        mlg_bus_host_changed(d->bus);
+        mlg_bus_flush_changes(d->bus);
+}
+
+/* ---- looks ---- */
+
+typedef struct Look {
+        MlgDaemon *daemon;
+        char uuid[MLG_UUID_LEN + 1];
+        uint64_t asked_usec;
+} Look;
+
+/* Before each decision: what guests have and what the host has left only fit together when they are of the
+ * same time. */
+static bool read_host(MlgDaemon *d, uint64_t now) {
+        MlgRawHost host = {};
+        int r = mlg_hostmem_read(d->hostmem, &host);
+
+        if (r >= 0)
+                mlg_engine_observe_host(d->engine, &host);
+        else if (mlg_log_limited("", CAUSE_HOSTMEM, now))
+                mlg_log(MLG_LOG_ERROR, "Cannot read the host's memory from /proc: %s. Nothing is moved.", g_strerror(-r));
+        return r >= 0;
+}
+
+void mlg_daemon_gathered(uint64_t now_usec, void *daemon) {
+        MlgDaemon *d = daemon;
+
+        d->gathering = false;
+        if (!d->connected || d->stopping || !read_host(d, now_usec))
+                return;
+        decide(d, now_usec);
+        flush(d);
+}
+
+static void on_look(int r, const MlgRawStats *raw, void *userdata) {
+        g_autofree Look *k = userdata;
+        MlgDaemon *d = k->daemon;
+        uint64_t now = mlg_loop_now_usec(d->loop);
+        MlgVm *vm = mlg_engine_find(d->engine, k->uuid);
+
+        g_hash_table_steal(d->requests, k);
+        d->looks--;
+        if (!vm)
+                return;
+        vm->looking = false;
+        d->last_look_usec = now - k->asked_usec;
+        if (r != 0 && r != -ETIMEDOUT)
+                return; /* off, or busy with somebody else: the next round, or the next poll, will tell */
+        vm->looked_usec = now;
+        mlg_engine_observe(d->engine, vm, r == 0 ? raw : NULL, now, mlg_real_usec() / MLG_USEC_PER_SEC);
+        if (!d->gathering) {
+                d->gathering = true;
+                mlg_timer_at(d->gather_timer, now + GATHER_USEC);
+        }
+}
+
+static void look_at(MlgDaemon *d, MlgVm *vm, uint64_t now) {
+        uint64_t deadline = now + mlg_min(mlg_config_daemon(d->config)->call_timeout_usec, POLL_DEADLINE_USEC);
+        Look *k = g_new(Look, 1);
+        int r;
+
+        *k = (Look) { .daemon = d, .asked_usec = now };
+        g_strlcpy(k->uuid, vm->uuid, sizeof(k->uuid));
+        g_hash_table_add(d->requests, k);
+        d->looks++;
+        vm->looking = true;
+        r = d->hypervisor->ops->look(d->hypervisor, vm->uuid, deadline, on_look, k);
+        if (r < 0)
+                on_look(r, NULL, k);
+}
+
+/* Round robin, so that all have their turn when there are more than may be asked at a time. True: somebody
+ * wants it. */
+static bool look_at_rank(MlgDaemon *d, MlgLookRank rank, unsigned int most, uint64_t now) {
+        size_t n = mlg_engine_n_guests(d->engine), i;
+        bool wanted = false;
+
+        for (i = 0; i < n; i++) {
+                MlgVm *vm = mlg_engine_guest_at(d->engine, (d->look_next + i) % n);
+
+                if (mlg_vm_look_rank(vm, now) != rank)
+                        continue;
+                wanted = true;
+                if (vm->looking)
+                        continue;
+                if (d->looks >= LOOKS_MAX || most == 0)
+                        break;
+                most--;
+                look_at(d, vm, now);
+        }
+        d->look_next = n ? (d->look_next + i) % n : 0;
+        return wanted;
+}
+
+void mlg_daemon_look(uint64_t now_usec, void *daemon) {
+        MlgDaemon *d = daemon;
+
+        d->look_armed = false;
+        if (!d->connected || d->stopping)
+                return; /* the next poll starts it again */
+        d->look_armed = look_at_rank(d, MLG_LOOK_MOVES, LOOKS_MAX, now_usec);
+        d->look_armed |= look_at_rank(d, MLG_LOOK_NEAR, NEAR_MAX, now_usec);
+        if (d->look_armed)
+                mlg_timer_at(d->look_timer, now_usec + mlg_max(mlg_config_host(d->config)->move_poll_usec,
+                                                               2 * d->last_look_usec));
+}
+
+/* The first look comes an interval after the cause: there is nothing to see before. */
+static void want_looks(MlgDaemon *d, uint64_t now) {
+        if (d->look_armed)
+                return;
+        d->look_armed = true;
+        mlg_timer_at(d->look_timer, now + mlg_config_host(d->config)->move_poll_usec);
+}
+
+/* ---- polls ---- */
+
+static void on_poll(int r, const MlgPollEntry *entries, size_t n, void *userdata) {
+        MlgDaemon *d = userdata;
+        uint64_t now = mlg_loop_now_usec(d->loop), real_sec = mlg_real_usec() / MLG_USEC_PER_SEC;
+
+        d->progress_usec = now;
+        d->last_poll_usec = now - d->poll_started_usec;
+        d->polls++;
+        if (d->last_poll_usec > mlg_config_host(d->config)->poll_usec)
+                d->polls_late++;
+        if (r < 0) {
+                if (mlg_log_limited("", CAUSE_POLL, now))
+                        mlg_log(MLG_LOG_WARNING, "Cannot read the guests' statistics: %s", g_strerror(-r));
+        } else if (!d->stopping) {
+                for (size_t i = 0; i < n; i++) {
+                        MlgVm *vm = mlg_engine_find(d->engine, entries[i].uuid);
+
+                        if (vm)
+                                mlg_daemon_want_statistics(d, vm);
+                        /* A guest that is looked at is known better than from here. */
+                        if (vm && !vm->looking && now - vm->looked_usec >= LOOK_IS_BETTER_USEC)
+                                mlg_engine_observe(d->engine, vm, entries[i].raw, now, real_sec);
+                }
+                decide(d, now);
+                want_looks(d, now);
+                tell_status(d);
+        }
+        flush(d);
+        arm_next(d, now);
+}
+
+void mlg_daemon_poll(uint64_t now_usec, void *daemon) {
+        MlgDaemon *d = daemon;
+        uint64_t interval = mlg_config_host(d->config)->poll_usec, deadline;
+        int r;
+
+        if (!d->connected || d->stopping) {
+                d->progress_usec = now_usec; /* nothing to do is progress */
+                mlg_timer_at(d->poll_timer, now_usec + interval);
+                return;
+        }
+        d->listing = false;
+        if (!read_host(d, now_usec)) {
+                mlg_timer_at(d->poll_timer, now_usec + interval);
+                return;
+        }
+        d->poll_started_usec = now_usec;
+        /* A QEMU that hangs must not make the others' next poll late by a whole period. */
+        deadline = mlg_min(mlg_config_daemon(d->config)->call_timeout_usec, mlg_max(interval * 4 / 5, POLL_DEADLINE_USEC));
+        r = d->hypervisor->ops->poll(d->hypervisor, now_usec + deadline, on_poll, d);
+        if (r < 0) {
+                /* The former one is still under way, or the connection broke just now. */
+                d->polls_late += r == -EBUSY;
+                mlg_timer_at(d->poll_timer, now_usec + interval);
+        }
+}

@@ -1,0 +1,665 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Config: files -> one immutable MlgConfig, and what an operator is told about it.
+ *
+ * Sections of all files are kept in the order in which they were read; a guest's settings are the defaults,
+ * overlaid by each section that matches it. Precedence is this order and nothing else: no pattern is "more
+ * special".
+ * Invariants: a config is complete and checked when it is returned, and never changes; every key that was
+ * set knows the file and line it came from. Loading is the only costly part; mlg_config_guest() is linear in
+ * the sections. */
+#include "service/config.h"
+
+#include <fnmatch.h>
+#include <string.h>
+
+#include "memlego/names.h"
+#include "memlego/sample.h"
+#include "service/config-file.h"
+#include "service/config-options.h"
+
+typedef struct Origin {
+        const char *file; /* owned by MlgConfig.files; NULL: a default */
+        unsigned int line;
+} Origin;
+
+typedef struct GuestSection {
+        char *pattern; /* as written, with "label=" */
+        size_t index;  /* in MlgConfig.guests */
+        Origin at;
+        uint64_t set; /* bits: index of the option */
+        Origin origins[MLG_OPTIONS_MAX];
+        MlgGuestSettings values; /* valid where `set` says so */
+} GuestSection;
+
+struct MlgConfig {
+        char *directory;  /* of the main file, with its last '/': cut off where names are shown */
+        GPtrArray *files; /* char *: names, for origins */
+        MlgOptionSettings daemon, host;
+        Origin origins[MLG_OPTIONS_MAX]; /* of [Daemon] and [Host] */
+        GPtrArray *guests;               /* GuestSection */
+        size_t n_sections;
+};
+
+/* What all sections of one pattern say together: for each key the last section that sets it, or NULL. */
+typedef struct Summary {
+        const GuestSection *by[MLG_OPTIONS_MAX];
+} Summary;
+
+static void guest_section_free(void *p) {
+        GuestSection *g = p;
+
+        g_free(g->pattern);
+        g_free(g);
+}
+
+static MlgConfig *config_new(const char *path) {
+        MlgConfig *c = g_new0(MlgConfig, 1);
+        const char *slash = strrchr(path, '/');
+
+        c->directory = slash ? g_strndup(path, (size_t) (slash - path) + 1) : g_strdup("");
+        c->files = g_ptr_array_new_with_free_func(g_free);
+        c->guests = g_ptr_array_new_with_free_func(guest_section_free);
+        mlg_option_defaults(MLG_OPTION_DAEMON, &c->daemon);
+        mlg_option_defaults(MLG_OPTION_HOST, &c->host);
+        return c;
+}
+
+MlgConfig *mlg_config_free(MlgConfig *c) {
+        if (!c)
+                return NULL;
+        g_free(c->directory);
+        g_ptr_array_unref(c->files);
+        g_ptr_array_unref(c->guests);
+        g_free(c);
+        return NULL;
+}
+
+const MlgDaemonSettings *mlg_config_daemon(const MlgConfig *c) {
+        return &c->daemon.daemon;
+}
+
+const MlgHostSettings *mlg_config_host(const MlgConfig *c) {
+        return &c->host.host;
+}
+
+/* Settings that an option of [Daemon] or [Host] is in. */
+static const void *settings_of(const MlgConfig *c, const MlgOption *o) {
+        return o->section == MLG_OPTION_DAEMON ? (const void *) &c->daemon : (const void *) &c->host;
+}
+
+static bool is_set(const GuestSection *g, size_t option) {
+        return g->set & UINT64_C(1) << option;
+}
+
+/* Pattern -> Summary, of sections that set anything; keys belong to `c`. */
+static GHashTable *summarize(const MlgConfig *c) {
+        GHashTable *all = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, g_free);
+
+        for (size_t i = 0; i < c->guests->len; i++) {
+                const GuestSection *g = g_ptr_array_index(c->guests, i);
+                Summary *s = g_hash_table_lookup(all, g->pattern);
+
+                if (g->set == 0)
+                        continue;
+                if (!s) {
+                        s = g_new0(Summary, 1);
+                        g_hash_table_insert(all, g->pattern, s);
+                }
+                for (size_t k = 0; k < mlg_option_count(); k++)
+                        if (is_set(g, k))
+                                s->by[k] = g;
+        }
+        return all;
+}
+
+/* ---- loading ---- */
+
+typedef struct Loader {
+        MlgConfig *config;
+        const char *name; /* of the file, owned by config->files */
+        bool is_policy;
+        MlgOptionSection section; /* _MLG_OPTION_SECTION_MAX: none yet */
+        char *header;             /* of the section, for messages */
+        GuestSection *guest;      /* NULL: the section is not [Guest] */
+        void *settings;           /* that the section's keys go into ... */
+        Origin *origins;          /* ... and where from */
+        uint64_t seen;            /* keys in this section */
+        unsigned int opened[_MLG_OPTION_SECTION_MAX]; /* line where [Daemon] or [Host] of this file began */
+} Loader;
+
+/* Which section `word` is, or _MAX. */
+static MlgOptionSection find_section(const char *word) {
+        for (int s = 0; s < _MLG_OPTION_SECTION_MAX; s++)
+                if (strcmp(word, mlg_option_section_to_string(s)) == 0)
+                        return (MlgOptionSection) s;
+        return _MLG_OPTION_SECTION_MAX;
+}
+
+static bool unknown_section(const Loader *l, const char *header, const char *word, unsigned int line,
+                            GError **error) {
+        static const char *const names[] = { "Daemon", "Host", "Guest", NULL };
+        const char *meant = mlg_config_file_suggest(word, names);
+
+        if (meant)
+                mlg_config_file_error(error, l->name, line, header, NULL, NULL,
+                                      "unknown section, did you mean [%s%s]?", meant,
+                                      strcmp(meant, "Guest") == 0 ? " PATTERN" : "");
+        else
+                mlg_config_file_error(error, l->name, line, header, NULL, NULL,
+                                      "unknown section, expected %s",
+                                      l->is_policy ? "[Host] or [Guest PATTERN]"
+                                                   : "[Daemon], [Host] or [Guest PATTERN]");
+        return false;
+}
+
+/* Every '[' closed by a ']' and no other ']': what fnmatch() would quietly take as plain letters is a slip
+ * of the pen, most often text behind the section's own bracket. */
+static bool pattern_is_balanced(const char *p) {
+        for (; *p; p++) {
+                if (*p == ']')
+                        return false;
+                if (*p == '\\' && p[1])
+                        p++;
+                else if (*p == '[') {
+                        p++;
+                        if (*p == '!' || *p == '^')
+                                p++;
+                        if (*p == ']') /* first in the set: a plain letter */
+                                p++;
+                        for (; *p != ']'; p++) {
+                                if (*p == '\0')
+                                        return false;
+                                if (*p == '[' && p[1] == ':' && strstr(p, ":]"))
+                                        p = strstr(p, ":]") + 1;
+                        }
+                }
+        }
+        return true;
+}
+
+static bool open_guest(Loader *l, const char *header, const char *pattern, unsigned int line,
+                       GError **error) {
+        const char *glob = g_str_has_prefix(pattern, "label=") ? pattern + strlen("label=") : pattern;
+        MlgOptionSettings defaults;
+        GuestSection *g;
+
+        if (*glob == '\0' || strlen(pattern) > MLG_CONFIG_PATTERN_MAX || !pattern_is_balanced(glob)) {
+                mlg_config_file_error(
+                        error, l->name, line, header, NULL, NULL,
+                        "expected [Guest PATTERN] alone on its line, with a pattern of 1 to %d bytes such "
+                        "as web-*, a UUID or label=gold",
+                        MLG_CONFIG_PATTERN_MAX);
+                return false;
+        }
+        g = g_new0(GuestSection, 1);
+        g->pattern = g_strdup(pattern);
+        g->index = l->config->guests->len;
+        g->at = (Origin) { l->name, line };
+        mlg_option_defaults(MLG_OPTION_GUEST, &defaults);
+        g->values = defaults.guest;
+        g_ptr_array_add(l->config->guests, g);
+        l->guest = g;
+        l->settings = &g->values;
+        l->origins = g->origins;
+        return true;
+}
+
+static bool open_single(Loader *l, const char *header, const char *rest, unsigned int line, GError **error) {
+        if (*rest != '\0') {
+                mlg_config_file_error(error, l->name, line, header, NULL, NULL,
+                                      "expected [%s] without anything else",
+                                      mlg_option_section_to_string(l->section));
+                return false;
+        }
+        if (l->section == MLG_OPTION_DAEMON && l->is_policy) {
+                mlg_config_file_error(
+                        error, l->name, line, header, NULL, NULL,
+                        "expected [Host] or [Guest PATTERN]: [Daemon] belongs into memlegod.conf");
+                return false;
+        }
+        if (l->opened[l->section] > 0) {
+                mlg_config_file_error(error, l->name, line, header, NULL, NULL,
+                                      "expected it once in a file, it is in line %u already",
+                                      l->opened[l->section]);
+                return false;
+        }
+        l->opened[l->section] = line;
+        l->guest = NULL;
+        l->settings = l->section == MLG_OPTION_DAEMON ? &l->config->daemon : &l->config->host;
+        l->origins = l->config->origins;
+        return true;
+}
+
+static bool on_section(const char *header, unsigned int line, void *userdata, GError **error) {
+        Loader *l = userdata;
+        size_t len = strcspn(header, " \t");
+        g_autofree char *word = g_strndup(header, len);
+        const char *rest = header + len + strspn(header + len, " \t");
+
+        if (l->config->n_sections == MLG_CONFIG_SECTIONS_MAX) {
+                mlg_config_file_error(error, l->name, line, header, NULL, NULL,
+                                      "expected at most %d sections in all files", MLG_CONFIG_SECTIONS_MAX);
+                return false;
+        }
+        l->config->n_sections++;
+        l->section = find_section(word);
+        l->seen = 0;
+        g_free(l->header);
+        l->header = g_strdup(header);
+        switch (l->section) {
+        case MLG_OPTION_DAEMON:
+        case MLG_OPTION_HOST:
+                return open_single(l, header, rest, line, error);
+        case MLG_OPTION_GUEST:
+                return open_guest(l, header, rest, line, error);
+        case _MLG_OPTION_SECTION_MAX:
+                break;
+        }
+        return unknown_section(l, header, word, line, error);
+}
+
+/* Index of the key in this section, or SIZE_MAX with *error set. */
+static size_t find_key(const Loader *l, const char *key, const char *value, unsigned int line,
+                       GError **error) {
+        const char *candidates[MLG_OPTIONS_MAX + 1] = {}, *meant;
+        const MlgOption *other = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < mlg_option_count(); i++) {
+                const MlgOption *o = mlg_option_at(i);
+
+                if (o->section == l->section && strcmp(o->key, key) == 0)
+                        return i;
+                if (o->section == l->section)
+                        candidates[n++] = o->key;
+                else if (strcmp(o->key, key) == 0)
+                        other = o;
+        }
+        meant = mlg_config_file_suggest(key, candidates);
+        if (other)
+                mlg_config_file_error(error, l->name, line, l->header, key, value,
+                                      "unknown key here, it belongs into [%s%s]",
+                                      mlg_option_section_to_string(other->section),
+                                      other->section == MLG_OPTION_GUEST ? " PATTERN" : "");
+        else if (meant)
+                mlg_config_file_error(error, l->name, line, l->header, key, value,
+                                      "unknown key, did you mean %s=?", meant);
+        else {
+                g_autofree char *all = g_strjoinv(", ", (char **) candidates);
+
+                mlg_config_file_error(error, l->name, line, l->header, key, value,
+                                      "unknown key, expected one of: %s", all);
+        }
+        return SIZE_MAX;
+}
+
+static bool on_entry(const char *key, const char *value, unsigned int line, void *userdata, GError **error) {
+        Loader *l = userdata;
+        g_autofree char *expected = NULL;
+        size_t i;
+
+        i = find_key(l, key, value, line, error);
+        if (i == SIZE_MAX)
+                return false;
+        if (l->seen & UINT64_C(1) << i) {
+                mlg_config_file_error(error, l->name, line, l->header, key, value,
+                                      "expected it once in a section, it is in line %u already",
+                                      l->origins[i].line);
+                return false;
+        }
+        if (mlg_option_parse(mlg_option_at(i), value, l->settings, &expected) < 0) {
+                mlg_config_file_error(error, l->name, line, l->header, key, value, "%s%s", expected,
+                                      strchr(value, '#') ? "; a comment needs a line of its own" : "");
+                return false;
+        }
+        l->seen |= UINT64_C(1) << i;
+        l->origins[i] = (Origin) { l->name, line };
+        if (l->guest)
+                l->guest->set |= UINT64_C(1) << i;
+        return true;
+}
+
+static bool load_text(MlgConfig *c, const char *name, const char *text, size_t len, bool is_policy,
+                      GError **error) {
+        static const MlgConfigHandler handler = { .on_section = on_section, .on_entry = on_entry };
+        Loader l = { .config = c, .is_policy = is_policy, .section = _MLG_OPTION_SECTION_MAX };
+        g_autofree char *shown = g_filename_display_name(name);
+        bool ok;
+
+        for (char *p = shown; *p; p++)
+                if (g_ascii_iscntrl(*p)) /* names stand in comments, logs and on terminals */
+                        *p = '?';
+        g_ptr_array_add(c->files, g_steal_pointer(&shown));
+        l.name = g_ptr_array_index(c->files, c->files->len - 1);
+        ok = mlg_config_file_parse(l.name, text, len, &handler, &l, error);
+        g_free(l.header);
+        return ok;
+}
+
+/* ---- checks over all sections ---- */
+
+static size_t guest_option(const char *key) {
+        size_t i = 0;
+
+        while (mlg_option_at(i)->section != MLG_OPTION_GUEST || strcmp(mlg_option_at(i)->key, key) != 0)
+                i++;
+        return i;
+}
+
+static bool floor_is_above(MlgAmount floor, MlgAmount ceiling) {
+        if (floor.permille > 0 && ceiling.permille > 0)
+                return floor.permille > ceiling.permille;
+        if (floor.permille > 0 || ceiling.permille > 0)
+                return false; /* a size and a part: known when the guest is */
+        return floor.kib > ceiling.kib;
+}
+
+/* Whoever of the two sets the option later; NULL: neither does. */
+static const GuestSection *later(const Summary *a, const Summary *b, size_t option) {
+        const GuestSection *x = a ? a->by[option] : NULL, *y = b ? b->by[option] : NULL;
+
+        if (!x || !y)
+                return x ? x : y;
+        return x->index > y->index ? x : y;
+}
+
+/* Was the floor written after the ceiling? Who wrote last is told. NULL: a default. */
+static bool floor_is_last(const GuestSection *floor, const GuestSection *ceiling) {
+        if (!floor || !ceiling)
+                return floor;
+        if (floor != ceiling)
+                return floor->index > ceiling->index;
+        return floor->origins[guest_option("Floor")].line > floor->origins[guest_option("Ceiling")].line;
+}
+
+static void limits_error(const GuestSection *floor, const GuestSection *ceiling, const char *floor_text,
+                         const char *ceiling_text, GError **error) {
+        bool blame_floor = floor_is_last(floor, ceiling);
+        const GuestSection *g = blame_floor ? floor : ceiling;
+        const Origin *o = &g->origins[guest_option(blame_floor ? "Floor" : "Ceiling")];
+        g_autofree char *header = g_strconcat("Guest ", g->pattern, NULL);
+
+        if (blame_floor)
+                mlg_config_file_error(error, o->file, o->line, header, "Floor", floor_text,
+                                      "expected a floor that is not above Ceiling=%s", ceiling_text);
+        else
+                mlg_config_file_error(error, o->file, o->line, header, "Ceiling", ceiling_text,
+                                      "expected a ceiling that is not below Floor=%s%s", floor_text,
+                                      floor ? "" : ", the default");
+}
+
+/* Floor= and Ceiling= as a guest has them that only this pattern and [Guest *] match. Other sections may
+ * match it as well, and a size cannot be compared with a part here: the core keeps to the ceiling where the
+ * two contradict. */
+static bool check_limits(const Summary *all, const Summary *own, GError **error) {
+        size_t floor_option = guest_option("Floor"), ceiling_option = guest_option("Ceiling");
+        const GuestSection *floor = later(all, own, floor_option),
+                           *ceiling = later(all, own, ceiling_option);
+        g_autofree char *floor_text = NULL, *ceiling_text = NULL;
+        MlgOptionSettings sum;
+
+        mlg_option_defaults(MLG_OPTION_GUEST, &sum);
+        if (floor)
+                sum.guest.floor = floor->values.floor;
+        if (ceiling)
+                sum.guest.ceiling = ceiling->values.ceiling;
+        if ((!floor && !ceiling) || !floor_is_above(sum.guest.floor, sum.guest.ceiling))
+                return true;
+        floor_text = mlg_option_format(mlg_option_at(floor_option), &sum);
+        ceiling_text = mlg_option_format(mlg_option_at(ceiling_option), &sum);
+        limits_error(floor, ceiling, floor_text, ceiling_text, error);
+        return false;
+}
+
+static bool check_config(const MlgConfig *c, GError **error) {
+        g_autoptr(GHashTable) summaries = summarize(c);
+        const Summary *all = g_hash_table_lookup(summaries, "*");
+
+        for (size_t i = 0; i < c->guests->len; i++) {
+                const GuestSection *g = g_ptr_array_index(c->guests, i);
+
+                if (!check_limits(all, g_hash_table_lookup(summaries, g->pattern), error))
+                        return false;
+        }
+        return true;
+}
+
+static bool load_file(MlgConfig *c, const char *path, bool is_policy, bool may_miss, GError **error) {
+        g_autofree char *text = NULL;
+        bool missing = false;
+        size_t len;
+
+        if (!mlg_config_file_read(path, &text, &len, may_miss ? &missing : NULL, error))
+                return false;
+        return missing || load_text(c, path, text, len, is_policy, error);
+}
+
+MlgConfig *mlg_config_load(const char *path, bool explicitly, GError **error) {
+        g_autoptr(MlgConfig) c = config_new(path);
+        g_autofree char *dir = g_strconcat(c->directory, MLG_POLICY_DIR_NAME, NULL);
+        g_auto(GStrv) policies = NULL;
+
+        if (!load_file(c, path, false, !explicitly, error))
+                return NULL;
+        policies = mlg_config_file_list(dir, error);
+        if (!policies)
+                return NULL;
+        for (char **p = policies; *p; p++)
+                if (!load_file(c, *p, true, false, error))
+                        return NULL;
+        if (!check_config(c, error))
+                return NULL;
+        return g_steal_pointer(&c);
+}
+
+MlgConfig *mlg_config_load_text(const char *name, const char *text, size_t len, bool is_policy,
+                                GError **error) {
+        g_autoptr(MlgConfig) c = config_new(name);
+
+        if (!load_text(c, name, text, len, is_policy, error) || !check_config(c, error))
+                return NULL;
+        return g_steal_pointer(&c);
+}
+
+/* ---- use ---- */
+
+/* `labels` are separated by blanks. */
+static bool label_matches(const char *glob, const char *labels) {
+        char label[MLG_LABELS_MAX + 1];
+
+        while (*labels) {
+                size_t len = strcspn(labels, " ");
+
+                if (len > 0 && len < sizeof(label)) {
+                        memcpy(label, labels, len);
+                        label[len] = '\0';
+                        if (fnmatch(glob, label, 0) == 0)
+                                return true;
+                }
+                labels += len + strspn(labels + len, " ");
+        }
+        return false;
+}
+
+static bool section_matches(const GuestSection *g, const char *name, const char *uuid, const char *labels) {
+        if (g_str_has_prefix(g->pattern, "label="))
+                return labels && label_matches(g->pattern + strlen("label="), labels);
+        return (name && fnmatch(g->pattern, name, 0) == 0) ||
+               (uuid && fnmatch(g->pattern, uuid, FNM_CASEFOLD) == 0);
+}
+
+void mlg_config_guest(const MlgConfig *c, const char *name, const char *uuid, const char *labels,
+                      MlgGuestSettings *ret) {
+        MlgOptionSettings sum;
+
+        mlg_option_defaults(MLG_OPTION_GUEST, &sum);
+        for (size_t i = 0; i < c->guests->len; i++) {
+                const GuestSection *g = g_ptr_array_index(c->guests, i);
+
+                if (g->set == 0 || !section_matches(g, name, uuid, labels))
+                        continue;
+                for (size_t k = 0; k < mlg_option_count(); k++)
+                        if (is_set(g, k))
+                                mlg_option_copy(mlg_option_at(k), &sum, &g->values);
+        }
+        *ret = sum.guest;
+}
+
+/* ---- for people ---- */
+
+/* "policy.d/50-web.policy:12", or "default" */
+static char *origin_to_string(const MlgConfig *c, const Origin *o) {
+        if (!o->file)
+                return g_strdup("default");
+        return g_strdup_printf("%s:%u",
+                               g_str_has_prefix(o->file, c->directory) ? o->file + strlen(c->directory)
+                                                                       : o->file,
+                               o->line);
+}
+
+static void diff_value(GPtrArray *out, const MlgConfig *origin_of, const char *section, const MlgOption *o,
+                       const char *was, const char *is, const Origin *origin) {
+        g_autofree char *where = origin_to_string(origin_of, origin);
+
+        g_ptr_array_add(out,
+                        g_strdup_printf("[%s] %s: %s -> %s (%s)%s", section, o->key, was, is, where,
+                                        o->at_start ? ", takes effect when memlegod is started anew" : ""));
+}
+
+static void diff_pattern(GPtrArray *out, const MlgConfig *old, const MlgConfig *new_, const char *pattern,
+                         const Summary *in_old, const Summary *in_new) {
+        g_autofree char *section = g_strconcat("Guest ", pattern, NULL);
+
+        for (size_t i = 0; i < mlg_option_count(); i++) {
+                const MlgOption *o = mlg_option_at(i);
+                const GuestSection *a = in_old ? in_old->by[i] : NULL, *b = in_new ? in_new->by[i] : NULL;
+                g_autofree char *was = NULL, *is = NULL;
+
+                if (!a && !b)
+                        continue;
+                was = a ? mlg_option_format(o, &a->values) : g_strdup("not set");
+                is = b ? mlg_option_format(o, &b->values) : g_strdup("not set");
+                if (strcmp(was, is) != 0)
+                        diff_value(out, b ? new_ : old, section, o, was, is,
+                                   b ? &b->origins[i] : &a->origins[i]);
+        }
+}
+
+/* Patterns that set this option in both configs, in the order of `c` in which they override each other. */
+static GPtrArray *common_order(const MlgConfig *c, size_t option, GHashTable *own, GHashTable *other) {
+        GPtrArray *found = g_ptr_array_new();
+
+        for (size_t i = 0; i < c->guests->len; i++) {
+                const GuestSection *g = g_ptr_array_index(c->guests, i);
+                const Summary *in_own = g_hash_table_lookup(own, g->pattern);
+                const Summary *in_other = g_hash_table_lookup(other, g->pattern);
+
+                if (in_own && in_own->by[option] == g && in_other && in_other->by[option])
+                        g_ptr_array_add(found, g->pattern);
+        }
+        return found;
+}
+
+/* Order is precedence: the same settings in another order are a change, for guests that several patterns
+ * match. */
+static bool order_differs(const MlgConfig *old, const MlgConfig *new_, GHashTable *in_old,
+                          GHashTable *in_new) {
+        for (size_t k = 0; k < mlg_option_count(); k++) {
+                g_autoptr(GPtrArray) a = common_order(old, k, in_old, in_new);
+                g_autoptr(GPtrArray) b = common_order(new_, k, in_new, in_old);
+
+                for (size_t i = 0; i < a->len; i++) /* the same patterns, so as many */
+                        if (strcmp(g_ptr_array_index(a, i), g_ptr_array_index(b, i)) != 0)
+                                return true;
+        }
+        return false;
+}
+
+static void diff_guests(GPtrArray *out, const MlgConfig *old, const MlgConfig *new_) {
+        g_autoptr(GHashTable) in_old = summarize(old), in_new = summarize(new_);
+        g_autoptr(GHashTable) done = g_hash_table_new(g_str_hash, g_str_equal);
+
+        for (int which = 0; which < 2; which++) {
+                const MlgConfig *c = which == 0 ? new_ : old;
+
+                for (size_t i = 0; i < c->guests->len; i++) {
+                        const GuestSection *g = g_ptr_array_index(c->guests, i);
+
+                        if (g_hash_table_add(done, g->pattern))
+                                diff_pattern(out, old, new_, g->pattern,
+                                             g_hash_table_lookup(in_old, g->pattern),
+                                             g_hash_table_lookup(in_new, g->pattern));
+                }
+        }
+        if (order_differs(old, new_, in_old, in_new))
+                g_ptr_array_add(out,
+                                g_strdup("[Guest] sections stand in another order: later override earlier"));
+}
+
+char **mlg_config_diff(const MlgConfig *old, const MlgConfig *new_) {
+        GPtrArray *out = g_ptr_array_new();
+
+        for (size_t i = 0; i < mlg_option_count(); i++) {
+                const MlgOption *o = mlg_option_at(i);
+                g_autofree char *was = NULL, *is = NULL;
+
+                if (o->section == MLG_OPTION_GUEST)
+                        continue;
+                was = mlg_option_format(o, settings_of(old, o));
+                is = mlg_option_format(o, settings_of(new_, o));
+                if (strcmp(was, is) != 0)
+                        diff_value(out, new_, mlg_option_section_to_string(o->section), o, was, is,
+                                   &new_->origins[i]);
+        }
+        diff_guests(out, old, new_);
+        g_ptr_array_add(out, NULL);
+        return (char **) g_ptr_array_free(out, FALSE);
+}
+
+static void append_key(GString *s, const MlgConfig *c, const MlgOption *o, const void *settings,
+                       const Origin *origin) {
+        g_autofree char *value = mlg_option_format(o, settings);
+        g_autofree char *where = origin_to_string(c, origin);
+
+        g_string_append_printf(s, "# %s\n%s=%s\n", where, o->key, value);
+}
+
+static void append_single(GString *s, const MlgConfig *c, MlgOptionSection section) {
+        g_string_append_printf(s, "[%s]\n", mlg_option_section_to_string(section));
+        for (size_t i = 0; i < mlg_option_count(); i++)
+                if (mlg_option_at(i)->section == section)
+                        append_key(s, c, mlg_option_at(i), settings_of(c, mlg_option_at(i)), &c->origins[i]);
+        g_string_append_c(s, '\n');
+}
+
+static void append_guest(GString *s, const MlgConfig *c, const GuestSection *g) {
+        g_autofree char *where = origin_to_string(c, &g->at);
+
+        g_string_append_printf(s, "# %s\n[Guest %s]\n", where, g->pattern);
+        for (size_t i = 0; i < mlg_option_count(); i++)
+                if (is_set(g, i))
+                        append_key(s, c, mlg_option_at(i), &g->values, &g->origins[i]);
+        g_string_append_c(s, '\n');
+}
+
+char *mlg_config_to_text(const MlgConfig *c) {
+        static const Origin by_default = {};
+        GString *s = g_string_new(NULL);
+        MlgOptionSettings defaults;
+
+        append_single(s, c, MLG_OPTION_DAEMON);
+        append_single(s, c, MLG_OPTION_HOST);
+        mlg_option_defaults(MLG_OPTION_GUEST, &defaults);
+        g_string_append(s, "[Guest *]\n");
+        for (size_t i = 0; i < mlg_option_count(); i++)
+                if (mlg_option_at(i)->section == MLG_OPTION_GUEST)
+                        append_key(s, c, mlg_option_at(i), &defaults, &by_default);
+        g_string_append_c(s, '\n');
+        for (size_t i = 0; i < c->guests->len; i++) {
+                const GuestSection *g = g_ptr_array_index(c->guests, i);
+
+                if (g->set != 0)
+                        append_guest(s, c, g);
+        }
+        return g_string_free(s, FALSE);
+}

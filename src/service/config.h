@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Config: memlegod.conf and policy.d/ *.policy -> one immutable MlgConfig.
+ *
+ * Defaults first, then memlegod.conf, then policy files in the order of their names; within one guest later
+ * matching [Guest PATTERN] sections override earlier ones, key by key. Loading either succeeds wholly or
+ * returns an error that names file, line, key and what was expected; a config in use is never changed. Times
+ * of use: start, reload. */
+#pragma once
+
+#include <glib.h>
+
+#include "core/settings.h"
+#include "util/error.h"
+
+typedef enum MlgLogLevel {
+        MLG_LOG_LEVEL_ERROR,
+        MLG_LOG_LEVEL_WARNING,
+        MLG_LOG_LEVEL_INFO,
+        MLG_LOG_LEVEL_DEBUG,
+        _MLG_LOG_LEVEL_MAX,
+} MlgLogLevel;
+
+struct MlgDaemonSettings {
+        char connect[256];         /* Connect=: libvirt URI; default qemu:///system */
+        MlgLogLevel log_level;     /* LogLevel= */
+        uint32_t stats_period_sec; /* StatsPeriodSec=: balloon statistics period to set where it is off; 0: leave off */
+        uint32_t workers;          /* Workers=: threads for libvirt calls, 1..16 */
+        uint64_t call_timeout_usec;/* CallTimeoutSec=: deadline of one libvirt call */
+        bool dry_run;              /* DryRun= */
+};
+typedef struct MlgDaemonSettings MlgDaemonSettings;
+
+typedef struct MlgConfig MlgConfig;
+
+/* `path`: the configuration file; policy.d is looked for beside it. A missing default file is an empty one;
+ * a missing file that was asked for (`explicitly`) is an error. */
+MlgConfig *mlg_config_load(const char *path, bool explicitly, GError **error);
+MlgConfig *mlg_config_free(MlgConfig *c);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgConfig, mlg_config_free)
+
+const MlgDaemonSettings *mlg_config_daemon(const MlgConfig *c);
+const MlgHostSettings *mlg_config_host(const MlgConfig *c);
+
+/* Settings of one guest: all [Guest PATTERN] sections whose pattern matches its name, its UUID, or, as
+ * "label=NAME", one of its labels. Never fails. */
+void mlg_config_guest(const MlgConfig *c, const char *name, const char *uuid, const char *labels, MlgGuestSettings *ret);
+
+/* What differs, as sentences for people ("[Guest web-*] Floor: 25% -> 512M (policy.d/50-web.policy:12)");
+ * NULL-terminated, g_strfreev(). */
+char **mlg_config_diff(const MlgConfig *old, const MlgConfig *new_);
+
+/* All of it, as a file that could be loaded again, each key with a comment that says where it comes from. */
+char *mlg_config_to_text(const MlgConfig *c);
+
+/* For fuzzing and tests: one file's text, as policy file (is_policy) or main file, on top of the defaults. */
+MlgConfig *mlg_config_load_text(const char *name, const char *text, size_t len, bool is_policy, GError **error);

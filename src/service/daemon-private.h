@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Daemon, private: what the parts of the service share.
+ *
+ *   daemon.c    life: start, signals, reload, stop; guests come and go; the bus comes and goes
+ *   balance.c   the turn: poll -> observe -> decide -> ask -> answer -> tell
+ *   requests.c  what clients of the bus ask for
+ *   statistics.c  the period of balloon statistics
+ *   dump.c      everything as JSON
+ * Everything runs on the loop's thread. */
+#pragma once
+
+#include "bus/bus.h"
+#include "core/engine.h"
+#include "hypervisor/hostmem.h"
+#include "memlego/hypervisor.h"
+#include "service/config.h"
+#include "service/daemon.h"
+#include "service/loop.h"
+#include "service/state.h"
+
+typedef struct MlgDaemon {
+        const MlgDaemonOptions *options;
+        MlgConfig *config;
+        MlgLoop *loop;
+        MlgEngine *engine;
+        MlgHypervisor *hypervisor;
+        MlgHostmem *hostmem;
+        MlgState *state;
+        char uri[256];
+        bool dry_run;
+
+        MlgBus *bus;                  /* NULL: not connected */
+        MlgWatch *bus_watch, *hypervisor_watch;
+        MlgTimer *bus_timer;          /* retry */
+        uint64_t bus_backoff_usec;
+
+        GHashTable *requests;         /* userdata of what the hypervisor was asked and has not answered; freed at the end */
+        bool connected;               /* to the hypervisor */
+        bool listing;                 /* guests reported now ran before us */
+        bool ready_told, stopping;
+        uint64_t stop_at_usec;        /* then at the latest */
+        MlgTimer *stop_timer;
+
+        MlgTimer *poll_timer;
+        uint64_t poll_due_usec;       /* when the next poll should start */
+        uint64_t poll_started_usec;
+        MlgTimer *look_timer, *gather_timer;
+        bool look_armed, gathering;
+        unsigned int looks;           /* under way */
+        size_t look_next;
+        uint64_t last_look_usec;
+        MlgTimer *watchdog_timer;
+        uint64_t progress_usec;       /* last time a poll ended, or there was nothing to poll */
+        bool was_short;               /* a shortage was told */
+        uint64_t last_reservation_id;
+
+        uint64_t polls, polls_late, decisions, moves_accepted, moves_failed;
+        uint64_t last_poll_usec, last_decide_usec;
+} MlgDaemon;
+
+/* balance.c */
+void mlg_daemon_poll(uint64_t now_usec, void *daemon);             /* of poll_timer */
+void mlg_daemon_tell_states(MlgDaemon *d);                         /* log and bus: states that changed */
+void mlg_daemon_look(uint64_t now_usec, void *daemon);             /* of look_timer */
+void mlg_daemon_gathered(uint64_t now_usec, void *daemon);         /* of gather_timer */
+void mlg_daemon_keep(MlgDaemon *d, const MlgVm *vm);               /* the guest's record, as the engine knows it now */
+void mlg_daemon_sync_state(MlgDaemon *d);
+uint64_t mlg_real_usec(void);
+
+/* daemon.c */
+bool mlg_daemon_reload(MlgDaemon *d, char ***ret_changes, GError **error);
+
+/* statistics.c */
+void mlg_daemon_want_statistics(MlgDaemon *d, MlgVm *vm);
+/* Ends the loop when all periods that we changed are as they were found; of stop_timer. */
+void mlg_daemon_give_back_statistics(uint64_t now_usec, void *daemon);
+
+/* requests.c */
+extern const MlgBusOps mlg_daemon_bus_ops;
+void mlg_daemon_host_status(MlgHostStatus *ret, void *daemon);
+
+/* dump.c */
+char *mlg_daemon_dump(void *daemon);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Notify: what the service manager is told (sd_notify), and the watchdog.
+ *
+ * The watchdog is fed from the loop only while balancing makes progress (the caller says so), so that a
+ * daemon that is alive but no longer balances is restarted. Without a service manager all of it does
+ * nothing. */
+#pragma once
+
+#include <stdint.h>
+
+void mlg_notify_ready(const char *status);
+void mlg_notify_status(const char *status);
+void mlg_notify_reloading(void);
+void mlg_notify_stopping(void);
+/* 0: no watchdog is wanted */
+uint64_t mlg_notify_watchdog_interval_usec(void);
+void mlg_notify_watchdog(void);

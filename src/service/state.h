@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* State: what must survive memlegod's own end, in one small JSON file.
+ *
+ * Invariants: the file is replaced atomically (write, rename); a target is written before it is asked for,
+ * so that after a crash at any point the file names every target a guest may be moving to; an unreadable,
+ * truncated or foreign file is set aside with a warning and never stops the start. Records of guests that
+ * are gone are dropped. */
+#pragma once
+
+#include <glib.h>
+
+#include "memlego/sample.h"
+
+typedef struct MlgStateGuest {
+        char uuid[MLG_UUID_LEN + 1];
+        uint32_t instance;               /* MlgGuestInfo.instance the target belongs to */
+        uint64_t target_kib;             /* last accepted; 0: none */
+        uint64_t pending_kib;            /* asked for, not yet accepted; 0: none */
+        bool stats_period_changed;       /* we turned statistics on ... */
+        uint32_t stats_period_found_sec; /* ... and found this before */
+        bool paused;                     /* Pause of this guest, by an operator */
+        uint64_t hold_until_real_usec;   /* manual target, CLOCK_REALTIME; 0: none */
+} MlgStateGuest;
+
+typedef struct MlgStateReservation {
+        uint64_t id;
+        uint64_t kib;
+        uint64_t expires_real_usec; /* CLOCK_REALTIME */
+        char owner[64];
+} MlgStateReservation;
+
+typedef struct MlgState MlgState;
+
+/* Opens DIR/targets.json (DIR NULL: nothing is kept, for --dry-run and tests). 0 also when there was no file
+ * or a bad one (*ret_warning then says so, g_free()). */
+int mlg_state_open(const char *dir, MlgState **ret, char **ret_warning);
+MlgState *mlg_state_free(MlgState *s);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgState, mlg_state_free)
+
+/* Valid until the next call that changes the state; NULL: nothing is known. */
+const MlgStateGuest *mlg_state_guest(const MlgState *s, const char *uuid);
+void mlg_state_put_guest(MlgState *s, const MlgStateGuest *g); /* in memory; limits: 4096 guests */
+void mlg_state_drop_guest(MlgState *s, const char *uuid);
+size_t mlg_state_reservations(const MlgState *s, const MlgStateReservation **ret);
+void mlg_state_put_reservation(MlgState *s, const MlgStateReservation *r);
+void mlg_state_drop_reservation(MlgState *s, uint64_t id);
+bool mlg_state_paused(const MlgState *s); /* Pause of everything */
+void mlg_state_set_paused(MlgState *s, bool paused);
+
+/* Writes if anything changed since the last write. 0 or -errno (the old file is then still whole). */
+int mlg_state_sync(MlgState *s);

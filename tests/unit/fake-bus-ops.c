@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Fake service: answers the bus from plain fields, and notes what was asked. */
+#include "fake-bus-ops.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define MIB UINT64_C(1024)
+
+static void fake_host_status(MlgHostStatus *ret, void *userdata) {
+        FakeService *f = userdata;
+
+        *ret = f->host;
+}
+
+static size_t fake_n_guests(void *userdata) {
+        FakeService *f = userdata;
+
+        return f->n_guests;
+}
+
+static bool fake_guest_at(size_t i, MlgGuestStatus *ret, void *userdata) {
+        FakeService *f = userdata;
+
+        if (i >= f->n_guests)
+                return false;
+        *ret = f->guests[i];
+        return true;
+}
+
+static bool fake_guest_find(const char *name_or_uuid, MlgGuestStatus *ret, void *userdata) {
+        FakeService *f = userdata;
+
+        for (size_t i = 0; i < f->n_guests; i++)
+                if (g_str_equal(f->guests[i].name, name_or_uuid) ||
+                    g_str_equal(f->guests[i].uuid, name_or_uuid)) {
+                        *ret = f->guests[i];
+                        return true;
+                }
+        return false;
+}
+
+static size_t fake_decisions(const char *uuid, MlgDecision *ret, size_t max, void *userdata) {
+        FakeService *f = userdata;
+        size_t n = MIN(max, f->n_decisions);
+
+        memcpy(ret, f->decisions, n * sizeof(*ret));
+        return n;
+}
+
+static size_t fake_reservations(MlgReservationStatus *ret, size_t max, void *userdata) {
+        FakeService *f = userdata;
+        size_t n = MIN(max, f->n_reservations);
+
+        memcpy(ret, f->reservations, n * sizeof(*ret));
+        return n;
+}
+
+static bool fails(FakeService *f, GError **error) {
+        if (f->fail_code == 0)
+                return false;
+        g_set_error(error, MLG_ERROR, f->fail_code - 1, "The fake was told to fail");
+        return true;
+}
+
+static bool fake_reload(char ***ret_changes, GError **error, void *userdata) {
+        const char *changes[] = { "Policy: static -> proportional", "bad \xff letter", NULL };
+        FakeService *f = userdata;
+
+        f->n_reloads++;
+        if (fails(f, error))
+                return false;
+        *ret_changes = g_strdupv((char **) changes);
+        return true;
+}
+
+static bool fake_pause(const char *uuid, bool paused, GError **error, void *userdata) {
+        FakeService *f = userdata;
+
+        f->n_pauses++;
+        f->last_paused = paused;
+        (void) g_strlcpy(f->last_uuid, uuid ? uuid : "", sizeof(f->last_uuid));
+        if (fails(f, error))
+                return false;
+        if (!uuid)
+                f->host.paused = paused;
+        for (size_t i = 0; uuid && i < f->n_guests; i++)
+                if (g_str_equal(f->guests[i].uuid, uuid)) {
+                        f->guests[i].paused = paused;
+                        if (f->bus)
+                                mlg_bus_guest_changed(f->bus, uuid);
+                }
+        if (f->bus)
+                mlg_bus_host_changed(f->bus);
+        return true;
+}
+
+static bool fake_set_target(const char *uuid, uint64_t kib, uint64_t hold_usec, GError **error,
+                            void *userdata) {
+        FakeService *f = userdata;
+
+        f->n_targets++;
+        f->last_kib = kib;
+        f->last_usec = hold_usec;
+        (void) g_strlcpy(f->last_uuid, uuid, sizeof(f->last_uuid));
+        return !fails(f, error);
+}
+
+static bool fake_reserve(uint64_t kib, uint64_t timeout_usec, const char *owner, uint64_t *ret_id,
+                         GError **error, void *userdata) {
+        FakeService *f = userdata;
+
+        f->n_reserves++;
+        f->last_kib = kib;
+        f->last_usec = timeout_usec;
+        (void) g_strlcpy(f->last_owner, owner, sizeof(f->last_owner));
+        if (fails(f, error))
+                return false;
+        *ret_id = ++f->last_id;
+        if ((f->settle_at_once || kib <= f->settle_max_kib) && f->bus)
+                mlg_bus_reservation_settled(f->bus, f->last_id, NULL);
+        return true;
+}
+
+static bool fake_release(uint64_t id, GError **error, void *userdata) {
+        FakeService *f = userdata;
+
+        f->n_releases++;
+        f->last_released = id;
+        if (id > f->last_id) {
+                g_set_error(error, MLG_ERROR, MLG_ERROR_NO_SUCH_RESERVATION,
+                            "There is no reservation %" PRIu64, id);
+                return false;
+        }
+        if (f->bus) {
+                mlg_bus_reservation_settled(f->bus, id, NULL); /* nobody may be answered twice */
+                mlg_bus_reservation_released(f->bus, id, "released");
+        }
+        return true;
+}
+
+static char *fake_dump(void *userdata) {
+        FakeService *f = userdata;
+
+        return g_strdup(f->dump);
+}
+
+static char *fake_config(void *userdata) {
+        FakeService *f = userdata;
+
+        return g_strdup(f->config);
+}
+
+const MlgBusOps fake_bus_ops = {
+        .host_status = fake_host_status,
+        .n_guests = fake_n_guests,
+        .guest_at = fake_guest_at,
+        .guest_find = fake_guest_find,
+        .decisions = fake_decisions,
+        .reservations = fake_reservations,
+        .reload = fake_reload,
+        .pause = fake_pause,
+        .set_target = fake_set_target,
+        .reserve = fake_reserve,
+        .release = fake_release,
+        .dump = fake_dump,
+        .config = fake_config,
+};
+
+static void init_guest(MlgGuestStatus *g, const char *name, const char *uuid, uint64_t actual_kib) {
+        (void) g_strlcpy(g->name, name, sizeof(g->name));
+        (void) g_strlcpy(g->uuid, uuid, sizeof(g->uuid));
+        (void) g_strlcpy(g->labels, "gold  db", sizeof(g->labels));
+        (void) g_strlcpy(g->predictor, "ewma", sizeof(g->predictor));
+        g->state = MLG_VM_MANAGED;
+        g->reason = MLG_REASON_COOL_DOWN;
+        g->run_state = MLG_RUN_RUNNING;
+        g->trust = MLG_TRUST_FRESH;
+        g->has_balloon = true;
+        g->actual_kib = g->target_kib = actual_kib;
+        g->maximum_kib = 1024 * MIB;
+        g->sample_age_usec = UINT64_MAX;
+        g->shares = 100;
+        g->priority = -7;
+}
+
+void fake_service_init(FakeService *f) {
+        *f = (FakeService) {
+                .host = {
+                        .policy = "proportional", .uri = "test:///default", .connected = true,
+                        .now_usec = 100 * G_USEC_PER_SEC,
+                        .total_kib = 4096 * MIB, .available_kib = 1000 * MIB,
+                        .n_guests = 2, .n_managed = 2, .moves_accepted = 5,
+                },
+                .n_guests = 2,
+                .n_decisions = 2,
+                .decisions = {
+                        { .at_usec = 99 * G_USEC_PER_SEC, .first_at_usec = 90 * G_USEC_PER_SEC,
+                          .repeated = 9, .from_kib = 512 * MIB, .to_kib = 512 * MIB,
+                          .why = MLG_REASON_SETTLED, .result = 2 },
+                        { .at_usec = 80 * G_USEC_PER_SEC, .first_at_usec = 80 * G_USEC_PER_SEC,
+                          .repeated = 1,
+                          .from_kib = 400 * MIB, .wanted_kib = 600 * MIB, .wanted_why = MLG_REASON_DEMAND,
+                          .to_kib = 512 * MIB, .why = MLG_REASON_RATE, .result = -ETIMEDOUT },
+                },
+                .n_reservations = 1,
+                .reservations = {
+                        { .id = 7, .kib = 100, .room_kib = 40, .expires_usec = 130 * G_USEC_PER_SEC,
+                          .owner = ":1.99" },
+                },
+                .dump = (char *) "{\"guests\": []}",
+                .config = (char *) "[Host]\nPolicy=proportional\n",
+                .last_id = 10,
+        };
+        init_guest(&f->guests[0], "web-1", "6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b001", 512 * MIB);
+        init_guest(&f->guests[1], "db", "6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b002", 768 * MIB);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Sim: a host with guests that exist in numbers only. Deterministic: no clock, no thread, no I/O.
+ *
+ * A guest has programs that want demand_kib, swap, a balloon with two speeds, and a driver that reports
+ * each report_usec; faults make it one of those that a balancer meets in the field. Memory that its
+ * programs want beyond what the balloon leaves goes to swap at once, beyond that to the OOM killer;
+ * swapped memory is read back when there is room. A balloon that finds nothing free pushes memory to
+ * swap, and stops where there is no swap left. */
+#pragma once
+
+#include <glib.h>
+
+#include "memlego/hypervisor.h"
+#include "memlego/sample.h"
+
+#define SIM_MIB UINT64_C(1024)
+#define SIM_SEC UINT64_C(1000000)
+
+typedef enum SimFault {
+        SIM_STUCK = 1 << 0,    /* the balloon does not move */
+        SIM_SILENT = 1 << 1,   /* reports stop: last-update stands still */
+        SIM_ALL_ONES = 1 << 2, /* reports come, with nothing but 2^64-1 in them */
+        SIM_LIAR = 1 << 3,     /* claims to use nothing at all, beyond what it has */
+        SIM_STOPPED = 1 << 4,  /* its QEMU does not answer and does not run */
+        SIM_PARTIAL = 1 << 5,  /* the hypervisor knows its size only */
+} SimFault;
+
+typedef struct SimGuest {
+        /* Definition */
+        MlgGuestInfo info;
+
+        /* Behaviour; written by tests at any time */
+        uint32_t faults;
+        uint64_t demand_kib;
+        uint64_t swap_size_kib;
+        uint64_t shrink_kib_per_sec, grow_kib_per_sec;
+        uint64_t report_usec;
+
+        /* State */
+        uint64_t now_usec, actual_kib, target_kib;
+        uint64_t swapped_kib, swap_in_kib, swap_out_kib;
+        uint64_t report_due_usec, wall_base_sec;
+        MlgRawStats report;
+        unsigned int n_oom, n_set;
+        uint64_t least_kib;        /* least memory it ever had */
+        uint64_t host_swapped_kib; /* part of it that the host has swapped out */
+} SimGuest;
+
+typedef struct SimHost {
+        uint64_t total_kib;
+        uint64_t own_kib; /* used by the host itself */
+        uint64_t now_usec;
+        uint64_t wall_base_sec; /* wall clock minus now_usec */
+        GPtrArray *guests;      /* SimGuest*, owned */
+} SimHost;
+
+void sim_host_init(SimHost *h, uint64_t total_kib, uint64_t own_kib);
+void sim_host_clear(SimHost *h);
+SimGuest *sim_host_add(SimHost *h, uint64_t maximum_kib, uint64_t demand_kib);
+void sim_host_remove(SimHost *h, SimGuest *g);
+SimGuest *sim_host_find(const SimHost *h, const char *uuid);
+void sim_host_advance(SimHost *h, uint64_t now_usec);
+void sim_host_read(const SimHost *h, MlgRawHost *ret);
+
+/* A running guest with a healthy balloon; its UUID and name are made of the number n. */
+void sim_guest_init(SimGuest *g, unsigned int n, uint64_t maximum_kib, uint64_t demand_kib,
+                    uint64_t now_usec, uint64_t wall_base_sec);
+/* What the hypervisor would deliver of it; false: it does not answer. */
+bool sim_guest_read(const SimGuest *g, MlgRawStats *ret);
+/* 0, or what a hypervisor would say. */
+int sim_guest_set(SimGuest *g, uint64_t target_kib);
+void sim_guest_restart(SimGuest *g);
+
+/* Small random numbers that are the same everywhere. */
+uint64_t sim_random(uint64_t *state);
+uint64_t sim_random_below(uint64_t *state, uint64_t n);

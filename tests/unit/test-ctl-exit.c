@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Tests of memlegoctl as a whole: each command against a fake memlegod, with exit code and output. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <glib.h>
+
+#include "ctl/ctl.h"
+#include "fake-peer.h"
+
+static char *dump;
+static FakePeer peer; /* of the test that runs; its teardown ends it */
+
+static char *read_all(int fd) {
+        GString *s = g_string_new(NULL);
+        char buf[4096];
+        ssize_t n;
+
+        assert_true(lseek(fd, 0, SEEK_SET) == 0);
+        while ((n = read(fd, buf, sizeof buf)) > 0)
+                g_string_append_len(s, buf, n);
+        (void) close(fd);
+        return g_string_free(s, FALSE);
+}
+
+/* Runs memlegoctl in a process of its own; returns its exit code. */
+static int run(const char *address, const char *line, char **ret_out, char **ret_err) {
+        int out = memfd_create("out", 0), err = memfd_create("err", 0), status;
+        g_autofree char *with = g_strdup_printf("memlegoctl%s%s", *line ? " " : "", line);
+        g_auto(GStrv) words = g_strsplit(with, " ", -1);
+        guint n = g_strv_length(words);
+        pid_t pid;
+
+        assert_true(out >= 0 && err >= 0);
+        fflush(NULL);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                (void) dup2(out, STDOUT_FILENO);
+                (void) dup2(err, STDERR_FILENO);
+                (void) setenv("DBUS_SYSTEM_BUS_ADDRESS", address, 1);
+                (void) setenv("LC_ALL", "C.UTF-8", 1);
+                status = mlg_ctl_main((int) n, words);
+                fflush(NULL);
+                _exit(status);
+        }
+        assert_true(waitpid(pid, &status, 0) == pid);
+        *ret_out = read_all(out);
+        *ret_err = read_all(err);
+        if (!WIFEXITED(status))
+                fail_msg("'%s' was killed by signal %i; it wrote: %s", line, WTERMSIG(status), *ret_err);
+        return WEXITSTATUS(status);
+}
+
+typedef struct Case {
+        const char *line;
+        int code;
+        const char *out; /* part of stdout; NULL: it is empty */
+        const char *err; /* part of stderr; NULL: it is empty */
+} Case;
+
+static bool has(const char *text, const char *part) {
+        return part ? strstr(text, part) != NULL : *text == '\0';
+}
+
+static void check_at(const char *address, const Case *cases, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                g_autofree char *out = NULL, *err = NULL;
+                int code = run(address, cases[i].line, &out, &err);
+
+                if (code != cases[i].code || !has(out, cases[i].out) || !has(err, cases[i].err))
+                        fail_msg(
+                                "'%s': exit code %i, expected %i\nexpected stderr: %s\nexpected stdout: %s\n"
+                                "stderr: %s\nstdout: %s",
+                                cases[i].line, code, cases[i].code, cases[i].err ? cases[i].err : "nothing",
+                                cases[i].out ? cases[i].out : "nothing", err, out);
+                assert_null(strchr(out, '\033')); /* no terminal: no colours; and no tricks of guests */
+                assert_null(strchr(err, '\033'));
+        }
+}
+
+static void check(FakeTemper temper, const Case *cases, size_t n) {
+        fake_peer_start(&peer, temper, dump);
+        check_at(peer.address, cases, n);
+}
+
+static void test_good(void **state) {
+        static const Case cases[] = {
+                { "", MLG_EXIT_OK, "policy proportional", NULL },
+                { "status web-* -- -x", MLG_EXIT_OK, "web-10", NULL },
+                { "status --names", MLG_EXIT_OK, "web-1\ndb\\n\\x1b[2J\n", NULL },
+                { "status --names web-*", MLG_EXIT_OK, "web-2\nweb-10\n", NULL },
+                { "status --json db", MLG_EXIT_OK, "\"target_kib\": 120000000", NULL },
+                { "status nobody*", MLG_EXIT_NO_SUCH_GUEST, NULL, "no guest matches" },
+                { "explain web-1", MLG_EXIT_OK, "512 MiB -> 640 MiB (accepted): shortened\\x1b[2J to what",
+                  NULL },
+                { "explain web-1 --json", MLG_EXIT_OK, "\"wanted_kib\": 700000", NULL },
+                { "explain silent", MLG_EXIT_OK, "Nothing was decided about silent yet.", NULL },
+                { "explain nobody", MLG_EXIT_NO_SUCH_GUEST, NULL,
+                  "There is no guest \"nobody\" ('memlegoctl status'" },
+                { "pause", MLG_EXIT_OK, "Balancing of all guests is paused.\n", NULL },
+                { "pause web-1", MLG_EXIT_OK, "web-1 is paused.\n", NULL },
+                { "resume web-1", MLG_EXIT_OK, "web-1 is resumed.\n", NULL },
+                { "pause nobody", MLG_EXIT_NO_SUCH_GUEST, NULL, "nobody" },
+                { "set web-1 512M --hold 10min", MLG_EXIT_OK,
+                  "web-1 moves to 512 MiB and is held there for 10min.\n", NULL },
+                { "set web-1 1G", MLG_EXIT_FAILED, NULL, "not the arguments" },
+                { "reserve 2G", MLG_EXIT_OK, "7\n", NULL },
+                { "reserve 2T --timeout 1h", MLG_EXIT_NO_ROOM, NULL, "only 1 GiB can be made free" },
+                { "release 7", MLG_EXIT_OK, NULL, NULL },
+                { "release 8", MLG_EXIT_FAILED, NULL, "There is none 8" },
+                { "reservations", MLG_EXIT_OK, " 7  2 GiB  1 GiB  in 3min 20s  :1.42\n", NULL },
+                { "reservations --json", MLG_EXIT_OK, "\"room_kib\": 1048576", NULL },
+                { "reload", MLG_EXIT_OK, "[Guest web-*] Floor: 25% -> 512M\\x1b[2J\n", NULL },
+                { "config", MLG_EXIT_OK, "[Host]\nPolicy=proportional\t# \\x1bdefault\n", NULL },
+                { "dump", MLG_EXIT_OK, "\"psi_some_avg10_centi\": 12", NULL },
+                { "--version", MLG_EXIT_OK, "memlegoctl " MLG_VERSION "\n", NULL },
+                { "--help", MLG_EXIT_OK, "explain GUEST", NULL },
+                { "explain", MLG_EXIT_USAGE, NULL, "usage: memlegoctl explain GUEST" },
+                { "oops", MLG_EXIT_USAGE, NULL, "memlegoctl --help" },
+        };
+
+        check(FAKE_GOOD, cases, G_N_ELEMENTS(cases));
+}
+
+static void test_absent(void **state) {
+        static const Case cases[] = {
+                { "status", MLG_EXIT_NOT_RUNNING, NULL,
+                  "memlegod is not running; start it: 'systemctl start memlegod'" },
+                { "--watch", MLG_EXIT_NOT_RUNNING, NULL, "systemctl start memlegod" },
+                { "pause", MLG_EXIT_NOT_RUNNING, NULL, "systemctl start memlegod" },
+        };
+
+        check(FAKE_ABSENT, cases, G_N_ELEMENTS(cases));
+}
+
+static void test_denied(void **state) {
+        static const Case cases[] = {
+                { "status", MLG_EXIT_DENIED, NULL, "usermod -aG memlego" },
+                { "pause", MLG_EXIT_DENIED, NULL, "polkit allow org.memlego1.pause" },
+                { "set web-1 1G", MLG_EXIT_DENIED, NULL, "org.memlego1.set-target" },
+                { "reload", MLG_EXIT_DENIED, NULL, "org.memlego1.reload" },
+                { "reserve 1G", MLG_EXIT_DENIED, NULL, "org.memlego1.reserve" },
+        };
+
+        check(FAKE_DENIES, cases, G_N_ELEMENTS(cases));
+}
+
+static void test_bad_config(void **state) {
+        static const Case cases[] = {
+                { "reload", MLG_EXIT_CONFIG, NULL, "memlegod.conf:3: Foo=: unknown (nothing was changed" },
+        };
+
+        check(FAKE_BAD_CONFIG, cases, G_N_ELEMENTS(cases));
+}
+
+static void test_garbled(void **state) {
+        static const char *const lines[] = { "status",        "status --json", "status --names",
+                                             "explain web-1", "reserve 1G",    "reload",
+                                             "reservations",  "config",        "--watch" };
+
+        fake_peer_start(&peer, FAKE_GARBLED, dump);
+        for (size_t i = 0; i < G_N_ELEMENTS(lines); i++)
+                check_at(peer.address, &(Case) { lines[i], MLG_EXIT_FAILED, NULL, "memlegod's" }, 1);
+}
+
+static void test_hangs_up(void **state) {
+        static const Case cases[] = {
+                { "status", MLG_EXIT_NOT_RUNNING, NULL, "the connection to the system bus broke" },
+                { "explain web-1", MLG_EXIT_NOT_RUNNING, NULL, "broke" },
+        };
+
+        check(FAKE_HANGS_UP, cases, G_N_ELEMENTS(cases));
+}
+
+static void test_fails(void **state) {
+        static const Case cases[] = {
+                { "set web-1 1G", MLG_EXIT_FAILED, NULL,
+                  "memlegoctl: No hypervisor\\x1b[2J at the moment\n" },
+        };
+
+        check(FAKE_FAILS, cases, G_N_ELEMENTS(cases));
+}
+
+static void test_no_bus(void **state) {
+        static const Case cases[] = {
+                { "status", MLG_EXIT_NOT_RUNNING, NULL,
+                  "cannot connect to the D-Bus system bus: No such file" },
+                { "--address unix:path=/nonexistent/bus status", MLG_EXIT_NOT_RUNNING, NULL,
+                  "cannot connect" },
+                { "--address nonsense status", MLG_EXIT_NOT_RUNNING, NULL, "cannot connect" },
+                { "--address unix:path=/a,abstract=b status", MLG_EXIT_USAGE, NULL,
+                  "is not a D-Bus address" },
+        };
+
+        check_at("unix:path=/nonexistent/bus", cases, G_N_ELEMENTS(cases));
+}
+
+static int load_dump(void **state) {
+        const char *root = g_getenv("MLG_SOURCE_ROOT");
+        g_autofree char *path = g_build_filename(root ? root : ".", "tests/unit/fake-dump.json", NULL);
+
+        return g_file_get_contents(path, &dump, NULL, NULL) ? 0 : -1;
+}
+
+static int stop_peer(void **state) {
+        if (peer.pid > 0)
+                fake_peer_stop(&peer);
+        peer.pid = 0;
+        return 0;
+}
+
+#define TEST(f) cmocka_unit_test_teardown(f, stop_peer)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                TEST(test_good),    TEST(test_absent),  TEST(test_denied), TEST(test_bad_config),
+                TEST(test_garbled), TEST(test_hangs_up), TEST(test_fails),  TEST(test_no_bus),
+        };
+
+        return cmocka_run_group_tests(tests, load_dump, NULL);
+}

@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Daemon: memlegod as a whole, in a process of its own, over simulated guests that live in shared memory;
+ * without a bus.
+ *
+ * The guests outlive the daemon, as real ones do. Nothing here waits for a time: each wait is for a
+ * condition, and one that does not come shows the daemon's log. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <glib.h>
+#include <glib/gstdio.h>
+
+#include <cmocka.h>
+
+#include "fake-hypervisor.h"
+#include "service/daemon.h"
+#include "util/util.h"
+
+#define PATIENCE_USEC (30 * SIM_SEC)
+#define MAXIMUM_KIB (512 * SIM_MIB)
+#define FLOOR_KIB (MAXIMUM_KIB / 4)
+
+typedef struct Fixture {
+        FakeWorld *w;
+        char *dir, *config, *log;
+        pid_t pid; /* 0: not running */
+        bool dry_run;
+} Fixture;
+
+static uint64_t now_usec(void) {
+        struct timespec ts;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * SIM_SEC + (uint64_t) ts.tv_nsec / 1000;
+}
+
+/* ---- the daemon in a process of its own ---- */
+
+static void configure(const Fixture *f, const char *text) {
+        g_autofree char *all = g_strdup_printf("[Host]\n"
+                                               "PollIntervalSec=100ms\n"
+                                               "MovePollIntervalSec=50ms\n"
+                                               "StuckSec=1s\n"
+                                               "Reserve=16M\n"
+                                               "GuestMemory=1000M\n"
+                                               "[Guest *]\n"
+                                               "CoolDownSec=1s\n"
+                                               "SettleSec=0\n"
+                                               "Cushion=32M\n"
+                                               "Predictor=last\n"
+                                               "ShrinkRate=50%%\n"
+                                               "%s",
+                                               text);
+
+        assert_true(g_file_set_contents(f->config, all, -1, NULL));
+}
+
+static void run_child(const Fixture *f) {
+        MlgDaemonOptions options = {
+                .make_hypervisor = fake_hypervisor_make,
+                .config_path = f->config,
+                .connect_uri = "fake:///",
+                .state_dir = f->dir,
+                .proc_root = f->dir, /* of a host with 4 GiB, of which nearly all is free */
+                .dry_run = f->dry_run,
+                .foreground = true,
+        };
+        int fd = open(f->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL); /* never outlives the test */
+        if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
+                _exit(99);
+        (void) setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/memlego-test", 1);
+        (void) unsetenv("NOTIFY_SOCKET");
+        (void) unsetenv("WATCHDOG_USEC");
+        (void) unsetenv("JOURNAL_STREAM");
+        fake_world = f->w;
+        exit(mlg_daemon_run(&options) < 0); /* not _exit(): coverage is written there */
+}
+
+static void start_daemon(Fixture *f) {
+        (void) fflush(NULL);
+        f->pid = fork();
+        assert_true(f->pid >= 0);
+        if (f->pid == 0)
+                run_child(f);
+}
+
+static char *log_text(const Fixture *f) {
+        char *text = NULL;
+
+        if (!g_file_get_contents(f->log, &text, NULL, NULL))
+                return g_strdup("");
+        return text;
+}
+
+static bool logged(const Fixture *f, const char *words) {
+        g_autofree char *text = log_text(f);
+
+        return strstr(text, words) != NULL;
+}
+
+/* Returns the exit status, or -1 if it does not end. */
+static int wait_for_end(Fixture *f) {
+        uint64_t until = now_usec() + PATIENCE_USEC;
+        int status;
+
+        while (now_usec() < until) {
+                if (waitpid(f->pid, &status, WNOHANG) == f->pid) {
+                        f->pid = 0;
+                        return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+                }
+                (void) usleep(2000);
+        }
+        return -1;
+}
+
+static int setup(void **state) {
+        Fixture *f = g_new0(Fixture, 1);
+        g_autofree char *meminfo = NULL;
+
+        f->w = fake_world_new();
+        f->dir = g_dir_make_tmp("memlego-daemon-XXXXXX", NULL);
+        assert_non_null(f->dir);
+        f->config = g_build_filename(f->dir, "memlegod.conf", NULL);
+        f->log = g_build_filename(f->dir, "log", NULL);
+        configure(f, "");
+        meminfo = g_build_filename(f->dir, "meminfo", NULL);
+        assert_true(
+                g_file_set_contents(meminfo, "MemTotal: 4194304 kB\nMemAvailable: 4000000 kB\n", -1, NULL));
+        *state = f;
+        return 0;
+}
+
+static int teardown(void **state) {
+        static const char *const names[] = { "memlegod.conf", "meminfo", "log", "targets.json",
+                                             "targets.json.bad",
+                                             "targets.json.new" };
+        Fixture *f = *state;
+
+        if (f->pid > 0) {
+                (void) kill(f->pid, SIGKILL);
+                (void) waitpid(f->pid, NULL, 0);
+        }
+        for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+                g_autofree char *path = g_build_filename(f->dir, names[i], NULL);
+
+                (void) unlink(path);
+        }
+        (void) rmdir(f->dir);
+        f->w = fake_world_free(f->w);
+        g_free(f->dir);
+        g_free(f->config);
+        g_free(f->log);
+        g_free(f);
+        return 0;
+}
+
+/* ---- waiting ---- */
+
+static void give_evidence(const Fixture *f, const char *what) {
+        g_autofree char *text = log_text(f);
+
+        print_error("waited in vain for: %s\n%u polls, %u of them failed, %u looks, %u targets set\n", what,
+                    f->w->n_polls, f->w->n_polls_failed, f->w->n_looks, f->w->n_sets);
+        for (unsigned int i = 0; i < f->w->n_guests; i++) {
+                const SimGuest *g = &f->w->guests[i];
+
+                print_error("%s: %" PRIu64 " MiB, target %" PRIu64 ", demand %" PRIu64 ", swapped %" PRIu64
+                            ", period %u s\n",
+                            g->info.name, g->actual_kib / SIM_MIB, g->target_kib / SIM_MIB,
+                            g->demand_kib / SIM_MIB, g->swapped_kib / SIM_MIB, g->info.stats_period_sec);
+        }
+        print_error("%s", text);
+}
+
+#define WAIT_FOR(f, condition) \
+        do { \
+                uint64_t until_ = now_usec() + PATIENCE_USEC; \
+                while (!(condition)) { \
+                        if (now_usec() >= until_) { \
+                                give_evidence(f, #condition); \
+                                fail(); \
+                        } \
+                        (void) usleep(2000); \
+                } \
+        } while (0)
+
+static void wait_polls(const Fixture *f, unsigned int n) {
+        unsigned int before = f->w->n_polls;
+
+        WAIT_FOR(f, f->w->n_polls - before >= n);
+}
+
+static uint64_t sum_actual(const Fixture *f) {
+        uint64_t sum = 0;
+
+        for (unsigned int i = 0; i < f->w->n_guests; i++)
+                if (f->w->present[i] && f->w->guests[i].info.run_state != MLG_RUN_OFF)
+                        sum += f->w->guests[i].actual_kib;
+        return sum;
+}
+
+/* Nothing was set for ten polls. */
+static void wait_quiet(const Fixture *f) {
+        uint64_t until = now_usec() + PATIENCE_USEC;
+
+        for (;;) {
+                unsigned int before = f->w->n_sets;
+
+                wait_polls(f, 10);
+                if (f->w->n_sets == before)
+                        return;
+                if (now_usec() >= until) {
+                        give_evidence(f, "quiet");
+                        fail();
+                }
+        }
+}
+
+/* Three idle guests of 512 MiB, 1000 MiB for all. */
+static SimGuest *start_with_three(Fixture *f) {
+        for (int i = 0; i < 3; i++) {
+                SimGuest *g = fake_world_add(f->w, MAXIMUM_KIB, 80 * SIM_MIB);
+
+                g->info.stats_period_sec = i == 2 ? 5 : 0;
+        }
+        start_daemon(f);
+        WAIT_FOR(f, sum_actual(f) <= 1000 * SIM_MIB);
+        wait_quiet(f);
+        return f->w->guests;
+}
+
+/* ---- tests ---- */
+
+static void test_memory_follows_demand(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f);
+
+        assert_int_equal(g[0].info.stats_period_sec, 1); /* was off */
+        assert_int_equal(g[2].info.stats_period_sec, 5); /* was on */
+        g[0].demand_kib = 400 * SIM_MIB;
+        WAIT_FOR(f, g[0].actual_kib >= 440 * SIM_MIB && g[0].swapped_kib == 0);
+        for (int i = 0; i < 3; i++) {
+                assert_true(g[i].least_kib >= FLOOR_KIB);
+                assert_int_equal(g[i].n_oom, 0);
+        }
+        assert_true(sum_actual(f) <= 1000 * SIM_MIB);
+        g[0].demand_kib = 80 * SIM_MIB;
+        WAIT_FOR(f, mlg_abs_diff(g[0].actual_kib, g[1].actual_kib) < 40 * SIM_MIB);
+        wait_quiet(f);
+        assert_true(logged(f, "Resized guest guest-1"));
+        assert_true(logged(f, "balancing does")); /* there is no bus */
+}
+
+static void test_guests_come_and_go(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f), *late;
+        uint64_t before;
+
+        late = fake_world_add(f->w, MAXIMUM_KIB, 80 * SIM_MIB);
+        late->info.stats_period_sec = 0;
+        WAIT_FOR(f, late->info.stats_period_sec == 1);
+        WAIT_FOR(f, sum_actual(f) <= 1000 * SIM_MIB);
+        wait_quiet(f);
+        before = g[0].actual_kib;
+        f->w->present[3] = false;
+        WAIT_FOR(f, logged(f, "Guest guest-4: gone"));
+        WAIT_FOR(f, g[0].actual_kib > before); /* there is more for those that stay */
+        /* One that is switched off gives its memory to the others, and takes it back when it starts. */
+        wait_quiet(f);
+        g[1].info.run_state = MLG_RUN_OFF;
+        WAIT_FOR(f, g[0].actual_kib >= 490 * SIM_MIB && g[2].actual_kib >= 490 * SIM_MIB);
+        sim_guest_restart(&g[1]);
+        WAIT_FOR(f, sum_actual(f) <= 1000 * SIM_MIB);
+        assert_true(g[0].least_kib >= FLOOR_KIB);
+}
+
+static void test_reconnect_changes_no_target(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f);
+        unsigned int sets, polls;
+        uint64_t targets[3];
+
+        for (int round = 0; round < 3; round++) {
+                for (int i = 0; i < 3; i++)
+                        targets[i] = g[i].target_kib;
+                sets = f->w->n_sets;
+                f->w->connected = false;
+                WAIT_FOR(f, f->w->n_disconnects == (unsigned int) round + 1);
+                polls = f->w->n_polls;
+                if (round == 1)
+                        (void) usleep(400000); /* polls are missed; what comes of it is checked below */
+                f->w->connected = true;
+                WAIT_FOR(f, f->w->n_polls >= polls + 15);
+                assert_int_equal(f->w->n_sets, sets);
+                for (int i = 0; i < 3; i++)
+                        assert_int_equal(g[i].target_kib, targets[i]);
+        }
+        assert_true(logged(f, "No connection to fake:///"));
+        g[0].demand_kib = 400 * SIM_MIB; /* and it goes on */
+        WAIT_FOR(f, g[0].actual_kib >= 440 * SIM_MIB);
+}
+
+/* The connection breaks while moves are in flight. */
+static void test_disconnect_in_a_move(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f);
+
+        f->w->answer_usec = 300000;
+        g[0].demand_kib = 400 * SIM_MIB;
+        wait_polls(f, 3);
+        f->w->connected = false;
+        WAIT_FOR(f, f->w->n_disconnects == 1);
+        f->w->answer_usec = 0;
+        f->w->connected = true;
+        WAIT_FOR(f, g[0].actual_kib >= 440 * SIM_MIB);
+        WAIT_FOR(f, sum_actual(f) <= 1000 * SIM_MIB);
+}
+
+static void test_polls_that_hang(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f);
+        unsigned int failed = f->w->n_polls_failed, sets = f->w->n_sets;
+
+        f->w->polls_hang = true;
+        WAIT_FOR(f, f->w->n_polls_failed >= failed + 2); /* it asks again after the deadline */
+        assert_int_equal(f->w->n_sets, sets);
+        f->w->polls_hang = false;
+        g[0].demand_kib = 400 * SIM_MIB;
+        WAIT_FOR(f, g[0].actual_kib >= 440 * SIM_MIB);
+        assert_true(logged(f, "Cannot read the guests' statistics"));
+}
+
+static void test_one_stopped_guest(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f);
+        uint64_t held;
+
+        held = g[1].actual_kib;
+        g[1].faults = SIM_STOPPED;
+        WAIT_FOR(f, logged(f, "left alone (unresponsive)"));
+        g[0].demand_kib = 400 * SIM_MIB;
+        WAIT_FOR(f, g[0].actual_kib >= 440 * SIM_MIB);
+        assert_int_equal(g[1].actual_kib, held);
+        g[1].faults = 0;
+        WAIT_FOR(f, g[1].actual_kib < held); /* comes back by itself, as a donor */
+}
+
+static void test_stuck_guest(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f);
+
+        g[0].demand_kib = 350 * SIM_MIB;
+        g[1].faults = SIM_STUCK;
+        WAIT_FOR(f, logged(f, "left alone (stuck)"));
+        WAIT_FOR(f, g[1].target_kib == g[1].actual_kib);
+        wait_quiet(f);
+        assert_true(sum_actual(f) <= 1000 * SIM_MIB);
+}
+
+static void test_reload(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f);
+        unsigned int sets = f->w->n_sets;
+
+        configure(f, "Flooring=50%\n");
+        assert_int_equal(kill(f->pid, SIGHUP), 0);
+        WAIT_FOR(f, logged(f, "The configuration in force stays as it is"));
+        assert_true(logged(f, "Flooring"));
+        wait_polls(f, 10);
+        assert_int_equal(f->w->n_sets, sets);
+        configure(f, "[Guest guest-1]\nFloor=480M\n");
+        assert_int_equal(kill(f->pid, SIGHUP), 0);
+        WAIT_FOR(f, g[0].actual_kib >= 475 * SIM_MIB);
+        WAIT_FOR(f, sum_actual(f) <= 1000 * SIM_MIB);
+        configure(f, "Mode=off\n");
+        assert_int_equal(kill(f->pid, SIGHUP), 0);
+        WAIT_FOR(f, g[0].info.stats_period_sec == 0 && g[1].info.stats_period_sec == 0); /* given back */
+        assert_int_equal(g[2].info.stats_period_sec, 5);
+}
+
+static void test_stop_gives_back(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f);
+        uint64_t targets[3];
+
+        for (int i = 0; i < 3; i++)
+                targets[i] = g[i].target_kib;
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+        assert_int_equal(g[0].info.stats_period_sec, 0);
+        assert_int_equal(g[1].info.stats_period_sec, 0);
+        assert_int_equal(g[2].info.stats_period_sec, 5);
+        for (int i = 0; i < 3; i++)
+                assert_int_equal(g[i].target_kib, targets[i]);
+}
+
+/* A stop waits only so long for what does not come, and ends at once when asked twice. */
+static void test_stop_does_not_hang(void **state) {
+        Fixture *f = *state;
+        uint64_t start;
+
+        (void) start_with_three(f);
+        f->w->periods_hang = true;
+        start = now_usec();
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+        assert_true(now_usec() - start < 10 * SIM_SEC);
+        start_daemon(f);
+        wait_polls(f, 5);
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        WAIT_FOR(f, logged(f, "Stopping."));
+        assert_int_equal(kill(f->pid, SIGINT), 0);
+        assert_int_equal(wait_for_end(f), 0);
+}
+
+static void test_killed_in_a_move(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f);
+        unsigned int sets;
+
+        for (int i = 0; i < 3; i++)
+                g[i].shrink_kib_per_sec = 60 * SIM_MIB; /* takes seconds */
+        sets = f->w->n_sets;
+        g[0].demand_kib = 450 * SIM_MIB;
+        WAIT_FOR(f, f->w->n_sets >= sets + 2);
+        assert_int_equal(kill(f->pid, SIGKILL), 0);
+        assert_int_equal(wait_for_end(f), 128 + SIGKILL);
+        assert_int_equal(truncate(f->log, 0), 0);
+
+        start_daemon(f);
+        WAIT_FOR(f, g[0].actual_kib >= 480 * SIM_MIB && g[0].swapped_kib == 0);
+        WAIT_FOR(f, sum_actual(f) <= 1000 * SIM_MIB);
+        assert_false(logged(f, "somebody else")); /* its own targets, found again */
+        for (int i = 0; i < 3; i++)
+                assert_true(g[i].least_kib >= FLOOR_KIB);
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+        assert_int_equal(g[0].info.stats_period_sec, 0); /* what the first run had found */
+        assert_int_equal(g[2].info.stats_period_sec, 5);
+}
+
+static void test_restart_changes_nothing(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f);
+        unsigned int sets = f->w->n_sets;
+        uint64_t targets[3];
+
+        for (int i = 0; i < 3; i++)
+                targets[i] = g[i].target_kib;
+        for (int round = 0; round < 2; round++) {
+                assert_int_equal(kill(f->pid, round ? SIGTERM : SIGKILL), 0);
+                assert_int_equal(wait_for_end(f), round ? 0 : 128 + SIGKILL);
+                start_daemon(f);
+                wait_polls(f, 15);
+                assert_int_equal(f->w->n_sets, sets);
+                for (int i = 0; i < 3; i++)
+                        assert_int_equal(g[i].target_kib, targets[i]);
+        }
+}
+
+static void test_dry_run(void **state) {
+        Fixture *f = *state;
+
+        f->dry_run = true;
+        for (int i = 0; i < 3; i++)
+                (void) fake_world_add(f->w, MAXIMUM_KIB, 80 * SIM_MIB);
+        start_daemon(f);
+        WAIT_FOR(f, logged(f, "Would resize guest guest-1"));
+        wait_polls(f, 10);
+        assert_int_equal(f->w->n_sets + f->w->n_periods, 0);
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+}
+
+static void test_bad_starts(void **state) {
+        Fixture *f = *state;
+        g_autofree char *state_file = g_build_filename(f->dir, "targets.json", NULL);
+
+        configure(f, "Shares=many\n");
+        start_daemon(f);
+        assert_int_equal(wait_for_end(f), 1);
+        assert_true(logged(f, "Shares"));
+        assert_int_equal(unlink(f->config), 0);
+        start_daemon(f);
+        assert_int_equal(wait_for_end(f), 1);
+        /* A state file that is none does not stop it. */
+        configure(f, "");
+        assert_true(g_file_set_contents(state_file, "{ \"guests\": 7", -1, NULL));
+        (void) start_with_three(f);
+        /* And no guests at all are no reason to end either. */
+        for (int i = 0; i < 3; i++)
+                f->w->present[i] = false;
+        WAIT_FOR(f, logged(f, "Guest guest-3: gone"));
+        wait_polls(f, 5);
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+}
+
+#define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                IN_WORLD(test_memory_follows_demand),
+                IN_WORLD(test_guests_come_and_go),
+                IN_WORLD(test_reconnect_changes_no_target),
+                IN_WORLD(test_disconnect_in_a_move),
+                IN_WORLD(test_polls_that_hang),
+                IN_WORLD(test_one_stopped_guest),
+                IN_WORLD(test_stuck_guest),
+                IN_WORLD(test_reload),
+                IN_WORLD(test_stop_gives_back),
+                IN_WORLD(test_stop_does_not_hang),
+                IN_WORLD(test_killed_in_a_move),
+                IN_WORLD(test_restart_changes_nothing),
+                IN_WORLD(test_dry_run),
+                IN_WORLD(test_bad_starts),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

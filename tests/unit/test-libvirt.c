@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Libvirt: the adapter on libvirt's test driver. That driver has no balloon statistics, so each running
+ * guest is one whose QEMU does not answer to a poll: good for the plumbing and for refusals. The rest needs real
+ * guests. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <libvirt/libvirt.h>
+
+#include "hypervisor/libvirt.h"
+#include "memlego/names.h"
+#include "service/loop.h"
+#include "util/util.h"
+
+#define TIME_LIMIT_USEC (60 * MLG_USEC_PER_SEC)
+#define CALL_TIMEOUT_USEC (20 * MLG_USEC_PER_SEC)
+
+#define DEFAULT_URI "test:///default"
+#define DEFAULT_UUID "6695eb01-f6a4-8304-79aa-97f2502e193f" /* the one guest of test:///default */
+#define NEW_UUID "6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b002"
+#define NEW_XML(labels)                                                                                     \
+        "<domain type='test'><name>new</name><uuid>" NEW_UUID "</uuid>"                                     \
+        "<metadata><m:guest xmlns:m='" MLG_METADATA_URI "' labels='" labels "'/></metadata>"                \
+        "<memory>262144</memory><currentMemory>131072</currentMemory><os><type>hvm</type></os>"             \
+        "<devices><memballoon model='virtio'/></devices></domain>"
+
+typedef struct World {
+        MlgLoop *loop;
+        MlgTimer *guard;
+        MlgWatch *watch;
+        MlgHypervisor *h;
+        unsigned n_connected, n_failed;
+        char *why;
+        GHashTable *guests; /* uuid -> MlgGuestInfo */
+        unsigned n_guest, n_gone;
+        unsigned n_answers;
+        int answer;
+        char *answer_why;
+        unsigned n_polls;
+        int poll_answer;
+        size_t n_entries, n_silent;
+        bool (*until)(struct World *w);
+} World;
+
+static MlgLoop *the_loop; /* libvirt's events go to one loop per process */
+
+static void check(World *w) {
+        if (w->until && w->until(w))
+                mlg_loop_quit(w->loop);
+}
+
+static void on_connection(bool connected, const char *why, void *userdata) {
+        World *w = userdata;
+
+        assert_non_null(why);
+        if (connected)
+                w->n_connected++;
+        else
+                w->n_failed++;
+        g_free(w->why);
+        w->why = g_strdup(why);
+        check(w);
+}
+
+static void on_guest(const MlgGuestInfo *info, void *userdata) {
+        World *w = userdata;
+
+        w->n_guest++;
+        g_hash_table_replace(w->guests, g_strdup(info->uuid), g_memdup2(info, sizeof(*info)));
+        check(w);
+}
+
+static void on_guest_gone(const char *uuid, void *userdata) {
+        World *w = userdata;
+
+        w->n_gone++;
+        assert_true(g_hash_table_remove(w->guests, uuid)); /* nothing goes that did not come */
+        check(w);
+}
+
+static void on_event(const char *uuid, MlgGuestEvent event, uint64_t value, void *userdata) {
+}
+
+static const MlgHypervisorCallbacks callbacks = {
+        .on_connection = on_connection,
+        .on_guest = on_guest,
+        .on_guest_gone = on_guest_gone,
+        .on_event = on_event,
+};
+
+static void on_answer(int r, const char *why, void *userdata) {
+        World *w = userdata;
+
+        w->n_answers++;
+        w->answer = r;
+        g_free(w->answer_why);
+        w->answer_why = g_strdup(why);
+        assert_true(r >= 0 || why);
+        check(w);
+}
+
+static void on_polled(int r, const MlgPollEntry *entries, size_t n_entries, void *userdata) {
+        World *w = userdata;
+
+        w->n_polls++;
+        w->poll_answer = r;
+        w->n_entries = n_entries;
+        w->n_silent = 0;
+        for (size_t i = 0; i < n_entries; i++) {
+                assert_non_null(g_hash_table_lookup(w->guests, entries[i].uuid));
+                w->n_silent += entries[i].raw == NULL;
+        }
+        check(w);
+}
+
+static void on_guard(uint64_t now_usec, void *userdata) {
+        const World *w = userdata;
+
+        fail_msg("does not happen; connected %u, failed %u (%s), guests %u, answers %u, polls %u",
+                 w->n_connected, w->n_failed, w->why, g_hash_table_size(w->guests), w->n_answers,
+                 w->n_polls);
+}
+
+static void run_until(World *w, bool (*until)(World *)) {
+        w->until = until;
+        mlg_timer_at(w->guard, mlg_loop_now_usec(w->loop) + TIME_LIMIT_USEC);
+        if (!until(w))
+                assert_int_equal(mlg_loop_run(w->loop), 0);
+        w->until = NULL;
+}
+
+static void start_unstarted(World *w, const char *uri) {
+        MlgLibvirtOptions options = { .uri = uri, .workers = 2, .call_timeout_usec = CALL_TIMEOUT_USEC };
+
+        *w = (World) { .loop = the_loop };
+        w->guests = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        assert_int_equal(mlg_libvirt_new(&options, &callbacks, w, &w->h), 0);
+        assert_int_equal(mlg_loop_watch(w->loop, mlg_libvirt_pollable(w->h), &w->watch), 0);
+        assert_int_equal(mlg_timer_new(w->loop, on_guard, w, &w->guard), 0);
+}
+
+static void start(World *w, const char *uri) {
+        start_unstarted(w, uri);
+        w->h->ops->start(w->h);
+        assert_int_equal(w->n_connected + w->n_failed, 0); /* never from inside a request */
+}
+
+static void stop(World *w) {
+        mlg_watch_free(w->watch);
+        w->h->ops->free(w->h);
+        mlg_timer_free(w->guard);
+        g_hash_table_unref(w->guests);
+        g_free(w->why);
+        g_free(w->answer_why);
+}
+
+static bool is_connected(World *w) {
+        return w->n_connected > 0;
+}
+
+static bool has_failed(World *w) {
+        return w->n_failed > 0;
+}
+
+static bool has_answer(World *w) {
+        return w->n_answers > 0;
+}
+
+static bool has_poll(World *w) {
+        return w->n_polls > 0;
+}
+
+static bool has_guest(World *w) {
+        return g_hash_table_size(w->guests) > 0;
+}
+
+static const MlgGuestInfo *guest(World *w, const char *uuid) {
+        return g_hash_table_lookup(w->guests, uuid);
+}
+
+static int set_target(World *w, const char *uuid, uint64_t kib) {
+        w->n_answers = 0;
+        assert_int_equal(w->h->ops->set_target(w->h, uuid, kib, 0, on_answer, w), 0);
+        assert_int_equal(w->n_answers, 0);
+        run_until(w, has_answer);
+        assert_int_equal(w->n_answers, 1);
+        return w->answer;
+}
+
+static int poll_once(World *w) {
+        w->n_polls = 0;
+        assert_int_equal(w->h->ops->poll(w->h, 0, on_polled, w), 0);
+        assert_int_equal(w->h->ops->poll(w->h, 0, on_polled, w), -EBUSY);
+        assert_int_equal(w->n_polls, 0);
+        run_until(w, has_poll);
+        assert_int_equal(w->n_polls, 1);
+        return w->poll_answer;
+}
+
+static void test_options(void **state) {
+        static const MlgLibvirtOptions wrong[] = {
+                { .uri = DEFAULT_URI, .workers = 0, .call_timeout_usec = 1 },
+                { .uri = DEFAULT_URI, .workers = 17, .call_timeout_usec = 1 },
+                { .uri = DEFAULT_URI, .workers = 1, .call_timeout_usec = 0 },
+        };
+        MlgHypervisor *h;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++)
+                assert_int_equal(mlg_libvirt_new(&wrong[i], &callbacks, NULL, &h), -EINVAL);
+}
+
+static void test_default(void **state) {
+        const MlgGuestInfo *info;
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        assert_int_equal(w.n_connected, 1);
+        info = guest(&w, DEFAULT_UUID);
+        assert_non_null(info);
+        assert_string_equal(info->name, "test");
+        assert_int_equal(info->run_state, MLG_RUN_RUNNING);
+        assert_int_equal(info->instance, 1);
+        assert_int_equal(info->maximum_kib, 8388608);
+        stop(&w);
+}
+
+static void test_before_connected(void **state) {
+        World w;
+
+        start_unstarted(&w, DEFAULT_URI);
+        assert_int_equal(set_target(&w, DEFAULT_UUID, 1024), -ENOTCONN);
+        assert_int_equal(poll_once(&w), -ENOTCONN);
+        assert_int_equal(w.n_entries, 0);
+        stop(&w);
+}
+
+/* What this process does to test:///default by a connection of its own is what the adapter must see. */
+typedef struct Hand {
+        virConnectPtr connection;
+        virDomainPtr domain;
+} Hand;
+
+static void hand_open(Hand *hand) {
+        hand->connection = virConnectOpen(DEFAULT_URI);
+        assert_non_null(hand->connection);
+        hand->domain = NULL;
+}
+
+static void hand_close(Hand *hand) {
+        if (hand->domain)
+                virDomainFree(hand->domain);
+        virConnectClose(hand->connection);
+}
+
+static void test_refused(void **state) {
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        assert_int_equal(set_target(&w, "6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6bfff", 1048576), -ENODEV);
+        assert_int_equal(set_target(&w, "rubbish", 1048576), -ENODEV);
+        assert_int_equal(set_target(&w, DEFAULT_UUID, 0), -ERANGE);
+        assert_int_equal(set_target(&w, DEFAULT_UUID, UINT64_MAX), -ERANGE);
+        stop(&w);
+}
+
+static bool new_is_there(World *w) {
+        return guest(w, NEW_UUID) != NULL;
+}
+
+static bool new_is_running(World *w) {
+        return new_is_there(w) && guest(w, NEW_UUID)->run_state == MLG_RUN_RUNNING;
+}
+
+static bool new_is_paused(World *w) {
+        return new_is_there(w) && guest(w, NEW_UUID)->run_state == MLG_RUN_PAUSED;
+}
+
+static bool new_is_off(World *w) {
+        return new_is_there(w) && guest(w, NEW_UUID)->run_state == MLG_RUN_OFF;
+}
+
+static bool new_is_gone(World *w) {
+        return !new_is_there(w);
+}
+
+static bool new_is_bronze(World *w) {
+        return new_is_there(w) && strcmp(guest(w, NEW_UUID)->labels, "bronze") == 0;
+}
+
+static void test_life_of_a_persistent_guest(void **state) {
+        virDomainInfo info;
+        uint32_t instance;
+        Hand hand;
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        hand_open(&hand);
+
+        hand.domain = virDomainDefineXML(hand.connection, NEW_XML("gold"));
+        assert_non_null(hand.domain);
+        run_until(&w, new_is_there);
+        assert_int_equal(guest(&w, NEW_UUID)->run_state, MLG_RUN_OFF);
+        assert_int_equal(guest(&w, NEW_UUID)->instance, 0);
+        assert_string_equal(guest(&w, NEW_UUID)->labels, "gold");
+        assert_int_equal(set_target(&w, NEW_UUID, 65536), -ENODEV);
+
+        assert_int_equal(virDomainCreate(hand.domain), 0);
+        run_until(&w, new_is_running);
+        instance = guest(&w, NEW_UUID)->instance;
+        assert_true(instance > 0);
+        assert_true(guest(&w, NEW_UUID)->has_balloon);
+        assert_int_equal(set_target(&w, NEW_UUID, 65536), 0);
+        assert_int_equal(virDomainGetInfo(hand.domain, &info), 0);
+        assert_int_equal(info.memory, 65536);
+        assert_int_equal(set_target(&w, NEW_UUID, 1048576), -ERANGE); /* more than its maximum */
+
+        assert_int_equal(virDomainSuspend(hand.domain), 0);
+        run_until(&w, new_is_paused);
+        assert_int_equal(virDomainResume(hand.domain), 0);
+        run_until(&w, new_is_running);
+
+        assert_int_equal(virDomainDestroy(hand.domain), 0);
+        run_until(&w, new_is_off);
+        assert_int_equal(virDomainCreate(hand.domain), 0);
+        run_until(&w, new_is_running);
+        assert_int_not_equal(guest(&w, NEW_UUID)->instance, instance);
+
+        assert_int_equal(virDomainDestroy(hand.domain), 0);
+        run_until(&w, new_is_off);
+        assert_int_equal(virDomainUndefine(hand.domain), 0);
+        run_until(&w, new_is_gone);
+        assert_int_equal(w.n_gone, 1);
+        hand_close(&hand);
+        stop(&w);
+}
+
+static void test_life_of_a_transient_guest(void **state) {
+        Hand hand;
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        hand_open(&hand);
+        hand.domain = virDomainCreateXML(hand.connection, NEW_XML("gold"), 0);
+        assert_non_null(hand.domain);
+        run_until(&w, new_is_running);
+        assert_int_equal(virDomainSetMetadata(hand.domain, VIR_DOMAIN_METADATA_ELEMENT,
+                                              "<guest labels='bronze'/>", "m", MLG_METADATA_URI,
+                                              VIR_DOMAIN_AFFECT_LIVE),
+                         0);
+        run_until(&w, new_is_bronze);
+        assert_int_equal(virDomainDestroy(hand.domain), 0);
+        run_until(&w, new_is_gone);
+        hand_close(&hand);
+        stop(&w);
+}
+
+static void test_poll(void **state) {
+        Hand hand;
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        hand_open(&hand);
+        hand.domain = virDomainCreateXML(hand.connection, NEW_XML("gold"), 0);
+        run_until(&w, new_is_running);
+        assert_int_equal(set_target(&w, NEW_UUID, 65536), 0);
+
+        assert_int_equal(poll_once(&w), 0);
+        assert_int_equal(w.n_entries, 2);
+        assert_int_equal(w.n_silent, 2);
+        assert_int_equal(set_target(&w, NEW_UUID, 131072), -EAGAIN); /* silent: left alone */
+        assert_int_equal(poll_once(&w), 0);
+
+        assert_int_equal(virDomainDestroy(hand.domain), 0);
+        run_until(&w, new_is_gone);
+        assert_int_equal(poll_once(&w), 0);
+        assert_int_equal(w.n_entries, 1);
+        hand_close(&hand);
+        stop(&w);
+}
+
+#define NODE_GUEST(name, uuid, rest)                                                                        \
+        "<domain type='test'><name>" name "</name><uuid>6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b1" uuid "</uuid>"  \
+        "<memory>262144</memory><os><type>hvm</type></os>" rest "</domain>"
+
+#define BALLOON "<devices><memballoon model='virtio'><stats period='3'/></memballoon></devices>"
+#define STATE_OFF "<test:runstate xmlns:test='http://libvirt.org/schemas/domain/test/1.0'>5</test:runstate>"
+
+/* clang-format off */
+static const char node[] =
+        "<node>"
+        NODE_GUEST("plain", "01", BALLOON)
+        NODE_GUEST("none", "02", "<devices><memballoon model='none'/></devices>")
+        NODE_GUEST("locked", "03", "<memoryBacking><locked/></memoryBacking>")
+        NODE_GUEST("off", "04", STATE_OFF)
+        "</node>";
+/* clang-format on */
+
+static bool has_four_guests(World *w) {
+        return g_hash_table_size(w->guests) == 4;
+}
+
+/* First there is nothing to connect to; it is tried again, and said once. */
+static void test_connects_later(void **state) {
+        g_autofree char *dir = g_dir_make_tmp("test-libvirt-XXXXXX", NULL);
+        g_autofree char *path = g_build_filename(dir, "node.xml", NULL);
+        g_autofree char *uri = g_strconcat("test://", path, NULL);
+        World w;
+
+        start(&w, uri);
+        run_until(&w, has_failed);
+        assert_int_equal(w.n_connected, 0);
+        assert_true(g_file_set_contents(path, node, -1, NULL));
+        run_until(&w, is_connected);
+        assert_int_equal(w.n_failed, 1);
+        run_until(&w, has_four_guests);
+        assert_int_equal(guest(&w, "6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b101")->run_state, MLG_RUN_RUNNING);
+        assert_false(guest(&w, "6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b102")->has_balloon);
+        assert_true(guest(&w, "6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b103")->locked);
+        assert_int_equal(guest(&w, "6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b104")->run_state, MLG_RUN_OFF);
+        assert_int_equal(set_target(&w, "6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b102", 65536), -EOPNOTSUPP);
+        assert_int_equal(poll_once(&w), 0);
+        assert_int_equal(w.n_entries, 3);
+        stop(&w);
+        (void) unlink(path);
+        (void) rmdir(dir);
+}
+
+/* Freed in each moment of its start: pending callbacks are dropped, nothing leaks. */
+static void test_free_early(void **state) {
+        World w;
+
+        start_unstarted(&w, DEFAULT_URI);
+        stop(&w);
+        start(&w, DEFAULT_URI);
+        stop(&w);
+        for (int turns = 0; turns < 5; turns++) {
+                start(&w, DEFAULT_URI);
+                for (int i = 0; i < turns; i++) {
+                        const MlgPollable *p = mlg_libvirt_pollable(w.h);
+
+                        assert_int_equal(p->dispatch((uint64_t) g_get_monotonic_time(), p->userdata), 0);
+                }
+                assert_int_equal(w.h->ops->poll(w.h, 0, on_polled, &w), 0);
+                assert_int_equal(w.h->ops->set_target(w.h, DEFAULT_UUID, 1024, 0, on_answer, &w), 0);
+                stop(&w);
+                assert_int_equal(w.n_polls + w.n_answers, 0);
+        }
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        assert_int_equal(w.h->ops->poll(w.h, 0, on_polled, &w), 0);
+        assert_int_equal(w.h->ops->set_stats_period(w.h, DEFAULT_UUID, 1, 0, on_answer, &w), 0);
+        stop(&w);
+        assert_int_equal(w.n_polls + w.n_answers, 0);
+}
+
+static void on_quit(uint64_t now_usec, void *userdata) {
+        mlg_loop_quit(the_loop);
+}
+
+/* libvirt gives back what its callbacks held from a clean stack of the loop. */
+static int drain(void **state) {
+        MlgTimer *timer;
+
+        for (int i = 0; i < 5; i++) {
+                if (mlg_timer_new(the_loop, on_quit, NULL, &timer) < 0)
+                        return -1;
+                mlg_timer_at(timer, 0);
+                (void) mlg_loop_run(the_loop);
+                mlg_timer_free(timer);
+        }
+        return 0;
+}
+
+static int setup(void **state) {
+        return mlg_loop_new(&the_loop) < 0 || mlg_loop_register_libvirt(the_loop) < 0 ? -1 : 0;
+}
+
+static int teardown(void **state) {
+        the_loop = mlg_loop_free(the_loop);
+        return 0;
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_options),
+                cmocka_unit_test_teardown(test_default, drain),
+                cmocka_unit_test_teardown(test_before_connected, drain),
+                cmocka_unit_test_teardown(test_refused, drain),
+                cmocka_unit_test_teardown(test_life_of_a_persistent_guest, drain),
+                cmocka_unit_test_teardown(test_life_of_a_transient_guest, drain),
+                cmocka_unit_test_teardown(test_poll, drain),
+                cmocka_unit_test_teardown(test_connects_later, drain),
+                cmocka_unit_test_teardown(test_free_early, drain),
+        };
+
+        return cmocka_run_group_tests_name("libvirt", tests, setup, teardown);
+}

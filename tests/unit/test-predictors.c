@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Predictors: every registered one keeps the same contract; then what each is known for. */
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "predict/registry.h"
+#include "sim-guest.h"
+#include "util/util.h"
+
+#define GIB (1024 * SIM_MIB)
+#define HORIZON_USEC (2 * SIM_SEC)
+
+/* ---- one predictor at work ---- */
+
+typedef struct Run {
+        const MlgPredictorOps *ops;
+        void *priv;
+        uint64_t now_usec;
+} Run;
+
+static Run begin(const MlgPredictorOps *ops) {
+        /* With a margin behind what it asked for, to be found untouched. */
+        Run r = { .ops = ops, .priv = g_malloc0(ops->priv_size + 16), .now_usec = 100 * SIM_SEC };
+
+        memset((char *) r.priv + ops->priv_size, 0x5a, 16);
+        return r;
+}
+
+static void end(Run *r) {
+        for (size_t i = 0; i < 16; i++)
+                assert_int_equal(((const char *) r->priv)[r->ops->priv_size + i], 0x5a);
+        g_free(r->priv);
+}
+
+static void feed(Run *r, uint64_t after_usec, uint64_t used_kib) {
+        MlgSample s = {
+                .trust = MLG_TRUST_FRESH,
+                .is_new = true,
+                .actual_kib = 8 * GIB,
+                .maximum_kib = 8 * GIB,
+                .used_kib = used_kib,
+                .usable_kib = mlg_sub_sat(8 * GIB, used_kib),
+        };
+
+        r->now_usec += after_usec;
+        s.at_usec = r->now_usec;
+        r->ops->observe(r->priv, &s);
+}
+
+static MlgForecast ask(const Run *r, uint64_t horizon_usec) {
+        MlgForecast f = {};
+
+        assert_int_equal(r->ops->predict(r->priv, horizon_usec, &f), 0);
+        return f;
+}
+
+/* ---- the contract ---- */
+
+static void check_ops(const MlgPredictorOps *ops) {
+        assert_int_equal(ops->abi, MLG_PREDICTOR_ABI);
+        assert_int_equal(ops->size, sizeof(MlgPredictorOps));
+        assert_true(strlen(ops->name) > 0 && strlen(ops->name) < 32);
+        assert_int_equal(strspn(ops->name, "abcdefghijklmnopqrstuvwxyz0123456789-"), strlen(ops->name));
+        assert_true(strlen(ops->description) > 0 && !strchr(ops->description, '\n'));
+        assert_true(ops->priv_size <= MLG_PREDICTOR_PRIV_MAX);
+        assert_non_null(ops->observe);
+        assert_non_null(ops->predict);
+        assert_ptr_equal(mlg_predictor_find(ops->name), ops);
+}
+
+static void check_no_history(const MlgPredictorOps *ops) {
+        Run r = begin(ops);
+        MlgForecast f = { 1, 2 };
+
+        assert_int_equal(ops->predict(r.priv, HORIZON_USEC, &f), -ENODATA);
+        assert_int_equal(f.need_kib, 1);
+        assert_int_equal(f.error_kib, 2);
+        end(&r);
+}
+
+/* A demand that stands still is forecast, whatever the interval, and without error. */
+static void check_constant(const MlgPredictorOps *ops) {
+        static const uint64_t intervals[] = { SIM_SEC / 5, SIM_SEC, 10 * SIM_SEC, 0 };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(intervals); i++) {
+                Run r = begin(ops);
+
+                for (int n = 0; n < 1000; n++)
+                        feed(&r, intervals[i], GIB);
+                assert_in_range(ask(&r, HORIZON_USEC).need_kib, GIB - SIM_MIB, GIB + SIM_MIB);
+                assert_in_range(ask(&r, HORIZON_USEC).error_kib, 0, SIM_MIB);
+                end(&r);
+        }
+}
+
+/* Never beyond the guest's maximum and what was seen, however wild; predict() changes nothing; same
+ * calls, same answers. */
+static void check_bounded(const MlgPredictorOps *ops) {
+        for (uint64_t kind = 0; kind < 4; kind++) {
+                Run a = begin(ops), b = begin(ops);
+                uint64_t seed = 5 + kind, most = 8 * GIB;
+
+                for (int i = 0; i < 5000; i++) {
+                        uint64_t used = kind == 0   ? sim_random_below(&seed, 8 * GIB)
+                                        : kind == 1 ? (i / 50 % 2) * 8 * GIB
+                                        : kind == 2 ? sim_random(&seed) >> 14
+                                                    : /* 2^50 KiB: the most that is believed */
+                                                (uint64_t) i * SIM_MIB;
+                        uint64_t after = sim_random_below(&seed, 3 * SIM_SEC);
+                        MlgForecast f, g;
+
+                        most = mlg_max(most, used);
+                        feed(&a, after, used);
+                        feed(&b, after, used);
+                        f = ask(&a, HORIZON_USEC);
+                        assert_true(ask(&a, 3600 * SIM_SEC).need_kib <= most + SIM_MIB);
+                        g = ask(&b, HORIZON_USEC);
+                        assert_memory_equal(&f, &g, sizeof(f));
+                        assert_true(f.need_kib <= most + SIM_MIB);
+                        assert_true(f.error_kib <= most + SIM_MIB);
+                        if (ops->reflect && i % 7 == 0) {
+                                ops->reflect(a.priv, &f, used);
+                                ops->reflect(b.priv, &f, used);
+                        }
+                }
+                end(&a);
+                end(&b);
+        }
+}
+
+/* The answer follows time, not the number of reports: half as many reports of the same course say the
+ * same. */
+static void check_time_aware(const MlgPredictorOps *ops) {
+        Run often = begin(ops), seldom = begin(ops);
+
+        for (int i = 0; i <= 600; i++) { /* ten minutes of a slow swing */
+                uint64_t used = GIB + (uint64_t) (i < 300 ? i : 600 - i) * 2 * SIM_MIB;
+
+                feed(&often, i ? SIM_SEC : 0, used);
+                if (i % 2 == 0)
+                        feed(&seldom, i ? 2 * SIM_SEC : 0, used);
+        }
+        assert_true(mlg_abs_diff(ask(&often, HORIZON_USEC).need_kib, ask(&seldom, HORIZON_USEC).need_kib) <
+                    16 * SIM_MIB);
+        /* A longer look ahead is never a lower one. */
+        assert_true(ask(&often, 600 * SIM_SEC).need_kib >= ask(&often, SIM_SEC).need_kib);
+        end(&often);
+        end(&seldom);
+}
+
+/* A clock that stands still or runs backwards is survived. */
+static void check_odd_times(const MlgPredictorOps *ops) {
+        Run r = begin(ops);
+
+        feed(&r, 0, GIB);
+        feed(&r, 0, 2 * GIB);
+        r.now_usec -= 50 * SIM_SEC;
+        feed(&r, 0, GIB);
+        feed(&r, 365 * 24 * 3600 * SIM_SEC, 2 * GIB);
+        assert_true(ask(&r, HORIZON_USEC).need_kib <= 2 * GIB);
+        end(&r);
+}
+
+/* More demand is followed within three reports, to nine tenths at least. */
+static void check_rises_fast(const MlgPredictorOps *ops) {
+        Run r = begin(ops);
+
+        for (int i = 0; i < 60; i++)
+                feed(&r, SIM_SEC, GIB);
+        for (int i = 0; i < 3; i++)
+                feed(&r, SIM_SEC, 3 * GIB);
+        assert_true(ask(&r, HORIZON_USEC).need_kib >= GIB + 2 * GIB * 9 / 10);
+        end(&r);
+}
+
+static void test_contract(void **state) {
+        const MlgPredictorOps *ops;
+        size_t n = 0;
+
+        for (; (ops = mlg_predictor_at(n)); n++) {
+                print_message("           %s\n", ops->name);
+                check_ops(ops);
+                check_no_history(ops);
+                check_constant(ops);
+                check_bounded(ops);
+                check_time_aware(ops);
+                check_odd_times(ops);
+                check_rises_fast(ops);
+        }
+        assert_true(n >= 2);
+        assert_null(mlg_predictor_at(n + 1));
+        assert_null(mlg_predictor_at(SIZE_MAX));
+}
+
+static void test_names(void **state) {
+        GString *names = g_string_new(NULL);
+
+        for (size_t i = 0; mlg_predictor_at(i); i++)
+                g_string_append_printf(names, "%s%s", i ? ", " : "", mlg_predictor_at(i)->name);
+        assert_string_equal(mlg_predictor_names(), names->str);
+        g_string_free(names, TRUE);
+        assert_null(mlg_predictor_find("ewm"));
+        assert_null(mlg_predictor_find(""));
+        assert_string_equal(mlg_predictor_at(0)->name, "ewma"); /* the documented default */
+}
+
+/* ---- what each is known for ---- */
+
+static void test_ewma(void **state) {
+        Run r = begin(mlg_predictor_find("ewma"));
+
+        feed(&r, 0, GIB);
+        feed(&r, SIM_SEC, 2 * GIB); /* a = 1 - exp(-1 / 0.5) = 0.8647 */
+        assert_in_range(ask(&r, 0).need_kib, GIB + GIB * 8646 / 10000, GIB + GIB * 8648 / 10000);
+        /* and the rise of 1 GiB/s goes on */
+        assert_in_range(ask(&r, SIM_SEC).need_kib, 2 * GIB + GIB * 8646 / 10000,
+                        2 * GIB + GIB * 8648 / 10000);
+        assert_int_equal(ask(&r, 1000 * SIM_SEC).need_kib, 8 * GIB);
+        feed(&r, 2 * SIM_SEC, 2 * GIB); /* no longer: exp(-2 / 0.7) = 0.0574 */
+        assert_in_range(ask(&r, SIM_SEC).need_kib - ask(&r, 0).need_kib, GIB * 573 / 10000,
+                        GIB * 575 / 10000);
+        end(&r);
+
+        r = begin(mlg_predictor_find("ewma"));
+        feed(&r, 0, GIB);
+        feed(&r, SIM_SEC, 2 * GIB);
+        /* error: the excess of 1 GiB with a = 1 - exp(-1 / 60) = 0.01653 */
+        assert_in_range(ask(&r, HORIZON_USEC).error_kib, GIB * 1652 / 100000, GIB * 1654 / 100000);
+        for (int i = 0; i < 20; i++)
+                feed(&r, SIM_SEC, 2 * GIB);
+        for (int i = 0; i < 21; i++) /* half of a fall in 30 s x ln 2 */
+                feed(&r, SIM_SEC, GIB);
+        assert_in_range(ask(&r, HORIZON_USEC).need_kib, GIB + GIB * 49 / 100, GIB + GIB * 51 / 100);
+        end(&r);
+}
+
+static void test_last(void **state) {
+        Run r = begin(mlg_predictor_find("last"));
+
+        feed(&r, 0, GIB);
+        feed(&r, SIM_SEC, 3 * GIB);
+        assert_int_equal(ask(&r, HORIZON_USEC).need_kib, 3 * GIB);
+        assert_int_equal(ask(&r, HORIZON_USEC).error_kib, 2 * GIB / 16);
+        feed(&r, SIM_SEC, GIB); /* less than forecast is no miss */
+        assert_int_equal(ask(&r, HORIZON_USEC).need_kib, GIB);
+        assert_int_equal(ask(&r, HORIZON_USEC).error_kib, 2 * GIB / 16 * 15 / 16);
+        end(&r);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_contract),
+                cmocka_unit_test(test_names),
+                cmocka_unit_test(test_ewma),
+                cmocka_unit_test(test_last),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,42 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The main job: memory moves from an idle guest to a busy one before it suffers, and back when the load ends
+# timeout: 300
+. "$(dirname "$0")/lib.sh"
+need_daemon
+
+step "two guests of 512 MiB at most share 640 MiB"
+guest_start busy idle --mib 320 --max 512
+daemon_start "[Host]
+GuestMemory=640M" "[Guest *]
+Floor=200M
+Cushion=48M
+CushionRatio=10%
+ShrinkRate=20%
+CoolDownSec=3
+SettleSec=0"
+wait_until 30 "both are managed" "[ \$(ctl status --json | jq '[.guests[] | select(.state == \"managed\")] | length') = 2 ]"
+wait_until 30 "the surplus is shared evenly" \
+        'actual_at_least busy 300 && actual_at_most busy 340 && actual_at_least idle 300 && actual_at_most idle 340'
+pass "both have their share"
+
+step "one of them allocates more than it has"
+load_start busy 290 --rate 60
+wait_until 60 "the load is in memory" load_filled busy
+wait_until 30 "busy got its memory" actual_at_least busy 400
+load_probe busy
+expect_eq 0 "$(guest_oom_kills busy)" "OOM kills in the busy guest"
+wait_until 30 "idle is at its floor" actual_at_most idle 204
+stays_true 5 "idle is never below its floor" actual_at_least idle 199
+pass "busy has $(guest_actual_mib busy) MiB, idle $(guest_actual_mib idle) MiB"
+
+step "the load ends"
+load_release busy
+wait_until 120 "both have their share again" \
+        'actual_at_least busy 300 && actual_at_most busy 340 && actual_at_least idle 300 && actual_at_most idle 340'
+expect_eq "" "$(daemon_log | grep -E -- '-> (1[0-9][0-9]|[0-9]?[0-9])(\.[0-9]+)? MiB' || true)" "moves below the floor"
+pass "memory moved back"
+
+step "every move is explained"
+expect_match 'pressure|demand|surplus' "$(ctl explain busy)" "explain busy"
+daemon_stop

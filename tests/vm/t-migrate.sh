@@ -1,0 +1,39 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A guest that is being migrated away is left alone, said so, and forgotten when it has gone
+# timeout: 180
+. "$(dirname "$0")/lib.sh"
+need_daemon
+
+state_of() { ctl status --json | jq -r ".guests[] | select(.name == \"$1\") | .state + \" \" + .reason"; }
+
+step "two guests, one of them busy, and a place to go to"
+guest_start goes stays --mib 192 --max 256 --no-agent
+libvirtd2_start
+daemon_start "[Host]
+GuestMemory=480M" "[Guest *]
+Floor=128M
+Cushion=32M
+SettleSec=0
+CoolDownSec=2"
+wait_until 40 "both are managed" "[ \$(ctl status --json | jq .host.n_managed) = 2 ]"
+wait_until 20 "nothing moves any more" 'n=$(daemon_log | grep -c "Resized guest" || true); sleep 2; [ $n = "$(daemon_log | grep -c "Resized guest" || true)" ]'
+pass "settled"
+
+step "it goes"
+guest_migrate goes 5
+wait_until 15 "its migration is seen" "[ \"\$(state_of goes)\" = 'held migrating' ]"
+n=$(daemon_log | grep -c "Resized guest goes" || true)
+load_start stays 60 --rate 30 # somebody else wants memory meanwhile
+wait_until 90 "it has gone" "! vsh list --name | grep -qx goes"
+expect_eq "" "$(cat "$T/migrate.log")" "what the migration said"
+expect_eq "$n" "$(daemon_log | grep -c "Resized guest goes" || true)" "moves of the guest that was migrated"
+expect_eq running "$(virsh -q -c "$URI2" domstate goes)" "state of the guest at its new place"
+pass "not touched on its way"
+
+step "it is forgotten"
+wait_until 15 "it is not listed any more" "[ -z \"\$(state_of goes)\" ]"
+wait_until 30 "the other one is managed" "[ \"\$(state_of stays | cut -d' ' -f1)\" = managed ]"
+virsh -q -c "$URI2" destroy goes >/dev/null
+pass "gone"
+daemon_stop
