@@ -60,7 +60,7 @@ host_make_locked() {
 # The first process inside: the only child of the unshare that made the namespaces.
 host_init_pid() { # STATE
         local outer
-        outer=$(cat "$1/outer.pid" 2>/dev/null) && pgrep -P "$outer" -f host-init | head -n1
+        outer=$(cat "$1/outer.pid" 2>/dev/null) && pgrep -o -P "$outer" -f host-init
 }
 
 host_up() {

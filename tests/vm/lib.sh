@@ -88,6 +88,11 @@ stays_true() { # SECONDS WHAT CMD...
 
 vsh() { timeout -k 1 "$VIRSH_TIMEOUT" virsh -q -c "$URI" "$@"; }
 
+# Words into `grep -q` come from variables here, never from a pipe: grep leaves at its first hit, who writes into the torn
+# pipe fails, and with pipefail that turns a hit into a miss.
+says() { local text; text=$("${@:2}") && grep -q -- "$1" <<<"$text"; }               # REGEX CMD...
+guest_gone() { local names; names=$(vsh list --name) && ! grep -qx -- "$1" <<<"$names"; } # NAME: libvirt answers, and does not run it
+
 guest_xml() { # NAME; reads the variables of guest_start
         local balloon metadata="" agent_xml=""
         if [ -n "$no_balloon" ]; then
@@ -283,10 +288,10 @@ load_start() { # NAME MIB [gload options]
         local g=$1 mib=$2
         shift 2
         guest_spawn "$g" "exec gload hold $mib $*" >/dev/null
-        wait_until 10 "the load in $g is known" "guest_run $g 'gload status' | grep -q 'mib=$mib '"
+        wait_until 10 "the load in $g is known" says "mib=$mib " guest_run "$g" "gload status"
 }
 load_get() { guest_run "$1" 'gload status' | tr ' ' '\n' | sed -n "s/^$2=//p"; } # NAME KEY
-load_filled() { guest_run "$1" 'gload status' | grep -q '^state=holding'; }      # NAME
+load_filled() { says '^state=holding' guest_run "$1" 'gload status'; }                 # NAME
 load_release() { guest_run "$1" 'gload release' >/dev/null; }
 load_probe() { guest_run "$1" 'gload probe' >/dev/null; }                        # fails when memory is damaged
 guest_oom_kills() { guest_run "$1" "sed -n 's/^oom_kill //p' /proc/vmstat"; }
@@ -296,7 +301,7 @@ guest_stat() { vsh dommemstat "$1" | sed -n "s/^$2 //p"; } # NAME KEY: actual us
 guest_actual_kib() { guest_stat "$1" actual; }
 guest_actual_mib() { echo $(($(guest_stat "$1" actual) / 1024)); }
 guest_state() { vsh domstate "$1"; }
-guest_uuid() { vsh domuuid "$1" | head -n1; }
+guest_uuid() { vsh domuuid "$1" | sed '/^$/d'; }
 guest_set_mib() { vsh setmem "$1" "${2}MiB" --live; }
 guest_stats_period() { # NAME: as libvirt knows it, 0: off
         local p
@@ -309,7 +314,7 @@ actual_at_most() { [ "$(guest_actual_mib "$1")" -le "$2" ]; }
 
 guest_pause() { vsh suspend "$1" >/dev/null; }
 guest_resume() { vsh resume "$1" >/dev/null; }
-guest_shutdown() { guest_run "$1" 'poweroff -f' >/dev/null 2>&1 & wait_until 20 "$1 is off" "! vsh list --name | grep -qx '$1'"; }
+guest_shutdown() { guest_run "$1" 'poweroff -f' >/dev/null 2>&1 & wait_until 20 "$1 is off" guest_gone "$1"; }
 guest_destroy() { vsh destroy "$1" >/dev/null; }
 
 guest_reboot() {

@@ -25,7 +25,7 @@ guest_migrate goes 5
 wait_until 15 "its migration is seen" "[ \"\$(state_of goes)\" = 'held migrating' ]"
 n=$(daemon_log | grep -c "Resized guest goes" || true)
 load_start stays 60 --rate 30 # somebody else wants memory meanwhile
-wait_until 90 "it has gone" "! vsh list --name | grep -qx goes"
+wait_until 90 "it has gone" guest_gone goes
 expect_eq "" "$(cat "$T/migrate.log")" "what the migration said"
 expect_eq "$n" "$(daemon_log | grep -c "Resized guest goes" || true)" "moves of the guest that was migrated"
 expect_eq running "$(virsh -q -c "$URI2" domstate goes)" "state of the guest at its new place"

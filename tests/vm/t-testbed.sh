@@ -87,7 +87,7 @@ pass "libvirtd"
 
 step "ends of guests"
 guest_kill A
-wait_until 15 "libvirt knows that A is gone" "! vsh list --name | grep -qx A"
+wait_until 15 "libvirt knows that A is gone" guest_gone A
 guest_shutdown B
 guest_start C --define-only
 expect_eq "shut off" "$(guest_state C)" "a guest that was only defined"
