@@ -273,7 +273,7 @@ static const struct {
         size_t offset;
 } decision_fields[] = {
         { "AgeUSec", 't', G_STRUCT_OFFSET(MlgCtlDecision, age_usec) },
-        { "Repeated", 'u', G_STRUCT_OFFSET(MlgCtlDecision, repeated) },
+        { "Repeated", 't', G_STRUCT_OFFSET(MlgCtlDecision, repeated) },
         { "State", 's', G_STRUCT_OFFSET(MlgCtlDecision, state) },
         { "Trust", 's', G_STRUCT_OFFSET(MlgCtlDecision, trust) },
         { "Pressure", 's', G_STRUCT_OFFSET(MlgCtlDecision, pressure) },
@@ -289,7 +289,8 @@ static const struct {
         { "ToKiB", 't', G_STRUCT_OFFSET(MlgCtlDecision, to_kib) },
         { "Reason", 's', G_STRUCT_OFFSET(MlgCtlDecision, reason) },
         { "Sentence", 's', G_STRUCT_OFFSET(MlgCtlDecision, sentence) },
-        { "Result", 'i', G_STRUCT_OFFSET(MlgCtlDecision, result) },
+        { "Result", 's', G_STRUCT_OFFSET(MlgCtlDecision, result) },
+        { "Error", 's', G_STRUCT_OFFSET(MlgCtlDecision, error) },
 };
 
 /* A variant of the expected type into its field; anything else is skipped. */

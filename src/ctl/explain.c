@@ -17,6 +17,8 @@ void mlg_ctl_decision_clear(MlgCtlDecision *d) {
         g_clear_pointer(&d->wanted_reason, g_free);
         g_clear_pointer(&d->reason, g_free);
         g_clear_pointer(&d->sentence, g_free);
+        g_clear_pointer(&d->result, g_free);
+        g_clear_pointer(&d->error, g_free);
 }
 
 /* printf for text of which some parts come from outside: escapes the whole. */
@@ -40,6 +42,14 @@ static char *ago(uint64_t usec) {
         return usec < G_USEC_PER_SEC ? g_strdup("just now") : g_strdup_printf("%s ago", text);
 }
 
+/* "ETIMEDOUT" -> "Connection timed out"; what is no errno's name stays. */
+static const char *error_text(const char *name) {
+        for (int e = 1; e < 256; e++)
+                if (g_strcmp0(strerrorname_np(e), name) == 0)
+                        return g_strerror(e);
+        return name;
+}
+
 /* What was done: "512 MiB -> 640 MiB" and what came of it, or "left at 512 MiB". */
 static void render_move(const MlgCtlDecision *d, const MlgStyle *style, GString *out) {
         g_autofree char *from = mlg_format_kib(d->from_kib), *to = mlg_format_kib(d->to_kib);
@@ -48,17 +58,17 @@ static void render_move(const MlgCtlDecision *d, const MlgStyle *style, GString 
                 append_line(out, style, MLG_COLOUR_BOLD, "left alone");
                 return;
         }
-        if (d->to_kib == d->from_kib || d->result == 2) {
+        if (d->to_kib == d->from_kib || g_str_equal(d->result, "none")) {
                 append_line(out, style, MLG_COLOUR_BOLD, "left at %s", from);
                 return;
         }
         append_line(out, style, MLG_COLOUR_BOLD, "%s -> %s", from, to);
-        if (d->result == 0)
+        if (g_str_equal(d->result, "accepted"))
                 append_line(out, style, MLG_COLOUR_GREEN, " (accepted)");
-        else if (d->result > 0)
+        else if (g_str_equal(d->result, "pending"))
                 append_line(out, style, MLG_COLOUR_YELLOW, " (not answered yet)");
-        else if (d->result > INT32_MIN)
-                append_line(out, style, MLG_COLOUR_RED, " (failed: %s)", g_strerror(-d->result));
+        else if (g_str_equal(d->result, "failed"))
+                append_line(out, style, MLG_COLOUR_RED, " (failed: %s)", error_text(d->error));
 }
 
 static void render_inputs(const MlgCtlDecision *d, const MlgStyle *style, GString *out) {
@@ -112,7 +122,7 @@ void mlg_render_explain(const char *guest, const MlgCtlDecision *decisions, size
                 render_move(d, style, out);
                 append_line(out, style, MLG_COLOUR_PLAIN, ": %s [%s]", d->sentence, d->reason);
                 if (d->repeated > 1)
-                        append_line(out, style, MLG_COLOUR_PLAIN, ", %" PRIu32 " times in a row",
+                        append_line(out, style, MLG_COLOUR_PLAIN, ", %" PRIu64 " times in a row",
                                     d->repeated);
                 g_string_append_c(out, '\n');
                 render_inputs(d, style, out);
@@ -148,7 +158,9 @@ static json_object *decision_to_json(const MlgCtlDecision *d) {
         add_u64(o, "to_kib", d->to_kib);
         add_string(o, "reason", d->reason);
         add_string(o, "sentence", d->sentence);
-        json_object_object_add(o, "result", json_object_new_int(d->result));
+        add_string(o, "result", d->result);
+        if (g_str_equal(d->result, "failed"))
+                add_string(o, "error", d->error);
         return o;
 }
 

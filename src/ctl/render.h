@@ -22,12 +22,13 @@ typedef struct MlgStatusView {
 /* One answer of Explain(), newest first; the strings are owned. */
 typedef struct MlgCtlDecision {
         uint64_t age_usec;
-        uint32_t repeated;
+        uint64_t repeated;
         char *state, *trust, *pressure;
         uint64_t actual_kib, used_kib, usable_kib, need_kib, error_kib, cushion_kib;
         uint64_t from_kib, wanted_kib, to_kib;
         char *wanted_reason, *reason, *sentence;
-        int32_t result; /* 0 accepted; 1 not yet answered; 2 nothing was asked; < 0 -errno */
+        char *result; /* accepted, pending, none (nothing was asked) or failed: then `error` is an errno's name */
+        char *error;
 } MlgCtlDecision;
 
 typedef struct MlgCtlReservation {

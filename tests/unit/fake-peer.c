@@ -26,9 +26,10 @@ typedef struct Fake {
 
 #define ERROR(name) "org.memlego1.Error." name
 
-static int add_decision(sd_bus_message *reply, uint64_t age_usec, uint32_t repeated, uint64_t to_kib,
-                        int32_t result) {
-        return sd_bus_message_append(reply, "a{sv}", 20, "AgeUSec", "t", age_usec, "Repeated", "u", repeated,
+/* Types as systemd/org.memlego1.xml and src/bus/guest.c have them. */
+static int add_decision(sd_bus_message *reply, uint64_t age_usec, uint64_t repeated, uint64_t to_kib,
+                        const char *result, const char *error) {
+        return sd_bus_message_append(reply, "a{sv}", 21, "AgeUSec", "t", age_usec, "Repeated", "t", repeated,
                                      "State", "s", "managed", "Trust", "s", "fresh", "Pressure", "s", "none",
                                      "ActualKiB", "t", UINT64_C(524288), "UsedKiB", "t", UINT64_C(307200),
                                      "UsableKiB", "t", UINT64_C(194560), "NeedKiB", "t", UINT64_C(317440),
@@ -36,7 +37,8 @@ static int add_decision(sd_bus_message *reply, uint64_t age_usec, uint32_t repea
                                      "FromKiB", "t", UINT64_C(524288), "WantedKiB", "t", UINT64_C(700000),
                                      "WantedReason", "s", "demand", "ToKiB", "t", to_kib, "Reason", "s",
                                      "rate", "Sentence", "s",
-                                     "shortened\033[2J to what its rate limit allows", "Result", "i", result,
+                                     "shortened\033[2J to what its rate limit allows", "Result", "s", result,
+                                     "Error", "s", error,
                                      /* of a later version, and of another type than today */
                                      "Colour", "(ss)", "sky", "blue", "Trust", "u", UINT32_C(3));
 }
@@ -56,11 +58,11 @@ static int answer_explain(sd_bus_message *m) {
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, 'a', "a{sv}");
         if (r >= 0 && g_str_equal(guest, "web-1")) {
-                r = add_decision(reply, 300000, 1, 655360, 0);
+                r = add_decision(reply, 300000, 1, 655360, "accepted", "");
                 if (r >= 0)
-                        r = add_decision(reply, 65000000, 12, 524288, 2);
+                        r = add_decision(reply, 65000000, 12, 524288, "none", "");
                 if (r >= 0)
-                        r = add_decision(reply, 90000000, 1, 655360, -ETIMEDOUT);
+                        r = add_decision(reply, 90000000, 1, 655360, "failed", "ETIMEDOUT");
         }
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);

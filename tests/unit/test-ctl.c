@@ -377,7 +377,8 @@ static void test_status_empty(void **state) {
         assert_golden("status-empty", out->str);
 }
 
-static MlgCtlDecision decision(uint64_t age_usec, uint32_t repeated, uint64_t to_kib, int32_t result) {
+static MlgCtlDecision decision(uint64_t age_usec, uint64_t repeated, uint64_t to_kib, const char *result,
+                               const char *error) {
         return (MlgCtlDecision){
                 .age_usec = age_usec,
                 .repeated = repeated,
@@ -396,18 +397,19 @@ static MlgCtlDecision decision(uint64_t age_usec, uint32_t repeated, uint64_t to
                 .wanted_reason = (char *) "demand",
                 .reason = (char *) "rate",
                 .sentence = (char *) "shortened to what its rate limit allows",
-                .result = result,
+                .result = (char *) result,
+                .error = (char *) error,
         };
 }
 
 static void test_explain(void **state) {
         const MlgCtlDecision d[] = {
-                decision(300000, 1, 600000, 1),           decision(2400000, 12, 524288, 2),
-                decision(65000000, 1, 655360, 0),         decision(90000000, 1, 600000, -5),
-                decision(90000000, 3, 600000, INT32_MIN),
+                decision(300000, 1, 600000, "pending", "-"),  decision(2400000, 12, 524288, "none", "-"),
+                decision(65000000, 1, 655360, "accepted", "-"), decision(90000000, 1, 600000, "failed", "EIO"),
+                decision(90000000, 3, 600000, "-", "-"), /* of a memlegod that says nothing about it */
         };
         g_autoptr(GString) out = g_string_new(NULL), none = g_string_new(NULL), fresh = g_string_new(NULL);
-        MlgCtlDecision unknown = decision(300000, 1, 0, 2);
+        MlgCtlDecision unknown = decision(300000, 1, 0, "none", "-");
         g_autofree char *json = mlg_explain_to_json("web\n1", d, 2, true);
 
         mlg_render_explain("web\n1", d, G_N_ELEMENTS(d), &(MlgStyle) { .utf8 = true }, out);
