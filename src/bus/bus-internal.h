@@ -10,7 +10,8 @@
 
 /* Limits on what clients can make us keep. */
 #define MLG_BUS_PENDING_MAX 64          /* per stage of a change */
-#define MLG_BUS_PENDING_PER_USER_MAX 16 /* of those, of one user */
+#define MLG_BUS_PENDING_PER_USER_MAX 16 /* of those, of one user; of one connection while the user is not known */
+#define MLG_BUS_UNKNOWN_MAX 8192        /* whose user is not known yet: more than one user's 256 connections may ask */
 #define MLG_BUS_QUEUE_MAX 4096          /* messages the bus has not taken: no signals then */
 #define MLG_BUS_TEXT_MAX (24u << 20)    /* of one string sent; the system bus takes messages up to 32 MiB */
 #define MLG_BUS_RESERVATIONS_MAX 1024   /* shown by ListReservations */

@@ -127,6 +127,35 @@ MlgBus *mlg_bus_free(MlgBus *b) {
         return NULL;
 }
 
+/* ---- arguments of a wrong type ---- */
+
+static const char *signature_of(const sd_bus_vtable *vtable, const char *member) {
+        for (const sd_bus_vtable *v = vtable; v->type != _SD_BUS_VTABLE_END; v++)
+                if (v->type == _SD_BUS_VTABLE_METHOD && g_str_equal(v->x.method.member, member))
+                        return v->x.method.signature ? v->x.method.signature : "";
+        return NULL; /* no such method */
+}
+
+/* Sees each message before sd-bus looks into the vtables, which would answer with a name that is not ours, and
+ * without saying what was expected. */
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *path = sd_bus_message_get_path(m), *member = sd_bus_message_get_member(m);
+        const char *interface = sd_bus_message_get_interface(m), *got, *expected;
+        bool is_manager;
+
+        if (!sd_bus_message_is_method_call(m, NULL, NULL) || !path || !member)
+                return 0;
+        is_manager = g_str_equal(path, MLG_BUS_PATH);
+        if (interface && !g_str_equal(interface, is_manager ? MLG_BUS_IFACE_MANAGER : MLG_BUS_IFACE_GUEST))
+                return 0;
+        expected = signature_of(is_manager ? mlg_bus_manager_vtable : mlg_bus_guest_vtable, member);
+        got = sd_bus_message_get_signature(m, true);
+        if (!expected || g_strcmp0(got, expected) == 0)
+                return 0;
+        return mlg_bus_fail(error, MLG_ERROR_INVALID_ARGUMENT, "%s takes arguments of the types \"%s\", not \"%s\"",
+                            member, expected, got ? got : "");
+}
+
 static int bus_start(MlgBus *b) {
         int r;
 
@@ -148,6 +177,9 @@ static int bus_start(MlgBus *b) {
         if (b->pollable.fd < 0)
                 return b->pollable.fd;
 
+        r = sd_bus_add_filter(b->bus, NULL, on_message, b);
+        if (r < 0)
+                return r;
         r = mlg_bus_manager_publish(b);
         if (r < 0)
                 return r;

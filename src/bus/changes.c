@@ -3,8 +3,8 @@
  * differ from what was told last.
  *
  * Invariants: per object 8 bytes are kept per property that has a change signal (a hash of its value, not
- * the value); if the bus does not take messages, signals are left out rather than piled up, and changed
- * properties wait. */
+ * the value); if the bus does not take messages, or the name is not ours yet, signals are left out rather than
+ * piled up, and changed properties wait. */
 #include "bus/bus-internal.h"
 
 #include <string.h>
@@ -48,10 +48,11 @@ static uint64_t hash_property(const sd_bus_vtable *v, const void *object) {
         }
 }
 
-static bool bus_is_congested(MlgBus *b) {
+/* Signals of a connection that does not own the name yet would pass by the policy, which is about the name. */
+static bool bus_is_deaf(MlgBus *b) {
         uint64_t n = 0;
 
-        return sd_bus_get_n_queued_write(b->bus, &n) < 0 || n > MLG_BUS_QUEUE_MAX;
+        return b->name_pending || sd_bus_get_n_queued_write(b->bus, &n) < 0 || n > MLG_BUS_QUEUE_MAX;
 }
 
 /* Collects the names of properties that differ from *s, and updates *s. */
@@ -114,7 +115,7 @@ void mlg_bus_flush_changes(MlgBus *b) {
         GHashTableIter i;
         gpointer uuid, s;
 
-        if (b->seen_host->dirty && !bus_is_congested(b)) {
+        if (b->seen_host->dirty && !bus_is_deaf(b)) {
                 mlg_bus_manager_fill(b);
                 tell(b, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER, mlg_bus_manager_vtable, &b->host, b->seen_host);
         }
@@ -123,7 +124,7 @@ void mlg_bus_flush_changes(MlgBus *b) {
         while (g_hash_table_iter_next(&i, &uuid, &s)) {
                 g_autofree char *path = NULL;
 
-                if (!((MlgSeen *) s)->dirty || bus_is_congested(b))
+                if (!((MlgSeen *) s)->dirty || bus_is_deaf(b))
                         continue;
                 if (!b->ops->guest_find(uuid, &b->guest.st, b->userdata)) {
                         g_hash_table_iter_remove(&i);
@@ -142,7 +143,7 @@ static void emit(MlgBus *b, const char *member, const char *types, ...) {
         va_list args;
         int r;
 
-        if (bus_is_congested(b) ||
+        if (bus_is_deaf(b) ||
             sd_bus_message_new_signal(b->bus, &m, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER, member) < 0)
                 return;
         va_start(args, types);

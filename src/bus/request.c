@@ -8,7 +8,8 @@
  *   room      only ReserveMemory: the answer waits until the whole room is there
  *
  * Invariants: each stage holds at most MLG_BUS_PENDING_MAX requests, and of one user
- * MLG_BUS_PENDING_PER_USER_MAX; a request is in the list exactly while somebody waits for its answer; a
+ * MLG_BUS_PENDING_PER_USER_MAX, so that no user can lock out others. In the first stage, where the user is not known
+ * yet, the connection stands for it, and the stage is large enough for all connections that one user may have. A request is in the list exactly while somebody waits for its answer; a
  * reservation whose client did not live to hear its id is released. */
 #include "bus/bus-internal.h"
 
@@ -82,7 +83,7 @@ static bool stage_has_room(const MlgPending *p, PendingStage stage) {
                 own += stage == STAGE_WHO ? g_str_equal(pending_sender(o), pending_sender(p))
                                           : o->uid == p->uid;
         }
-        return all < MLG_BUS_PENDING_MAX && own < MLG_BUS_PENDING_PER_USER_MAX;
+        return all < (stage == STAGE_WHO ? MLG_BUS_UNKNOWN_MAX : MLG_BUS_PENDING_MAX) && own < MLG_BUS_PENDING_PER_USER_MAX;
 }
 
 static int fail_limit(sd_bus_error *error) {
@@ -260,43 +261,12 @@ static int on_polkit(sd_bus_message *reply, void *userdata, sd_bus_error *ret_er
         MlgPending *p = userdata;
         sd_bus_error error = SD_BUS_ERROR_NULL;
 
-        if (mlg_polkit_read_answer(reply, actions[p->q.kind], &error) < 0)
+        if (mlg_polkit_read_answer(reply, actions[p->q.kind], &error) < 0) {
+                if (sd_bus_message_is_method_error(reply, NULL)) /* nobody answered in time, perhaps: no dialogue may stay */
+                        mlg_polkit_cancel(p->bus, p->cancel_id);
                 request_refuse(p, &error);
-        else
+        } else
                 request_run(p);
-        sd_bus_error_free(&error);
-        return 1;
-}
-
-static int ask_polkit(MlgPending *p, sd_bus_error *error) {
-        int r;
-
-        if (!stage_has_room(p, STAGE_MAY))
-                return fail_limit(error);
-        p->stage = STAGE_MAY;
-        p->call = sd_bus_slot_unref(p->call);
-        r = mlg_polkit_check(p->bus, p->m, actions[p->q.kind], p->cancel_id, on_polkit, p, &p->call);
-        if (r < 0)
-                return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED,
-                                         "Only root may: polkit cannot be asked");
-        return 0;
-}
-
-static int on_user(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
-        MlgPending *p = userdata;
-        sd_bus_error error = SD_BUS_ERROR_NULL;
-        uint32_t uid = 0;
-
-        if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "u", &uid) < 0) {
-                sd_bus_error_set(&error, SD_BUS_ERROR_ACCESS_DENIED, "The bus does not say who you are");
-                request_refuse(p, &error);
-        } else {
-                p->uid = uid;
-                if (uid == 0)
-                        request_run(p);
-                else if (ask_polkit(p, &error) < 0)
-                        request_refuse(p, &error);
-        }
         sd_bus_error_free(&error);
         return 1;
 }
@@ -329,19 +299,56 @@ static int on_watch_set(sd_bus_message *reply, void *userdata, sd_bus_error *err
         return 1;
 }
 
-/* The watch is set before the question is asked: a client that left in between is found by the question. */
-static int ask_who(MlgPending *p) {
+/* From here on it may take long. The bus keeps some hundred watches of one connection, so the many that are soon
+ * answered have none. A client that left before its watch was set is found by polkit, or has its room for the time of
+ * the deadline only. */
+static void watch_client(MlgPending *p) {
         g_autofree char *match = NULL;
-        sd_bus *bus = p->bus->bus;
-        int r;
 
         match = g_strdup_printf("type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
                                 "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='%s'",
                                 pending_sender(p));
-        r = sd_bus_add_match_async(bus, &p->gone, match, on_owner_changed, on_watch_set, p);
+        (void) sd_bus_add_match_async(p->bus->bus, &p->gone, match, on_owner_changed, on_watch_set, p);
+}
+
+static int ask_polkit(MlgPending *p, sd_bus_error *error) {
+        int r;
+
+        if (!stage_has_room(p, STAGE_MAY))
+                return fail_limit(error);
+        p->stage = STAGE_MAY;
+        watch_client(p);
+        p->call = sd_bus_slot_unref(p->call);
+        r = mlg_polkit_check(p->bus, p->m, actions[p->q.kind], p->cancel_id, on_polkit, p, &p->call);
         if (r < 0)
-                return r;
-        return sd_bus_call_method_async(bus, &p->call, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                return sd_bus_error_setf(error, SD_BUS_ERROR_ACCESS_DENIED,
+                                         "Only root may: polkit cannot be asked");
+        return 0;
+}
+
+static int on_user(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
+        MlgPending *p = userdata;
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+        uint32_t uid = 0;
+
+        if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "u", &uid) < 0) {
+                sd_bus_error_set(&error, SD_BUS_ERROR_ACCESS_DENIED, "The bus does not say who you are");
+                request_refuse(p, &error);
+        } else {
+                p->uid = uid;
+                if (uid == 0) {
+                        if (p->q.kind == MLG_REQUEST_RESERVE)
+                                watch_client(p);
+                        request_run(p);
+                } else if (ask_polkit(p, &error) < 0)
+                        request_refuse(p, &error);
+        }
+        sd_bus_error_free(&error);
+        return 1;
+}
+
+static int ask_who(MlgPending *p) {
+        return sd_bus_call_method_async(p->bus->bus, &p->call, "org.freedesktop.DBus", "/org/freedesktop/DBus",
                                         "org.freedesktop.DBus", "GetConnectionUnixUser", on_user, p, "s",
                                         pending_sender(p));
 }

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "fake-bus-ops.h"
+#include "memlego/names.h"
 #include "util/util.h"
 
 static uint64_t clock_usec(void) {
@@ -24,16 +25,46 @@ static int timeout_ms(uint64_t until, uint64_t now) {
         return until - now > 3600 * MLG_USEC_PER_SEC ? -1 : (int) ((until - now + 999) / 1000);
 }
 
-int main(void) {
+#define CROWD 8
+#define CROWD_CALLS 200000 /* some ten seconds, if nobody ends it */
+
+/* The opposite: a crowd of clients of one user that ask for changes as fast as they can, and want no answer. */
+static int crowd(void) {
+        sd_bus *clients[CROWD] = {};
+
+        for (size_t i = 0; i < CROWD; i++)
+                if (sd_bus_open_system(&clients[i]) < 0)
+                        return 1;
+        for (unsigned int n = 0; n < CROWD_CALLS; n++)
+                for (size_t i = 0; i < CROWD; i++) {
+                        sd_bus_message *m = NULL;
+
+                        if (sd_bus_message_new_method_call(clients[i], &m, MLG_BUS_NAME, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER,
+                                                           "Pause") < 0 ||
+                            sd_bus_message_append(m, "s", "web-1") < 0 || sd_bus_message_set_expect_reply(m, 0) < 0 ||
+                            sd_bus_send(clients[i], m, NULL) < 0)
+                                return 1;
+                        sd_bus_message_unref(m);
+                        if (n % 100 == 0 && sd_bus_flush(clients[i]) < 0)
+                                return 1;
+                        if (n == 100)
+                                printf("crowding\n");
+                }
+        return 0;
+}
+
+int main(int argc, char *argv[]) {
         FakeService service;
         MlgBus *bus = NULL;
         const MlgPollable *p;
         unsigned int reserved = 0, released = 0;
         int r;
 
+        (void) setvbuf(stdout, NULL, _IOLBF, 0);
+        if (argc > 1 && strcmp(argv[1], "crowd") == 0)
+                return crowd();
         fake_service_init(&service);
         service.settle_max_kib = MLG_KIB_PER_MIB;
-        (void) setvbuf(stdout, NULL, _IOLBF, 0);
         r = mlg_bus_open_system(&fake_bus_ops, &service, &bus);
         if (r < 0) {
                 printf("no bus: %s\n", strerrorname_np(-r));

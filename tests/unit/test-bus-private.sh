@@ -4,7 +4,7 @@
 # Nothing of the machine's own bus or polkit is touched: all of it happens in a mount namespace that ends
 # with this script.
 #
-# usage: test-bus-private.sh FAKE_BUS_DAEMON SOURCE_ROOT
+# usage: test-bus-private.sh FAKE_BUS_DAEMON SOURCE_ROOT MEMLEGOCTL
 #
 # Users of Debian's base system stand in for ours: daemon for memlegod's own user, group games for group
 # memlego, and www-data for an orchestrator whom a polkit rule lets reserve memory.
@@ -12,17 +12,17 @@ set -u
 
 skip() { echo "SKIP: $1"; exit 77; }
 
-if [ "${3:-}" != inside ]; then
+if [ "${4:-}" != inside ]; then
         [ "$(id -u)" = 0 ] || skip "needs root, to become other users"
         for tool in dbus-daemon busctl dbus-monitor setpriv unshare; do
                 command -v $tool >/dev/null || skip "$tool is missing"
         done
         [ -x /usr/lib/polkit-1/polkitd ] || skip "polkitd is missing"
         exec unshare --mount --propagation private --fork --pid --kill-child --mount-proc \
-                bash "$0" "$1" "$2" inside
+                bash "$0" "$1" "$2" "$3" inside
 fi
 
-fake=$1 source=$2
+fake=$1 source=$2 ctl=$3
 t=$(mktemp -d /tmp/mlg-bus.XXXXXX) || exit 1
 trap 'rm -rf "$t"' EXIT
 chmod 755 "$t"
@@ -161,6 +161,12 @@ expect others-do-not-read-by-unique-name "Access denied" as nobody nogroup busct
         "$(busctl --json=short call org.freedesktop.DBus / org.freedesktop.DBus GetNameOwner s org.memlego1 |
            sed 's/.*"\(:[0-9.]*\)".*/\1/')" /org/memlego1 org.memlego1.Manager Dump
 
+"$ctl" explain web-1 >"$t/out" 2>&1
+check memlegoctl-understands-failures grep -qF "400 MiB -> 512 MiB (failed: Connection timed out)" "$t/out"
+check memlegoctl-understands-repeats grep -q "9 times in a row" "$t/out"
+"$ctl" reservations >"$t/out" 2>&1
+check memlegoctl-understands-reservations grep -q ":1.99" "$t/out"
+
 # ---- changing ----
 
 expect root-changes yes busctl call "${manager[@]}" Pause s web-1
@@ -180,8 +186,18 @@ expect rule-is-for-one-action "Authentication is required\|[Ii]nteractive" \
 expect unknown-guest "no guest" busctl call "${manager[@]}" GetGuest s nobody-at-all
 expect guests-are-not-probed "Authentication is required\|[Ii]nteractive" \
         as nobody nogroup busctl call "${manager[@]}" Pause s nobody-at-all
-expect wrong-type "Invalid arguments\|InvalidArgs" busctl call "${manager[@]}" Pause u 7
+expect wrong-type 'takes arguments of the types "s", not "u"' busctl call "${manager[@]}" Pause u 7
 expect huge-target "1 KiB to 1 EiB" busctl call "${manager[@]}" SetTarget stt db 18446744073709551615 1000000
+
+# ---- a crowd of one user cannot lock out root ----
+
+setpriv --reuid=nobody --regid=nogroup --clear-groups -- "$fake" crowd >"$t/crowd" 2>&1 &
+crowd_pid=$!
+until_true grep -q crowding "$t/crowd" || cat "$t/crowd"
+root_is_served() { for _ in $(seq 20); do busctl call "${manager[@]}" Pause s web-1 >"$t/out" 2>&1 || return 1; done; }
+check crowd-does-not-lock-out-root root_is_served
+kill $crowd_pid 2>/dev/null || echo "# the crowd has gone already"
+wait $crowd_pid 2>/dev/null
 
 # ---- reservations: who leaves before the answer loses it ----
 
