@@ -24,6 +24,7 @@ typedef struct MlgHostView {
         uint64_t budget_kib;    /* what all guests' balloon targets may sum up to, reservations already taken off */
         uint64_t fixed_kib;     /* part of the budget that guests hold which are not movable */
         bool stalls;            /* the host itself is under memory pressure (PressureLimit=) */
+        bool is_short;          /* the host has less left than its reserve: even needs may be cut, down to the floors */
 } MlgHostView;
 
 /* One guest as a policy sees it. */
@@ -31,7 +32,7 @@ typedef struct MlgVmView {
         void *priv;             /* this policy's own state for this guest; NULL if vm_priv_size is 0 */
         bool movable;           /* false: leave it alone, its memory is in fixed_kib */
         bool sampled;           /* a new report of the guest arrived since the last decision */
-        bool shrinkable;        /* false: the guard would refuse to shrink it now (it suffered or started a short while ago) */
+        bool shrinkable;        /* false: the guard would refuse to shrink it now (it suffers, or suffered or started a short while ago) */
         MlgPressure pressure;
         uint64_t actual_kib;    /* what it has now */
         uint64_t target_kib;    /* what it was last told to have */

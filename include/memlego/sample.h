@@ -86,7 +86,8 @@ typedef struct MlgSample {
         uint64_t actual_kib;
         uint64_t maximum_kib;
         uint64_t used_kib;    /* actual - usable (+ what it swapped out and now wants back): the guest's demand */
-        uint64_t usable_kib;
+        uint64_t usable_kib;  /* MemFree where the driver knows no MemAvailable */
+        bool knows_usable;
         uint64_t unused_kib;
         uint64_t caches_kib;
         uint64_t rss_kib;     /* 0: unknown */

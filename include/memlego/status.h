@@ -68,6 +68,8 @@ typedef struct MlgGuestStatus {
         int32_t priority;
         uint64_t moves_tried, moves_accepted, moves_failed;
         uint64_t moved_kib;       /* sum of all accepted changes */
+        uint64_t forecasts;       /* held against what came */
+        uint64_t forecast_misses; /* of these: demand exceeded need plus cushion */
 } MlgGuestStatus;
 
 typedef struct MlgReservationStatus {

@@ -14,6 +14,16 @@
 
 /* How far from its target a balloon may stay that follows. */
 #define BALLOON_REST_KIB MLG_KIB_PER_MIB
+/* The part of the budget by which it trembles from poll to poll: MemAvailable and the sizes of QEMU processes are not
+ * read at one instant. */
+#define TREMOR_PART 512
+
+/* Of its reserve a host may be out of so much before guests are cut below their needs: the reserve is there to be used
+ * for a moment. Less than a hundredth of all memory is a shortage whatever the reserve. Twice in a row, so that one odd
+ * reading does nobody harm. */
+#define SHORT_PERMILLE 875
+#define SHORT_PART 100
+#define SHORT_READINGS 2
 
 /* A silent guest gets memory back in steps of its shrink rate, at this pace, after this time: it may be
  * dead, or in trouble too deep to report. */
@@ -41,11 +51,15 @@ struct MlgEngine {
         uint64_t started_usec;   /* when a decision could first have been made */
 
         MlgRawHost host;
-        bool has_host;
+        bool has_host, host_is_new; /* new: not yet used for a budget */
+        bool facts_are_new;      /* the budget of this turn is made of a new reading */
+        uint64_t by_fact_kib;    /* budget by what is there in fact, as of the last reading of the host */
+        unsigned int short_readings; /* in a row */
         MlgLedger ledger;
         MlgReservation reservations[MLG_RESERVATIONS_MAX];
         size_t n_reservations;
         uint64_t shortage_kib;
+        bool host_short;         /* the host has less left than its reserve, and guests more than there is for them */
         bool urgent, waiting;    /* as of the last decide(): somebody suffers and waits for room; a grow waits for room */
 
         /* One entry per guest each, sized when guests appear. */
@@ -142,13 +156,54 @@ MlgVm *mlg_engine_guest_at(const MlgEngine *e, size_t i) {
         return i < e->vms->len ? e->vms->pdata[i] : NULL;
 }
 
+static void forget_policy_state(MlgEngine *e, MlgVm *vm) {
+        if (vm->policy_priv)
+                memset(vm->policy_priv, 0, e->policy->vm_priv_size);
+}
+
+/* What a reservation still keeps free: all of it, until its guest holds some of it. */
+static uint64_t kept_kib(const MlgEngine *e, const MlgReservation *r) {
+        const MlgVm *vm = r->guest[0] ? mlg_engine_find(e, r->guest) : NULL;
+
+        if (r->taken)
+                return 0;
+        return vm ? mlg_sub_sat(r->kib, vm->charge_kib) : r->kib;
+}
+
+static void book_reservations(MlgEngine *e) {
+        e->ledger.reserved_kib = 0;
+        for (size_t i = 0; i < e->n_reservations; i++)
+                e->ledger.reserved_kib += kept_kib(e, &e->reservations[i]);
+}
+
+/* A guest starts: the room that was made before is most likely for it, and must not be counted twice. Of several
+ * reservations that are ready, the one whose size is nearest to the guest's is meant. */
+static void pass_room_to(MlgEngine *e, const MlgVm *vm) {
+        MlgReservation *best = NULL;
+
+        for (size_t i = 0; i < e->n_reservations; i++) {
+                MlgReservation *r = &e->reservations[i];
+
+                if (r->wait_until_usec > 0 || r->taken || r->guest[0])
+                        continue;
+                if (!best || mlg_abs_diff(r->kib, vm->charge_kib) < mlg_abs_diff(best->kib, vm->charge_kib))
+                        best = r;
+        }
+        if (best)
+                g_strlcpy(best->guest, vm->uuid, sizeof(best->guest));
+        book_reservations(e);
+}
+
 MlgVm *mlg_engine_put_guest(MlgEngine *e, const MlgGuestInfo *info, const MlgGuestSettings *settings, bool started,
                             uint64_t now_usec) {
         MlgVm *vm = mlg_engine_find(e, info->uuid);
 
         if (vm) {
+                started = vm->instance != info->instance;
                 mlg_vm_set_info(vm, info, now_usec);
                 mlg_vm_set_settings(vm, settings);
+                if (started)
+                        forget_policy_state(e, vm);
         } else {
                 vm = mlg_vm_new(info, settings);
                 if (started)
@@ -161,7 +216,15 @@ MlgVm *mlg_engine_put_guest(MlgEngine *e, const MlgGuestInfo *info, const MlgGue
                 g_hash_table_insert(e->by_uuid, vm->uuid, vm);
         }
         book(e, vm);
+        if (started && vm->instance > 0)
+                pass_room_to(e, vm);
         return vm;
+}
+
+void mlg_engine_rebooted(MlgEngine *e, MlgVm *vm, uint64_t now_usec) {
+        mlg_vm_rebooted(vm, now_usec);
+        forget_policy_state(e, vm);
+        book(e, vm);
 }
 
 void mlg_engine_drop_guest(MlgEngine *e, const char *uuid) {
@@ -181,9 +244,11 @@ void mlg_engine_adopt(MlgEngine *e, const char *uuid, uint64_t target_kib, uint6
 
         if (!vm || target_kib + pending_kib == 0 || mlg_max(target_kib, pending_kib) > vm->maximum_kib)
                 return;
-        /* A request in flight at the end of the earlier run was most likely accepted; if it was not, the
-         * balloon does not follow, and the guest is treated as stuck: its target becomes what it has. */
+        /* A request in flight at the end of the earlier run was most likely accepted; what was accepted before counts as
+         * well until that is certain. */
         vm->target_kib = pending_kib ? pending_kib : target_kib;
+        vm->unsure_kib = pending_kib && target_kib ? target_kib : 0;
+        vm->allowed_kib = mlg_max(target_kib, pending_kib);
         vm->adopted = true;
         book(e, vm);
 }
@@ -195,11 +260,9 @@ void mlg_engine_adopt(MlgEngine *e, const char *uuid, uint64_t target_kib, uint6
  *             what guests occupy now + MemAvailable - Reserve=
  * A QEMU process occupies min(rss, what its guest has) of what the guest is charged: what exceeds that is
  * overhead, and gone from MemAvailable already. The last term makes room shrink when anything else on the
- * host grows. */
-static void take_budget(MlgEngine *e) {
-        const MlgRawHost *h = &e->host;
-        uint64_t reserve = mlg_amount_resolve(e->settings.reserve, h->total_kib), occupied = 0;
-        uint64_t by_size = mlg_sub_sat(mlg_sub_sat(h->total_kib, h->hugetlb_kib), reserve), by_fact;
+ * host grows. It is made once per reading of the host: with newer sizes of some guests it would not add up. */
+static void take_facts(MlgEngine *e, uint64_t reserve) {
+        uint64_t occupied = 0;
 
         for (guint i = 0; i < e->vms->len; i++) {
                 const MlgVm *vm = e->vms->pdata[i];
@@ -208,14 +271,29 @@ static void take_budget(MlgEngine *e) {
 
                 occupied += rss ? mlg_min(rss, has) : has;
         }
-        by_fact = mlg_sub_sat(occupied + h->available_kib, reserve);
-        e->ledger.budget_kib = mlg_min(mlg_min(by_size, by_fact),
+        e->by_fact_kib = mlg_sub_sat(occupied + e->host.available_kib, reserve);
+        if (e->host.available_kib < mlg_max(mlg_mul_div(reserve, SHORT_PERMILLE, 1000), e->host.total_kib / SHORT_PART))
+                e->short_readings++;
+        else
+                e->short_readings = 0;
+        e->host_is_new = false;
+        e->facts_are_new = true;
+}
+
+static void take_budget(MlgEngine *e) {
+        const MlgRawHost *h = &e->host;
+        uint64_t reserve = mlg_amount_resolve(e->settings.reserve, h->total_kib);
+        uint64_t by_size = mlg_sub_sat(mlg_sub_sat(h->total_kib, h->hugetlb_kib), reserve);
+
+        if (e->host_is_new)
+                take_facts(e, reserve);
+        e->ledger.budget_kib = mlg_min(mlg_min(by_size, e->by_fact_kib),
                                        mlg_amount_resolve(e->settings.guest_memory, h->total_kib));
 }
 
 void mlg_engine_observe_host(MlgEngine *e, const MlgRawHost *raw) {
         e->host = *raw;
-        e->has_host = raw->total_kib > 0;
+        e->has_host = e->host_is_new = raw->total_kib > 0;
 }
 
 void mlg_engine_observe(MlgEngine *e, MlgVm *vm, const MlgRawStats *raw, uint64_t now_usec, uint64_t now_real_sec) {
@@ -262,10 +340,12 @@ static bool is_movable(const MlgVm *vm, uint64_t now_usec) {
         return vm->state == MLG_VM_MANAGED && !mlg_vm_is_manual(vm, now_usec);
 }
 
-/* More is charged than there is. Balloons stop some pages away from their targets: such a rest is no reason
- * to act. */
+/* More is charged than there is. Balloons stop some pages away from their targets, and the budget trembles: such a
+ * rest is no reason to act. */
 static bool is_overrun(const MlgEngine *e) {
-        return e->ledger.charged_kib > mlg_add_sat(e->ledger.budget_kib, e->vms->len * BALLOON_REST_KIB);
+        uint64_t rest = e->vms->len * BALLOON_REST_KIB + e->ledger.budget_kib / TREMOR_PART;
+
+        return e->ledger.charged_kib > mlg_add_sat(e->ledger.budget_kib, rest);
 }
 
 static bool reservation_waits(const MlgEngine *e) {
@@ -288,9 +368,11 @@ static MlgGuardInput guard_input(const MlgEngine *e, const MlgVm *vm, uint64_t n
                 .shrunk_usec = vm->shrunk_usec,
                 .grown_usec = vm->grown_usec,
                 .settling = mlg_vm_is_settling(vm, now_usec),
+                .outdated = mlg_vm_is_outdated(vm, &e->settings, now_usec),
                 .urgent = e->urgent,
-                /* A reservation that waits is urgent, but no reason to cut those that suffer. */
-                .overrun = is_overrun(e),
+                /* Books that are overrun, or a reservation that waits, are urgent, but no reason to cut those that
+                 * suffer. */
+                .host_short = e->host_short,
         };
 }
 
@@ -336,6 +418,7 @@ static void ask_policy(MlgEngine *e, uint64_t fixed_kib, uint64_t now_usec) {
                 .available_kib = mlg_min(e->host.available_kib, mlg_sub_sat(limit, e->ledger.charged_kib)),
                 .budget_kib = mlg_sub_sat(e->ledger.budget_kib, mlg_add_sat(e->ledger.reserved_kib, more)),
                 .fixed_kib = fixed_kib,
+                .is_short = e->host_short,
                 .stalls = e->host.have_psi && e->host.psi_full_avg10_centi >= e->settings.pressure_full_centi,
         };
         MlgPlan plan = { .steps = e->steps, .n_steps = e->vms->len };
@@ -368,7 +451,7 @@ static MlgStep wish_for(const MlgEngine *e, guint i, uint64_t now_usec) {
         if (vm->give_up)
                 return (MlgStep) { .target_kib = vm->actual_kib, .reason = MLG_REASON_STUCK };
         if (vm->state != MLG_VM_ALONE && vm->run_state == MLG_RUN_RUNNING && !vm->unresponsive && !vm->migrating &&
-            mlg_vm_is_manual(vm, now_usec))
+            now_usec >= vm->refused_until_usec && mlg_vm_is_manual(vm, now_usec))
                 /* Floor and ceiling may have changed since it was set. */
                 return (MlgStep) { mlg_clamp(vm->manual_kib, vm->floor_kib, vm->ceiling_kib), MLG_REASON_MANUAL };
         if (vm->state == MLG_VM_MANAGED)
@@ -404,6 +487,9 @@ static MlgStep guarded(const MlgEngine *e, const MlgVm *vm, MlgStep wish, uint64
         /* These two are orders, and were checked when they were given. */
         if (wish.reason == MLG_REASON_MANUAL || wish.reason == MLG_REASON_STUCK)
                 return wish;
+        /* It goes the other way: wait until it is clear whether somebody else sent it there. */
+        if (vm->away_usec > 0 && wish.target_kib < vm->target_kib)
+                return (MlgStep) { vm->target_kib, MLG_REASON_IN_FLIGHT };
         return mlg_guard_step(&in, wish);
 }
 
@@ -435,11 +521,16 @@ static void record(MlgEngine *e, guint i, MlgStep done, uint64_t now_usec) {
         });
 }
 
+/* It may not have heard of its target. */
+static bool must_repeat(const MlgVm *vm) {
+        return vm->unsure_kib > 0 && vm->state == MLG_VM_MANAGED;
+}
+
 static void emit(MlgEngine *e, guint i, MlgStep step, size_t *n_moves, uint64_t now_usec) {
         MlgVm *vm = e->vms->pdata[i];
 
         record(e, i, step, now_usec);
-        if (step.target_kib == vm->target_kib && !vm->give_up)
+        if (vm->pending_kib > 0 || (step.target_kib == vm->target_kib && !vm->give_up && !must_repeat(vm)))
                 return;
         if (e->dry_run) {
                 if (mlg_abs_diff(step.target_kib, vm->shown_kib) < mlg_max(vm->maximum_kib / 50, 1))
@@ -447,16 +538,15 @@ static void emit(MlgEngine *e, guint i, MlgStep step, size_t *n_moves, uint64_t 
                 vm->shown_kib = step.target_kib;
         } else {
                 mlg_vm_asked(vm, step.target_kib, now_usec);
-                vm->give_up = false;
                 book(e, vm);
         }
-        e->moves[(*n_moves)++] = (MlgMove) { vm, vm->target_kib, step.target_kib, step.reason };
+        e->moves[(*n_moves)++] = (MlgMove) { vm, vm->unsure_kib ? vm->unsure_kib : vm->target_kib, step.target_kib, step.reason };
 }
 
 /* A grow as far as the ledger has room for it; a part only where it is worth a move. */
 static void emit_grow(MlgEngine *e, guint i, MlgStep step, size_t *n_moves, uint64_t now_usec) {
         MlgVm *vm = e->vms->pdata[i];
-        uint64_t room = mlg_add_sat(vm->charge_kib, mlg_ledger_free_kib(&e->ledger));
+        uint64_t room = mlg_ledger_grant(&e->ledger, &vm->charge_kib, step.target_kib);
         uint64_t least = mlg_min(step.target_kib - vm->target_kib, suffers(vm) ? MLG_LEAST_STEP_KIB :
                                  mlg_max(vm->maximum_kib / 50, MLG_LEAST_STEP_KIB));
 
@@ -468,6 +558,7 @@ static void emit_grow(MlgEngine *e, guint i, MlgStep step, size_t *n_moves, uint
                         step.target_kib = room;
         }
         emit(e, i, step, n_moves, now_usec);
+        book(e, vm); /* what was granted and is not asked for goes back */
 }
 
 static Rank rank_of(const MlgVm *vm, MlgStep step) {
@@ -505,17 +596,53 @@ static size_t make_moves(MlgEngine *e, uint64_t now_usec) {
         return n_moves;
 }
 
+/* What the guest should have at least, or holds and cannot be asked for. */
+static uint64_t wanted_kib(const MlgVm *vm, uint64_t now_usec) {
+        if (!is_movable(vm, now_usec))
+                return vm->charge_kib;
+        return mlg_clamp(vm->forecast.need_kib + vm->cushion_kib, vm->floor_kib, vm->ceiling_kib);
+}
+
+/* Somebody's own change of a guest's memory is respected; but not at the price of the others' needs and cushions, for
+ * the guest's driver may be who made it. */
+static void end_costly_holds(MlgEngine *e, uint64_t now_usec) {
+        uint64_t wanted = e->ledger.reserved_kib;
+
+        for (guint i = 0; i < e->vms->len; i++)
+                wanted = mlg_add_sat(wanted, wanted_kib(e->vms->pdata[i], now_usec));
+        for (guint i = 0; i < e->vms->len && wanted > e->ledger.budget_kib; i++) {
+                MlgVm *vm = e->vms->pdata[i];
+
+                if (vm->why != MLG_REASON_FOREIGN || !mlg_vm_took_unasked(vm))
+                        continue;
+                wanted -= vm->charge_kib;
+                vm->foreign_until_usec = 0;
+                mlg_vm_classify(vm, e->paused, now_usec);
+                book(e, vm);
+                wanted += wanted_kib(vm, now_usec);
+        }
+}
+
+static void classify(MlgEngine *e, MlgVm *vm, uint64_t now_usec) {
+        mlg_vm_classify(vm, e->paused, now_usec);
+        if (vm->give_up && vm->pending_kib == 0 && !(vm->state == MLG_VM_HELD && vm->why == MLG_REASON_STUCK))
+                mlg_vm_let_go(vm, now_usec); /* plans may not name it: so nobody is told */
+        book(e, vm);
+}
+
 size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
         uint64_t fixed = 0;
 
         *ret = e->moves;
-        for (guint i = 0; i < e->vms->len; i++) {
-                mlg_vm_classify(e->vms->pdata[i], e->paused, now_usec);
-                book(e, e->vms->pdata[i]);
-        }
+        e->facts_are_new = false;
+        for (guint i = 0; i < e->vms->len; i++)
+                classify(e, e->vms->pdata[i], now_usec);
+        book_reservations(e);
         if (!e->has_host || !all_polled(e))
                 return 0;
         take_budget(e);
+        end_costly_holds(e, now_usec);
+        e->host_short = e->short_readings >= SHORT_READINGS && is_overrun(e);
         if (others_follow(e, now_usec))
                 return 0;
         for (guint i = 0; i < e->vms->len; i++)
@@ -566,19 +693,23 @@ int mlg_engine_set_manual(MlgEngine *e, MlgVm *vm, uint64_t kib, uint64_t until_
 
 /* ---- reservations ---- */
 
-/* What could be made free at most: all but what cannot be moved, and all floors. */
+/* What could be made free at most: all but what cannot be moved, what guests need, and their floors. */
 static uint64_t reservable_kib(const MlgEngine *e) {
         uint64_t bound = e->ledger.reserved_kib;
 
         for (guint i = 0; i < e->vms->len; i++) {
                 const MlgVm *vm = e->vms->pdata[i];
+                uint64_t least = mlg_max(vm->floor_kib, vm->forecast.need_kib);
 
-                bound += vm->state == MLG_VM_MANAGED ? mlg_min(vm->floor_kib, vm->charge_kib) : vm->charge_kib;
+                bound += vm->state == MLG_VM_MANAGED ? mlg_min(least, vm->charge_kib) : vm->charge_kib;
         }
         return mlg_sub_sat(e->ledger.budget_kib, bound);
 }
 
 int mlg_engine_reserve(MlgEngine *e, const MlgReservation *r) {
+        if (!e->has_host || !all_polled(e))
+                return -EAGAIN;
+        take_budget(e);
         if (r->kib > reservable_kib(e))
                 return -ENOSPC;
         return mlg_engine_restore_reservation(e, r);
@@ -588,13 +719,13 @@ int mlg_engine_restore_reservation(MlgEngine *e, const MlgReservation *r) {
         if (e->n_reservations >= MLG_RESERVATIONS_MAX)
                 return -E2BIG;
         e->reservations[e->n_reservations++] = *r;
-        e->ledger.reserved_kib += r->kib;
+        book_reservations(e);
         return 0;
 }
 
 static void remove_reservation(MlgEngine *e, size_t i) {
-        e->ledger.reserved_kib -= e->reservations[i].kib;
         memmove(&e->reservations[i], &e->reservations[i + 1], (--e->n_reservations - i) * sizeof(e->reservations[0]));
+        book_reservations(e);
 }
 
 bool mlg_engine_release(MlgEngine *e, uint64_t id) {
@@ -612,35 +743,66 @@ size_t mlg_engine_reservations(const MlgEngine *e, const MlgReservation **ret) {
 }
 
 uint64_t mlg_engine_reservation_room_kib(const MlgEngine *e, size_t i) {
-        uint64_t before = e->ledger.charged_kib;
+        const MlgReservation *r = &e->reservations[i];
+        uint64_t before = e->ledger.charged_kib, kept = kept_kib(e, r);
 
         /* Older reservations have the first claim on what guests leave. */
         for (size_t j = 0; j < i; j++)
-                before += e->reservations[j].kib;
-        return mlg_min(e->reservations[i].kib, mlg_sub_sat(e->ledger.budget_kib, before));
+                before += kept_kib(e, &e->reservations[j]);
+        return r->kib - kept + mlg_min(kept, mlg_sub_sat(e->ledger.budget_kib, before));
 }
 
-void mlg_engine_settle_reservations(MlgEngine *e, uint64_t now_usec, MlgReservationFn fn, void *userdata) {
+/* Its guest has arrived among the others, or has gone before it did. True: the former. */
+static bool is_taken_up(const MlgEngine *e, MlgReservation *r) {
+        const MlgVm *vm = r->guest[0] ? mlg_engine_find(e, r->guest) : NULL;
+
+        if (r->taken || !r->guest[0])
+                return false;
+        if (!vm || vm->run_state == MLG_RUN_OFF)
+                r->guest[0] = '\0';
+        else
+                r->taken = vm->state == MLG_VM_MANAGED;
+        return r->taken;
+}
+
+/* Waits for its room, which is there when a new reading of the host says so: who asked for it relies on it. True: it is
+ * gone. */
+static bool settle_waiting(MlgEngine *e, size_t i, uint64_t now_usec, bool known, MlgReservationFn fn, void *userdata) {
+        MlgReservation *r = &e->reservations[i], copy;
+
+        if (known && e->facts_are_new && mlg_engine_reservation_room_kib(e, i) == r->kib) {
+                r->wait_until_usec = 0;
+                r->expires_usec = now_usec + r->keep_usec;
+                copy = *r;
+                fn(&copy, MLG_RESERVATION_READY, userdata);
+                return false;
+        }
+        if (now_usec < r->wait_until_usec)
+                return false;
+        copy = *r;
+        remove_reservation(e, i);
+        fn(&copy, MLG_RESERVATION_NO_ROOM, userdata);
+        return true;
+}
+
+void mlg_engine_settle_reservations(MlgEngine *e, uint64_t now_usec, bool known, MlgReservationFn fn, void *userdata) {
         for (size_t i = 0; i < e->n_reservations;) {
-                MlgReservation *r = &e->reservations[i], copy = *r;
+                MlgReservation *r = &e->reservations[i], copy;
 
                 if (now_usec >= r->expires_usec) {
+                        copy = *r;
                         remove_reservation(e, i);
                         fn(&copy, copy.wait_until_usec ? MLG_RESERVATION_NO_ROOM : MLG_RESERVATION_EXPIRED, userdata);
                         continue;
                 }
-                if (r->wait_until_usec > 0) {
-                        if (mlg_engine_reservation_room_kib(e, i) == r->kib) {
-                                r->wait_until_usec = 0;
-                                fn(&copy, MLG_RESERVATION_READY, userdata);
-                        } else if (now_usec >= r->wait_until_usec) {
-                                remove_reservation(e, i);
-                                fn(&copy, MLG_RESERVATION_NO_ROOM, userdata);
-                                continue;
-                        }
+                if (known && is_taken_up(e, r)) {
+                        copy = *r;
+                        fn(&copy, MLG_RESERVATION_TAKEN, userdata);
                 }
-                i++;
+                if (r->wait_until_usec == 0 || !settle_waiting(e, i, now_usec, known, fn, userdata))
+                        i++;
         }
+        book_reservations(e);
 }
 
 /* ---- display ---- */
@@ -714,6 +876,8 @@ void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_u
                 .moves_accepted = vm->moves_accepted,
                 .moves_failed = vm->moves_failed,
                 .moved_kib = vm->moved_kib,
+                .forecasts = vm->forecasts,
+                .forecast_misses = vm->forecast_misses,
         };
         g_strlcpy(ret->uuid, vm->uuid, sizeof(ret->uuid));
         g_strlcpy(ret->name, vm->name, sizeof(ret->name));

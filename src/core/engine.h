@@ -33,13 +33,17 @@ typedef struct MlgReservation {
         uint64_t id;
         uint64_t kib;
         uint64_t expires_usec;
+        uint64_t keep_usec;       /* for so long, once all of its room is there */
         uint64_t wait_until_usec; /* refused if its room is not there by then; 0: it is settled */
         char owner[64];
+        char guest[MLG_UUID_LEN + 1]; /* that starts into it; empty: none yet */
+        bool taken;               /* the guest is managed now, and its room its own: nothing is kept any more */
 } MlgReservation;
 
 /* What became of a reservation in this turn. */
 typedef enum MlgReservationFate {
         MLG_RESERVATION_READY,   /* all of its room is there */
+        MLG_RESERVATION_TAKEN,   /* the guest that it was for has it */
         MLG_RESERVATION_NO_ROOM, /* its room did not come in time: it is gone */
         MLG_RESERVATION_EXPIRED, /* its time is over: it is gone */
 } MlgReservationFate;
@@ -52,9 +56,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgEngine, mlg_engine_free)
 /* Also on reload; a policy that stays the same keeps its state. */
 void mlg_engine_configure(MlgEngine *e, const MlgHostSettings *settings);
 
-/* New guest, or its facts changed. `started`: its start was seen, it did not run before. */
+/* New guest, or its facts changed. `started`, of a new one: its start was seen, it did not run before. A guest that
+ * starts takes up the room of a reservation. */
 MlgVm *mlg_engine_put_guest(MlgEngine *e, const MlgGuestInfo *info, const MlgGuestSettings *settings, bool started,
                             uint64_t now_usec);
+void mlg_engine_rebooted(MlgEngine *e, MlgVm *vm, uint64_t now_usec);
 void mlg_engine_drop_guest(MlgEngine *e, const char *uuid);
 /* Targets of an earlier run of the daemon; pending 0: none was in flight. */
 void mlg_engine_adopt(MlgEngine *e, const char *uuid, uint64_t target_kib, uint64_t pending_kib);
@@ -78,7 +84,7 @@ void mlg_engine_pause(MlgEngine *e, MlgVm *vm, bool paused); /* vm NULL: all */
  * hold. */
 int mlg_engine_set_manual(MlgEngine *e, MlgVm *vm, uint64_t kib, uint64_t until_usec);
 
-/* -ENOSPC: could never be met; -E2BIG: too many reservations. */
+/* -EAGAIN: not enough is known yet; -ENOSPC: could never be met; -E2BIG: too many reservations. */
 int mlg_engine_reserve(MlgEngine *e, const MlgReservation *r);
 /* One of an earlier run: it was granted then, nothing is checked but the number. */
 int mlg_engine_restore_reservation(MlgEngine *e, const MlgReservation *r);
@@ -86,8 +92,8 @@ bool mlg_engine_release(MlgEngine *e, uint64_t id);
 size_t mlg_engine_reservations(const MlgEngine *e, const MlgReservation **ret);
 /* How much of the i-th one's room is there. */
 uint64_t mlg_engine_reservation_room_kib(const MlgEngine *e, size_t i);
-/* Settles reservations; call after decide(). */
-void mlg_engine_settle_reservations(MlgEngine *e, uint64_t now_usec, MlgReservationFn fn, void *userdata);
+/* Settles reservations; call after decide(). `known`: what the guests have is known as of now; else they can only end. */
+void mlg_engine_settle_reservations(MlgEngine *e, uint64_t now_usec, bool known, MlgReservationFn fn, void *userdata);
 
 /* For display. Fields that the engine does not know (uri, connected, polls...) are left alone. */
 void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret);

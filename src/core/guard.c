@@ -25,13 +25,15 @@ static MlgStep stay(const MlgGuardInput *in, MlgReason why) {
 }
 
 MlgReason mlg_guard_no_shrink(const MlgGuardInput *in) {
-        if (in->overrun)
+        if (in->host_short)
                 return MLG_REASON_NONE;
         if (in->pressure != MLG_PRESSURE_NONE)
                 return MLG_REASON_PRESSURE;
         if (in->suffered_usec > 0 && mlg_sub_sat(in->now_usec, in->suffered_usec) < in->settings->cool_down_usec)
                 return MLG_REASON_COOL_DOWN;
-        return in->settling ? MLG_REASON_NEW : MLG_REASON_NONE;
+        if (in->settling)
+                return MLG_REASON_NEW;
+        return in->outdated ? MLG_REASON_STALE : MLG_REASON_NONE;
 }
 
 static MlgStep shrink(const MlgGuardInput *in, MlgStep wish) {
@@ -41,10 +43,10 @@ static MlgStep shrink(const MlgGuardInput *in, MlgStep wish) {
         if (no != MLG_REASON_NONE)
                 return stay(in, no);
         /* A donor's small change counts when somebody suffers: many of them make a relief. */
-        least = in->urgent || in->overrun ? MLG_LEAST_STEP_KIB : dead_band_kib(in);
+        least = in->urgent || in->host_short ? MLG_LEAST_STEP_KIB : dead_band_kib(in);
         if (wanted < least)
                 return stay(in, MLG_REASON_SETTLED);
-        allowed = allowance_kib(in, in->urgent || in->overrun ? in->settings->urgent_permille :
+        allowed = allowance_kib(in, in->urgent || in->host_short ? in->settings->urgent_permille :
                                                                 in->settings->shrink_permille, in->shrunk_usec, least);
         if (wanted <= allowed)
                 return wish;

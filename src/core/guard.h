@@ -3,7 +3,8 @@
  *
  * Invariants on return, whatever was wished:
  *  (1) a target inside [floor, ceiling] stays inside; one outside moves towards them or is left as it is;
- *  (2) no shrink of a guest that suffers or starts, nor within its cool-down, unless the books are overrun;
+ *  (2) no shrink of a guest that suffers or starts, nor within its cool-down, nor on an old report, unless the host
+ *      itself is short of memory;
  *  (3) no shrink beyond the rate: `urgent` picks which of the two;
  *  (4) no grow beyond its rate, unless the guest suffers;
  *  (5) a difference inside the dead band is not acted upon, unless the guest suffers and gains, or gives
@@ -31,7 +32,8 @@ typedef struct MlgGuardInput {
         uint64_t grown_usec;
         bool settling;               /* started less than SettleSec ago */
         bool urgent;                 /* others suffer, or somebody waits for reserved room */
-        bool overrun;                /* more is charged than there is */
+        bool outdated;               /* its last report is too old by now */
+        bool host_short;             /* the host has less left than its reserve */
 } MlgGuardInput;
 
 /* Rule (2) by itself: would a shrink be refused, whatever its size? MLG_REASON_NONE: no. */

@@ -25,7 +25,7 @@ typedef struct MlgLedger {
 void mlg_ledger_book(MlgLedger *l, uint64_t *charge_kib, uint64_t to_kib);
 
 /* Raises a charge to `to_kib` if there is room, or as far as there is (never below what it was). Returns the
- * new charge. */
+ * new charge. Grows go this way. */
 uint64_t mlg_ledger_grant(MlgLedger *l, uint64_t *charge_kib, uint64_t to_kib);
 
 uint64_t mlg_ledger_free_kib(const MlgLedger *l);

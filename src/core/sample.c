@@ -125,6 +125,7 @@ static void take_report(MlgSampler *st, const MlgRawStats *raw, uint64_t now_use
                 return;
         }
         s->usable_kib = usable_of(raw);
+        s->knows_usable = raw->have & MLG_HAVE_USABLE;
         s->unused_kib = raw->have & MLG_HAVE_UNUSED ? raw->unused_kib : 0;
         s->caches_kib = raw->have & MLG_HAVE_CACHES ? raw->caches_kib : 0;
         s->trust = take_rates(st, raw, dt_usec, s) ? MLG_TRUST_FRESH : MLG_TRUST_IMPOSSIBLE;
@@ -139,9 +140,12 @@ static uint64_t first_age_usec(uint64_t update_sec, uint64_t now_real_sec) {
         return mlg_sub_sat(now_real_sec, update_sec) * MLG_USEC_PER_SEC;
 }
 
+uint64_t mlg_sampler_stale_usec(uint32_t period_sec) {
+        return (2 * (uint64_t) (period_sec ? period_sec : 1) + 1) * MLG_USEC_PER_SEC;
+}
+
 void mlg_sampler_take(MlgSampler *st, const MlgRawStats *raw, uint32_t period_sec, uint64_t now_usec,
                       uint64_t now_real_sec, MlgSample *ret) {
-        uint64_t stale_usec = (2 * (uint64_t) (period_sec ? period_sec : 1) + 1) * MLG_USEC_PER_SEC;
         MlgSample s = st->last;
         bool is_first = !st->seen;
 
@@ -166,7 +170,7 @@ void mlg_sampler_take(MlgSampler *st, const MlgRawStats *raw, uint32_t period_se
                         /* Back-date it, so that its age goes on growing from what it is. */
                         st->update_seen_usec = mlg_sub_sat(now_usec, first_age_usec(raw->last_update_sec, now_real_sec));
                 s.age_usec = now_usec - st->update_seen_usec;
-                if (s.age_usec > stale_usec)
+                if (s.age_usec > mlg_sampler_stale_usec(period_sec))
                         s.trust = MLG_TRUST_STALE;
         }
         st->last = s;

@@ -39,5 +39,8 @@ typedef struct MlgSampler {
 void mlg_sampler_take(MlgSampler *st, const MlgRawStats *raw, uint32_t period_sec, uint64_t now_usec,
                       uint64_t now_real_sec, MlgSample *ret);
 
+/* The age from which on a report is stale. */
+uint64_t mlg_sampler_stale_usec(uint32_t period_sec);
+
 /* The guest was started anew or rebooted: nothing known before counts. */
 void mlg_sampler_reset(MlgSampler *st);

@@ -17,8 +17,13 @@
 /* How near is near enough: the balloon moves single pages, but a guest that is out of free ones stops early. */
 #define REACHED_LEAST_KIB (4 * MLG_KIB_PER_MIB)
 #define REACHED_PERMILLE 5
-/* Less than this per look is no progress. */
+/* Less than this, and less than this part of the way that is left, within StuckSec is no progress: a driver that gets a
+ * page now and then holds up all who wait for its memory. 6 % in 5 s are some 25 MiB/s for 2 GiB: a guest that swaps
+ * to a slow disk gets that far. */
 #define PROGRESS_KIB MLG_KIB_PER_MIB
+#define PROGRESS_PART 16
+/* Moving the wrong way for so long is no delay of ours: somebody else told it to. */
+#define AWAY_USEC MLG_USEC_PER_SEC
 
 /* At its target for so long: it has arrived. */
 #define SETTLED_USEC MLG_USEC_PER_SEC
@@ -49,6 +54,19 @@
 /* Demand that grows by less than this between two reports does not announce trouble. */
 #define RISE_PERMILLE 20
 
+static uint64_t reached_kib(const MlgVm *vm) {
+        return mlg_max(mlg_mul_div(vm->maximum_kib, REACHED_PERMILLE, 1000), REACHED_LEAST_KIB);
+}
+
+static void start_motion(MlgVm *vm, uint64_t now_usec) {
+        vm->settled = false;
+        vm->away_usec = 0;
+        vm->near_usec = 0;
+        vm->best_gap_kib = mlg_abs_diff(vm->actual_kib, vm->target_kib);
+        vm->progress_usec = now_usec;
+        vm->progress_kib = vm->actual_kib;
+}
+
 static void take_settings(MlgVm *vm) {
         const MlgGuestSettings *s = &vm->settings;
 
@@ -67,6 +85,7 @@ static void take_predictor(MlgVm *vm) {
         vm->predictor = p;
         vm->predictor_priv = g_malloc0(p->priv_size);
         vm->has_forecast = false;
+        vm->judge_usec = 0;
 }
 
 /* Forgets everything that belongs to one run of the guest. */
@@ -74,12 +93,13 @@ static void forget_run(MlgVm *vm, uint64_t started_usec) {
         mlg_sampler_reset(&vm->sampler);
         memset(vm->predictor_priv, 0, vm->predictor->priv_size);
         vm->polled = vm->missed = vm->unresponsive = vm->silent = vm->has_forecast = vm->rises = false;
-        vm->period_asked_usec = 0;
+        vm->period_asked_usec = vm->looked_usec = vm->judge_usec = 0;
         vm->reports = 0;
         vm->started_usec = started_usec;
         vm->suffered_usec = 0;
         vm->pressure = MLG_PRESSURE_NONE;
-        vm->actual_kib = vm->target_kib = 0;
+        vm->actual_kib = vm->target_kib = vm->unsure_kib = vm->allowed_kib = 0;
+        vm->away_usec = 0;
         vm->outdated = vm->pending_kib > 0; /* it stays charged until it is answered: one request at a time */
         vm->adopted = vm->settled = vm->give_up = false;
         vm->stuck_until_usec = vm->stuck_wait_usec = 0;
@@ -144,12 +164,19 @@ void mlg_vm_set_settings(MlgVm *vm, const MlgGuestSettings *settings) {
 }
 
 void mlg_vm_rebooted(MlgVm *vm, uint64_t now_usec) {
-        uint64_t target_kib = vm->target_kib;
+        uint64_t target_kib = vm->target_kib, unsure_kib = vm->unsure_kib, actual_kib = vm->actual_kib;
+        bool polled = vm->polled;
 
         forget_run(vm, now_usec);
         /* QEMU keeps the target over a reset; the driver will go there again as soon as it is loaded. */
-        vm->target_kib = target_kib;
+        vm->target_kib = vm->allowed_kib = target_kib;
+        vm->unsure_kib = unsure_kib;
         vm->adopted = target_kib > 0;
+        /* What it has is known as before: decisions about others need not wait for it. */
+        vm->polled = polled;
+        vm->actual_kib = actual_kib;
+        vm->first_polled_usec = now_usec;
+        start_motion(vm, now_usec);
 }
 
 MlgLookRank mlg_vm_look_rank(const MlgVm *vm, uint64_t now_usec) {
@@ -172,7 +199,11 @@ static MlgPressure pressure_of(const MlgVm *vm) {
         const MlgSample *s = &vm->sampler.last;
         uint64_t nothing = mlg_max(mlg_mul_div(s->actual_kib, CRITICAL_PERMILLE, 1000), CRITICAL_LEAST_KIB);
 
-        if (s->usable_kib < nothing || s->swap_in_kib_per_sec >= CRITICAL_SWAP_IN_KIB_PER_SEC)
+        if (s->swap_in_kib_per_sec >= CRITICAL_SWAP_IN_KIB_PER_SEC)
+                return MLG_PRESSURE_CRITICAL;
+        if (!s->knows_usable)
+                return MLG_PRESSURE_NONE; /* a full page cache looks like no memory at all there */
+        if (s->usable_kib < nothing)
                 return MLG_PRESSURE_CRITICAL;
         if (s->usable_kib < vm->cushion_kib / 2 ||
             (vm->rises && mlg_sub_sat(s->actual_kib, vm->forecast.need_kib) < vm->cushion_kib / 2))
@@ -206,17 +237,6 @@ static void take_forecast(MlgVm *vm) {
         vm->cushion_kib = mlg_min(vm->cushion_kib, mlg_sub_sat(vm->maximum_kib, need));
 }
 
-static uint64_t reached_kib(const MlgVm *vm) {
-        return mlg_max(mlg_mul_div(vm->maximum_kib, REACHED_PERMILLE, 1000), REACHED_LEAST_KIB);
-}
-
-static void start_motion(MlgVm *vm, uint64_t now_usec) {
-        vm->settled = false;
-        vm->near_usec = 0;
-        vm->best_gap_kib = mlg_abs_diff(vm->actual_kib, vm->target_kib);
-        vm->progress_usec = now_usec;
-}
-
 /* The balloon left its target without being told. */
 static void left_target(MlgVm *vm, const MlgHostSettings *host, uint64_t now_usec) {
         if (vm->autodeflate && vm->actual_kib > vm->target_kib)
@@ -227,9 +247,49 @@ static void left_target(MlgVm *vm, const MlgHostSettings *host, uint64_t now_use
 }
 
 static void found_stuck(MlgVm *vm, uint64_t now_usec) {
+        if (vm->unsure_kib > 0 && mlg_abs_diff(vm->actual_kib, vm->unsure_kib) <= reached_kib(vm)) {
+                /* The newer target never reached QEMU. */
+                vm->target_kib = vm->unsure_kib;
+                vm->unsure_kib = 0;
+                start_motion(vm, now_usec);
+                return;
+        }
         vm->stuck_wait_usec = vm->stuck_wait_usec ? mlg_min(2 * vm->stuck_wait_usec, STUCK_MOST_USEC) : STUCK_FIRST_USEC;
         vm->stuck_until_usec = now_usec + vm->stuck_wait_usec;
-        vm->give_up = true;
+        vm->give_up = !mlg_vm_took_unasked(vm); /* what it took by itself is not given to it on top */
+}
+
+static bool made_progress(MlgVm *vm, uint64_t gap) {
+        uint64_t moved = vm->target_kib < vm->actual_kib ? mlg_sub_sat(vm->progress_kib, vm->actual_kib) :
+                                                           mlg_sub_sat(vm->actual_kib, vm->progress_kib);
+
+        vm->best_gap_kib = mlg_min(vm->best_gap_kib, gap);
+        return moved >= mlg_max(PROGRESS_KIB, gap / PROGRESS_PART);
+}
+
+/* True: it has moved away for AWAY_USEC. The first look after an answer may still see it on its former way; it comes
+ * nearer soon then. */
+static bool moves_away(MlgVm *vm, uint64_t gap, uint64_t now_usec) {
+        if (gap <= vm->best_gap_kib + reached_kib(vm)) {
+                vm->away_usec = 0;
+                return false;
+        }
+        if (vm->away_usec == 0 || gap + reached_kib(vm) < vm->away_gap_kib) {
+                vm->away_usec = now_usec;
+                vm->away_gap_kib = gap;
+                return false;
+        }
+        return now_usec - vm->away_usec >= AWAY_USEC;
+}
+
+static void arrived(MlgVm *vm, uint64_t now_usec) {
+        vm->settled = true;
+        vm->settled_usec = now_usec;
+        vm->allowed_kib = vm->target_kib;
+        vm->unsure_kib = 0;
+        vm->adopted &= vm->moved_usec > 0; /* what we asked for ourselves stays ours */
+        if (now_usec >= vm->stuck_until_usec && !vm->give_up && vm->moved_usec > vm->stuck_until_usec)
+                vm->stuck_wait_usec = 0; /* it reached a target after its time out: all is well again */
 }
 
 static void take_motion(MlgVm *vm, const MlgHostSettings *host, uint64_t now_usec) {
@@ -239,6 +299,8 @@ static void take_motion(MlgVm *vm, const MlgHostSettings *host, uint64_t now_use
         if (vm->target_kib == 0 || (vm->reports < MLG_VM_REPORTS_NEEDED && !vm->adopted && vm->pending_kib == 0) ||
             now_usec < vm->foreign_until_usec) {
                 vm->target_kib = vm->actual_kib;
+                if (now_usec >= vm->foreign_until_usec)
+                        vm->allowed_kib = vm->actual_kib;
                 start_motion(vm, now_usec);
                 vm->settled = true; /* where it is: leaving that is somebody's doing */
                 vm->settled_usec = now_usec;
@@ -254,23 +316,19 @@ static void take_motion(MlgVm *vm, const MlgHostSettings *host, uint64_t now_use
                 if (vm->near_usec == 0)
                         vm->near_usec = now_usec;
                 vm->progress_usec = now_usec;
-                if (vm->settled || now_usec - vm->near_usec < SETTLED_USEC)
-                        return;
-                vm->settled = true;
-                vm->settled_usec = now_usec;
-                vm->adopted &= vm->moved_usec > 0; /* what we asked for ourselves stays ours */
-                if (now_usec >= vm->stuck_until_usec && !vm->give_up && vm->moved_usec > vm->stuck_until_usec)
-                        vm->stuck_wait_usec = 0; /* it reached a target after its time out: all is well again */
+                vm->away_usec = 0;
+                if (!vm->settled && now_usec - vm->near_usec >= SETTLED_USEC)
+                        arrived(vm, now_usec);
                 return;
         }
         if (!vm->settled && vm->near_usec > 0)
                 start_motion(vm, now_usec); /* passed by */
-        else if (vm->settled) {
+        else if (vm->settled || moves_away(vm, gap, now_usec)) {
                 left_target(vm, host, now_usec);
                 start_motion(vm, now_usec);
-        } else if (gap + PROGRESS_KIB <= vm->best_gap_kib) {
-                vm->best_gap_kib = gap;
+        } else if (made_progress(vm, gap)) {
                 vm->progress_usec = now_usec;
+                vm->progress_kib = vm->actual_kib;
         } else if (now_usec - vm->progress_usec >= host->stuck_usec && now_usec >= vm->stuck_until_usec)
                 found_stuck(vm, now_usec);
 }
@@ -281,6 +339,31 @@ static void take_silence(MlgVm *vm, uint64_t now_usec) {
         if ((silent && !vm->silent) || vm->run_state != MLG_RUN_RUNNING)
                 vm->silent_usec = now_usec; /* a paused guest cannot report */
         vm->silent = silent;
+        if (silent)
+                vm->pressure = MLG_PRESSURE_NONE; /* nobody is served first on the strength of an old cry */
+}
+
+/* What became of the forecast that is judged; then the next one is. */
+static void judge(MlgVm *vm, const MlgSample *s, uint64_t now_usec) {
+        if (vm->judge_usec == 0)
+                return;
+        vm->judged_peak_kib = mlg_max(vm->judged_peak_kib, s->used_kib);
+        if (now_usec < vm->judge_usec)
+                return;
+        vm->forecasts++;
+        vm->forecast_misses += vm->judged_peak_kib > vm->judged.need_kib + vm->judged_cushion_kib;
+        if (vm->predictor->reflect)
+                vm->predictor->reflect(vm->predictor_priv, &vm->judged, vm->judged_peak_kib);
+        vm->judge_usec = 0;
+}
+
+static void begin_judging(MlgVm *vm, uint64_t now_usec) {
+        if (vm->judge_usec > 0 || !vm->has_forecast)
+                return;
+        vm->judged = vm->forecast;
+        vm->judged_cushion_kib = vm->cushion_kib;
+        vm->judged_peak_kib = 0;
+        vm->judge_usec = now_usec + HORIZON_USEC;
 }
 
 void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *host, uint64_t now_usec,
@@ -311,6 +394,7 @@ void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *ho
                 vm->actual_kib = mlg_min(s.actual_kib, mlg_max(vm->maximum_kib, s.maximum_kib));
                 if (!vm->polled) {
                         vm->first_polled_usec = now_usec;
+                        vm->allowed_kib = mlg_max(vm->allowed_kib, vm->actual_kib); /* nothing is known of how it came to it */
                         start_motion(vm, now_usec); /* towards an adopted target, perhaps */
                 }
                 vm->polled = true;
@@ -318,8 +402,10 @@ void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *ho
                         take_motion(vm, host, now_usec);
         }
         if (s.is_new && s.trust == MLG_TRUST_FRESH) {
+                judge(vm, &s, now_usec);
                 vm->predictor->observe(vm->predictor_priv, &s);
                 take_forecast(vm);
+                begin_judging(vm, now_usec);
                 vm->rises = vm->reports > 0 && s.used_kib > used_before + mlg_mul_div(vm->maximum_kib, RISE_PERMILLE, 1000);
                 if (vm->reports < UINT32_MAX)
                         vm->reports++;
@@ -380,6 +466,24 @@ bool mlg_vm_is_settling(const MlgVm *vm, uint64_t now_usec) {
         return vm->started_usec > 0 && now_usec - vm->started_usec < vm->settings.settle_usec;
 }
 
+bool mlg_vm_is_outdated(const MlgVm *vm, const MlgHostSettings *host, uint64_t now_usec) {
+        const MlgSample *s = &vm->sampler.last;
+        uint64_t since_usec = mlg_sub_sat(now_usec, s->at_usec);
+
+        return since_usec > host->poll_usec && /* this turn's report is judged by the sampler */
+               mlg_add_sat(s->age_usec, since_usec) > mlg_sampler_stale_usec(vm->stats_period_sec) + MLG_USEC_PER_SEC;
+}
+
+bool mlg_vm_took_unasked(const MlgVm *vm) {
+        return vm->polled && vm->actual_kib > vm->allowed_kib + reached_kib(vm);
+}
+
+void mlg_vm_let_go(MlgVm *vm, uint64_t now_usec) {
+        vm->give_up = false;
+        vm->target_kib = vm->actual_kib;
+        start_motion(vm, now_usec);
+}
+
 void mlg_vm_classify(MlgVm *vm, bool paused, uint64_t now_usec) {
         MlgReason alone = alone_reason(vm), held = held_reason(vm, paused, now_usec);
 
@@ -403,13 +507,17 @@ void mlg_vm_classify(MlgVm *vm, bool paused, uint64_t now_usec) {
 }
 
 uint64_t mlg_vm_due_kib(const MlgVm *vm) {
-        if (vm->run_state == MLG_RUN_OFF || vm->run_state == MLG_RUN_CRASHED)
+        uint64_t has = vm->actual_kib;
+
+        if (vm->run_state == MLG_RUN_OFF)
                 return 0;
         if (vm->hugepages)
                 return 0; /* the pool that it lives in is taken off the budget as a whole */
         if (!vm->polled)
                 return vm->maximum_kib; /* nothing is known: it may have all */
-        return mlg_max(vm->actual_kib, mlg_max(vm->target_kib, vm->pending_kib));
+        if (vm->why == MLG_REASON_STUCK && mlg_vm_took_unasked(vm) && vm->sampler.last.rss_kib > 0)
+                has = mlg_clamp(vm->sampler.last.rss_kib, vm->allowed_kib, vm->actual_kib);
+        return mlg_max(mlg_max(has, vm->target_kib), mlg_max(vm->pending_kib, vm->unsure_kib));
 }
 
 void mlg_vm_asked(MlgVm *vm, uint64_t target_kib, uint64_t now_usec) {
@@ -445,6 +553,9 @@ void mlg_vm_answered(MlgVm *vm, int r, uint64_t now_usec) {
                 return;
         }
         if (r == 0) {
+                vm->unsure_kib = 0;
+                vm->give_up = false;
+                vm->allowed_kib = mlg_max(vm->allowed_kib, asked);
                 vm->moves_accepted++;
                 vm->moved_kib += mlg_abs_diff(vm->target_kib, asked);
                 vm->adopted = true; /* from now on it is ours, whatever the guest's age */
@@ -453,12 +564,14 @@ void mlg_vm_answered(MlgVm *vm, int r, uint64_t now_usec) {
                 return;
         }
         vm->moves_failed++;
-        if (r == -ETIMEDOUT) {
-                /* It may have been accepted. Count the greater one, and ask again when QEMU answers. */
-                vm->target_kib = mlg_max(vm->target_kib, asked);
-                vm->unresponsive = true;
+        if (r == -ETIMEDOUT || r == -ENOTCONN) {
+                /* It may have been accepted: both count, until it is said again or the balloon shows it. */
+                vm->unsure_kib = mlg_max(vm->unsure_kib, vm->target_kib);
+                vm->allowed_kib = mlg_max(vm->allowed_kib, asked);
+                vm->target_kib = asked;
+                vm->unresponsive = vm->unresponsive || r == -ETIMEDOUT;
                 start_motion(vm, now_usec);
-        } else if (r != -ENOTCONN && r != -ENODEV && r != -EAGAIN && r != -EBUSY)
+        } else if (r != -ENODEV && r != -EAGAIN && r != -EBUSY)
                 vm->refused_until_usec = now_usec + REFUSED_USEC;
 }
 

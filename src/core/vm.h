@@ -5,13 +5,18 @@
  * reason anew from what is known, so that a guest comes back by itself when the cause is gone.
  *
  * Targets: `target_kib` is the last one that the hypervisor accepted, `pending_kib` one that was asked for
- * and is not answered (at most one). The guest is charged max(actual, target, pending). A balloon is
- * *settled* once it reached its target, and
+ * and is not answered (at most one), `unsure_kib` the one before, where it is not known whether the newer one
+ * reached QEMU (no answer in time, a lost connection, an end of memlegod): it is said again then. The guest is
+ * charged the greatest of these and of what it has. A balloon is *settled* once it reached its target, and
  *   - *stuck* when it has not moved towards an unreached target for StuckSec: its target is given up (set to
  *     what it has), and the guest is left alone for a time that doubles with each failure; so others never
  *     plan with memory that does not come;
  *   - *foreign* when it leaves a settled target without being told: somebody else did it, which is respected
- *     for ManualGraceSec. A guest that takes memory back itself (deflate-on-oom) is in need instead. */
+ *     for ManualGraceSec. A guest that takes memory back itself (deflate-on-oom) is in need instead. The same
+ *     counts for one that moves away from an unreached target for a second.
+ * `allowed_kib` is what it may have: its last settled target, and what it was promised since. What it takes beyond
+ * that, and does not give back when told, is charged as far as its QEMU really occupies it: a driver that only says
+ * that it has memory must not take it from others. */
 #pragma once
 
 #include <stdbool.h>
@@ -60,12 +65,18 @@ typedef struct MlgVm {
         MlgForecast forecast;
         bool rises;                 /* its demand grew by a good step between its two last reports */
         bool has_forecast;
+        MlgForecast judged;         /* a forecast that is held against what comes ... */
+        uint64_t judged_cushion_kib, judged_peak_kib;
+        uint64_t judge_usec;        /* ... until then; 0: none is */
+        uint64_t forecasts, forecast_misses; /* judged, and of these: demand exceeded need plus cushion */
         uint64_t cushion_kib;
         void *policy_priv;
 
         /* Targets and motion */
         uint64_t target_kib;        /* 0: unknown yet */
         uint64_t pending_kib;       /* 0: nothing in flight */
+        uint64_t unsure_kib;        /* 0: QEMU knows target_kib */
+        uint64_t allowed_kib;
         bool outdated;              /* what is in flight was asked of the run before */
         uint64_t charge_kib;        /* in the ledger */
         bool adopted;               /* target_kib was taken over from an earlier run */
@@ -76,7 +87,9 @@ typedef struct MlgVm {
         uint64_t period_asked_usec; /* when that was asked last; 0: never */
         bool looking;               /* the service waits for a look at it; written by it, as the next */
         uint64_t looked_usec;       /* when the last look came back */
-        uint64_t best_gap_kib, progress_usec;
+        uint64_t progress_usec, progress_kib; /* when it had come a good part nearer, and what it had then */
+        uint64_t best_gap_kib;      /* how near it has been */
+        uint64_t away_usec, away_gap_kib; /* since when it moves away from its target, and how far it was then; 0: it does not */
         uint64_t shrunk_usec, grown_usec, moved_usec;
         uint64_t stuck_until_usec, stuck_wait_usec;
         uint64_t foreign_until_usec, refused_until_usec;
@@ -116,6 +129,15 @@ uint64_t mlg_vm_due_kib(const MlgVm *vm);
 
 /* Started so short ago that it must not be shrunk yet. */
 bool mlg_vm_is_settling(const MlgVm *vm, uint64_t now_usec);
+
+/* Its last report has become too old since it was looked at: nothing may be taken on the strength of it. */
+bool mlg_vm_is_outdated(const MlgVm *vm, const MlgHostSettings *host, uint64_t now_usec);
+
+/* It took memory that it was not given: somebody else's doing, or the driver's. */
+bool mlg_vm_took_unasked(const MlgVm *vm);
+
+/* A stuck one that may not be told: its target is where it is, in our books only. */
+void mlg_vm_let_go(MlgVm *vm, uint64_t now_usec);
 
 /* Should it be looked at by itself, between polls? */
 typedef enum MlgLookRank {

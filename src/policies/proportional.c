@@ -17,8 +17,10 @@
  *   short     sum(keep) > B, but nobody has to give: what is free goes to unmet needs, higher priority
  *             first, in proportion within one priority; guests of lower priority give down to their floors
  *             for those of higher.
- *   overrun   even what the guests hold exceeds B: it is taken from lower priorities first, from guests that
- *             do not suffer before those that do, in proportion to what they have above their floors.
+ *   overrun   even what the guests hold exceeds B. Only if the host itself is short of memory it is taken: from lower
+ *             priorities first, from guests that do not suffer before those that do, in proportion to what they have
+ *             above their floors. Else it is only promised too much, to a guest that just started, say, and nobody is
+ *             made to suffer for a promise: each keeps half of its cushion as far as it has it.
  * No guest is cut below its need for the sake of another one of the same priority: that would only move the
  * pain. */
 #include "memlego/policy.h"
@@ -79,7 +81,7 @@ static void make_claim(const MlgVmView *vm) {
         if (vm->pressure == MLG_PRESSURE_CRITICAL && c->offer_kib <= vm->actual_kib)
                 c->offer_kib = vm->actual_kib + mlg_max(mlg_mul_div(vm->actual_kib, RELIEF_PERMILLE, 1000),
                                                           mlg_min(RELIEF_LEAST_KIB, vm->maximum_kib / 2));
-        else if (vm->shrinkable && vm->pressure != MLG_PRESSURE_CRITICAL) /* when overrun, one that suffers is shrinkable */
+        else if (vm->shrinkable && vm->pressure != MLG_PRESSURE_CRITICAL) /* when the host is short, one that suffers is shrinkable */
                 c->offer_kib = 0;
         if (c->offer_kib > want) {
                 want = c->offer_kib;
@@ -279,7 +281,17 @@ static void serve(const Ladder *l, size_t rung, size_t *donor, uint64_t *free_ki
         }
 }
 
-static void decide_short(const MlgVmView *vms, size_t n, uint64_t budget_kib, MlgPlan *plan) {
+static void keep_half_cushions(const MlgVmView *vms, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                Claim *c = claim_of(&vms[i]);
+
+                if (vms[i].movable)
+                        c->step->target_kib = mlg_min(mlg_max(vms[i].actual_kib, vms[i].floor_kib),
+                                                      mlg_min(c->keep_kib + vms[i].cushion_kib / 2, mlg_max(c->want_kib, c->keep_kib)));
+        }
+}
+
+static void decide_short(const MlgVmView *vms, size_t n, uint64_t budget_kib, bool host_is_short, MlgPlan *plan) {
         uint64_t held = 0, free_kib;
         size_t donor = 0;
         Ladder ladder;
@@ -295,6 +307,10 @@ static void decide_short(const MlgVmView *vms, size_t n, uint64_t budget_kib, Ml
                 held += c->step->target_kib;
         }
         climb(vms, n, &ladder);
+        if (held > budget_kib && !host_is_short) {
+                keep_half_cushions(vms, n);
+                return;
+        }
         if (held > budget_kib) { /* overrun */
                 uint64_t over = held - budget_kib;
 
@@ -323,7 +339,7 @@ static int proportional_decide(void *priv, const MlgHostView *host, const MlgVmV
         else if (keep <= budget)
                 decide_tight(vms, n_vms, budget - keep, plan);
         else
-                decide_short(vms, n_vms, budget, plan);
+                decide_short(vms, n_vms, budget, host->is_short, plan);
         plan->shortage_kib = mlg_sub_sat(keep, budget);
         return 0;
 }

@@ -56,17 +56,35 @@ void mlg_daemon_sync_state(MlgDaemon *d) {
                         g_strerror(-r));
 }
 
-void mlg_daemon_keep(MlgDaemon *d, const MlgVm *vm) {
+MlgStateGuest mlg_daemon_record(const MlgDaemon *d, const MlgVm *vm) {
         const MlgStateGuest *old = mlg_state_guest(d->state, vm->uuid);
-        MlgStateGuest g = old ? *old : (MlgStateGuest) {};
-        uint64_t now = mlg_loop_now_usec(d->loop);
+        MlgStateGuest g = {};
 
+        if (old && old->instance == vm->instance)
+                g = *old;
         g_strlcpy(g.uuid, vm->uuid, sizeof(g.uuid));
         g.instance = vm->instance;
-        g.target_kib = vm->target_kib;
-        g.pending_kib = vm->pending_kib;
         g.paused = vm->paused;
-        g.hold_until_real_usec = mlg_vm_is_manual(vm, now) ? mlg_real_usec() + (vm->manual_until_usec - now) : 0;
+        return g;
+}
+
+/* A time of our clock on the wall clock; 0 stays 0. */
+static uint64_t on_wall_clock(uint64_t usec, uint64_t now, uint64_t real) {
+        return usec == 0 ? 0 : usec > now ? real + (usec - now) : mlg_sub_sat(real, now - usec);
+}
+
+void mlg_daemon_keep(MlgDaemon *d, const MlgVm *vm) {
+        uint64_t now = mlg_loop_now_usec(d->loop), real = mlg_real_usec();
+        MlgStateGuest g = mlg_daemon_record(d, vm);
+        bool manual = mlg_vm_is_manual(vm, now);
+
+        /* Whatever QEMU may be following: the accepted one, and what was asked for since. */
+        g.target_kib = vm->unsure_kib ? vm->unsure_kib : vm->target_kib;
+        g.pending_kib = vm->pending_kib ? vm->pending_kib : vm->unsure_kib ? vm->target_kib : 0;
+        g.manual_kib = manual ? vm->manual_kib : 0;
+        g.hold_until_real_usec = manual ? on_wall_clock(vm->manual_until_usec, now, real) : 0;
+        g.suffered_real_usec = on_wall_clock(vm->suffered_usec, now, real);
+        g.started_real_usec = on_wall_clock(vm->started_usec, now, real);
         mlg_state_put_guest(d->state, &g);
 }
 
@@ -174,14 +192,30 @@ static void tell_shortage(MlgDaemon *d, uint64_t now) {
         d->was_short = s.shortage_kib > 0;
 }
 
+static void keep_reservation(MlgDaemon *d, const MlgReservation *r) {
+        uint64_t now = mlg_loop_now_usec(d->loop);
+        MlgStateReservation s = {
+                .id = r->id, .kib = r->kib, .taken = r->taken,
+                .expires_real_usec = on_wall_clock(r->expires_usec, now, mlg_real_usec()),
+        };
+
+        g_strlcpy(s.owner, r->owner, sizeof(s.owner));
+        mlg_state_put_reservation(d->state, &s);
+        mlg_daemon_sync_state(d);
+}
+
 static void on_reservation(const MlgReservation *r, MlgReservationFate fate, void *userdata) {
         MlgDaemon *d = userdata;
         g_autoptr(GError) error = NULL;
 
         switch (fate) {
         case MLG_RESERVATION_READY:
+                keep_reservation(d, r); /* before its id is known to anybody */
                 if (d->bus)
                         mlg_bus_reservation_settled(d->bus, r->id, NULL);
+                return;
+        case MLG_RESERVATION_TAKEN:
+                keep_reservation(d, r);
                 return;
         case MLG_RESERVATION_NO_ROOM:
                 g_set_error(&error, MLG_ERROR, MLG_ERROR_NO_ROOM,
@@ -208,7 +242,7 @@ static void decide(MlgDaemon *d, uint64_t now) {
         d->last_decide_usec = (uint64_t) ((b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000);
         d->decisions++;
         make_moves(d, moves, n, now);
-        mlg_engine_settle_reservations(d->engine, now, on_reservation, d);
+        mlg_engine_settle_reservations(d->engine, now, true, on_reservation, d);
         mlg_daemon_tell_states(d);
         tell_shortage(d, now);
         mlg_daemon_sync_state(d);
@@ -234,11 +268,18 @@ static void arm_next(MlgDaemon *d, uint64_t now) {
         mlg_timer_at(d->poll_timer, d->poll_due_usec);
 }
 
-static void flush(MlgDaemon *d) {
+void mlg_daemon_flush(MlgDaemon *d) {
         if (!d->bus)
                 return;
         mlg_bus_host_changed(d->bus);
         mlg_bus_flush_changes(d->bus);
+}
+
+/* A poll may have changed anything of any guest; what did change is found out by comparing. */
+static void flush_all(MlgDaemon *d) {
+        for (size_t i = 0; d->bus && i < mlg_engine_n_guests(d->engine); i++)
+                mlg_bus_guest_changed(d->bus, mlg_engine_guest_at(d->engine, i)->uuid);
+        mlg_daemon_flush(d);
 }
 
 /* ---- looks ---- */
@@ -249,8 +290,8 @@ typedef struct Look {
         uint64_t asked_usec;
 } Look;
 
-/* Before each decision: what guests have and what the host has left only fit together when they are of the
- * same time. */
+/* With each poll, and not with looks: what guests have and what the host has left only fit together when they are of
+ * the same time. */
 static bool read_host(MlgDaemon *d, uint64_t now) {
         MlgRawHost host = {};
         int r = mlg_hostmem_read(d->hostmem, &host);
@@ -266,10 +307,10 @@ void mlg_daemon_gathered(uint64_t now_usec, void *daemon) {
         MlgDaemon *d = daemon;
 
         d->gathering = false;
-        if (!d->connected || d->stopping || !read_host(d, now_usec))
+        if (!d->connected || d->stopping)
                 return;
         decide(d, now_usec);
-        flush(d);
+        mlg_daemon_flush(d);
 }
 
 static void on_look(int r, const MlgRawStats *raw, void *userdata) {
@@ -288,6 +329,8 @@ static void on_look(int r, const MlgRawStats *raw, void *userdata) {
                 return; /* off, or busy with somebody else: the next round, or the next poll, will tell */
         vm->looked_usec = now;
         mlg_engine_observe(d->engine, vm, r == 0 ? raw : NULL, now, mlg_real_usec() / MLG_USEC_PER_SEC);
+        if (d->bus)
+                mlg_bus_guest_changed(d->bus, vm->uuid);
         if (!d->gathering) {
                 d->gathering = true;
                 mlg_timer_at(d->gather_timer, now + GATHER_USEC);
@@ -381,8 +424,12 @@ static void on_poll(int r, const MlgPollEntry *entries, size_t n, void *userdata
                 want_looks(d, now);
                 tell_status(d);
         }
-        flush(d);
+        flush_all(d);
         arm_next(d, now);
+}
+
+static bool is_known(const char *uuid, void *engine) {
+        return mlg_engine_find(engine, uuid) != NULL;
 }
 
 void mlg_daemon_poll(uint64_t now_usec, void *daemon) {
@@ -392,10 +439,15 @@ void mlg_daemon_poll(uint64_t now_usec, void *daemon) {
 
         if (!d->connected || d->stopping) {
                 d->progress_usec = now_usec; /* nothing to do is progress */
+                mlg_engine_settle_reservations(d->engine, now_usec, false, on_reservation, d);
+                mlg_daemon_flush(d);
                 mlg_timer_at(d->poll_timer, now_usec + interval);
                 return;
         }
-        d->listing = false;
+        if (d->listing) { /* all that there are have been told by now */
+                mlg_state_keep_guests(d->state, is_known, d->engine);
+                d->listing = false;
+        }
         if (!read_host(d, now_usec)) {
                 mlg_timer_at(d->poll_timer, now_usec + interval);
                 return;

@@ -37,9 +37,9 @@ typedef struct MlgDaemon {
         GHashTable *requests;         /* userdata of what the hypervisor was asked and has not answered; freed at the end */
         bool connected;               /* to the hypervisor */
         bool listing;                 /* guests reported now ran before us */
-        bool ready_told, stopping;
+        bool ready_told, bus_tried, stopping;
         uint64_t stop_at_usec;        /* then at the latest */
-        MlgTimer *stop_timer;
+        MlgTimer *stop_timer, *ready_timer;
 
         MlgTimer *poll_timer;
         uint64_t poll_due_usec;       /* when the next poll should start */
@@ -63,7 +63,9 @@ void mlg_daemon_poll(uint64_t now_usec, void *daemon);             /* of poll_ti
 void mlg_daemon_tell_states(MlgDaemon *d);                         /* log and bus: states that changed */
 void mlg_daemon_look(uint64_t now_usec, void *daemon);             /* of look_timer */
 void mlg_daemon_gathered(uint64_t now_usec, void *daemon);         /* of gather_timer */
-void mlg_daemon_keep(MlgDaemon *d, const MlgVm *vm);               /* the guest's record, as the engine knows it now */
+void mlg_daemon_flush(MlgDaemon *d);                               /* changed properties to the bus */
+void mlg_daemon_keep(MlgDaemon *d, const MlgVm *vm);               /* writes the guest's record, as the engine knows it now */
+MlgStateGuest mlg_daemon_record(const MlgDaemon *d, const MlgVm *vm); /* what is on record of this run of it */
 void mlg_daemon_sync_state(MlgDaemon *d);
 uint64_t mlg_real_usec(void);
 

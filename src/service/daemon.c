@@ -15,6 +15,11 @@
 #include "service/notify.h"
 #include "util/util.h"
 
+/* Longer than anybody may ask for: the wall clock was set back. */
+#define HOLD_MOST_USEC (7 * 24 * 3600 * MLG_USEC_PER_SEC)
+#define RESERVE_MOST_USEC (24 * 3600 * MLG_USEC_PER_SEC)
+/* A libvirt that is well has told its guests by then, and who starts us finds them on the bus. */
+#define READY_USEC (5 * MLG_USEC_PER_SEC)
 #define BUS_BACKOFF_FIRST_USEC MLG_USEC_PER_SEC
 #define BUS_BACKOFF_MOST_USEC (60 * MLG_USEC_PER_SEC)
 /* Without a poll that ended for so long the daemon is no use, and the watchdog may have it. */
@@ -22,19 +27,26 @@
 
 /* ---- guests ---- */
 
+/* A time of the wall clock on ours. One that is not past, or was before our clock began, is none: the clock was set. */
+static uint64_t past(uint64_t real_usec, uint64_t now, uint64_t real) {
+        return real_usec == 0 || real_usec > real ? 0 : mlg_sub_sat(now, real - real_usec);
+}
+
 static void adopt(MlgDaemon *d, MlgVm *vm) {
         const MlgStateGuest *g = mlg_state_guest(d->state, vm->uuid);
-        uint64_t now = mlg_loop_now_usec(d->loop), real = mlg_real_usec();
+        uint64_t now = mlg_loop_now_usec(d->loop), real = mlg_real_usec(), hold;
 
         if (!g)
                 return;
         vm->paused = g->paused; /* an operator's word outlives the guest's restart */
         if (g->instance != vm->instance)
                 return;
-        vm->started_usec = 0;
+        vm->started_usec = past(g->started_real_usec, now, real);
+        vm->suffered_usec = past(g->suffered_real_usec, now, real);
         mlg_engine_adopt(d->engine, vm->uuid, g->target_kib, g->pending_kib);
-        if (g->hold_until_real_usec > real)
-                (void) mlg_engine_set_manual(d->engine, vm, vm->target_kib, now + (g->hold_until_real_usec - real));
+        hold = mlg_min(mlg_sub_sat(g->hold_until_real_usec, real), HOLD_MOST_USEC);
+        if (g->manual_kib > 0 && hold > 0)
+                (void) mlg_engine_set_manual(d->engine, vm, mlg_clamp(g->manual_kib, vm->floor_kib, vm->ceiling_kib), now + hold);
 }
 
 static void on_guest(const MlgGuestInfo *info, void *userdata) {
@@ -82,8 +94,8 @@ static void on_event(const char *uuid, MlgGuestEvent event, uint64_t value, void
                 mlg_engine_balloon_event(d->engine, vm, value, now);
                 break;
         case MLG_GUEST_EVENT_REBOOT:
-                mlg_log(MLG_LOG_INFO, "Guest %s: rebooted", vm->name);
-                mlg_vm_rebooted(vm, now);
+                mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name, "Guest %s: rebooted", vm->name);
+                mlg_engine_rebooted(d->engine, vm, now);
                 break;
         case _MLG_GUEST_EVENT_MAX:
                 break;
@@ -91,10 +103,15 @@ static void on_event(const char *uuid, MlgGuestEvent event, uint64_t value, void
 }
 
 static void tell_ready(MlgDaemon *d) {
-        if (d->ready_told)
+        if (d->ready_told || !d->bus_tried)
                 return;
         d->ready_told = true;
         mlg_notify_ready(d->connected ? "Balancing" : "Waiting for libvirt");
+}
+
+/* A libvirt that hangs is no reason to be started again and again: we wait for it as for one that is away. */
+static void on_ready_timer(uint64_t now_usec, void *userdata) {
+        tell_ready(userdata);
 }
 
 static void on_connection(bool connected, const char *why, void *userdata) {
@@ -112,8 +129,7 @@ static void on_connection(bool connected, const char *why, void *userdata) {
                 mlg_timer_at(d->poll_timer, d->poll_due_usec);
         } else
                 mlg_notify_status("Waiting for libvirt");
-        if (d->bus)
-                mlg_bus_host_changed(d->bus);
+        mlg_daemon_flush(d);
 }
 
 static const MlgHypervisorCallbacks hypervisor_callbacks = {
@@ -146,6 +162,7 @@ static void try_bus(uint64_t now_usec, void *userdata) {
         MlgPollable p;
         int r;
 
+        d->bus_tried = true;
         r = mlg_bus_open_system(&mlg_daemon_bus_ops, d, &d->bus);
         if (r >= 0) {
                 p = *mlg_bus_pollable(d->bus);
@@ -197,8 +214,9 @@ static void apply(MlgDaemon *d) {
                 if (d->bus)
                         mlg_bus_guest_changed(d->bus, vm->uuid);
         }
-        if (d->bus)
-                mlg_bus_host_changed(d->bus);
+        if (d->connected) /* perhaps it is due earlier now */
+                mlg_timer_at(d->poll_timer, mlg_loop_now_usec(d->loop));
+        mlg_daemon_flush(d);
 }
 
 bool mlg_daemon_reload(MlgDaemon *d, char ***ret_changes, GError **error) {
@@ -250,7 +268,7 @@ static void on_watchdog(uint64_t now_usec, void *userdata) {
         MlgDaemon *d = userdata;
         uint64_t interval = mlg_notify_watchdog_interval_usec();
 
-        if (now_usec - d->progress_usec < NO_PROGRESS_USEC)
+        if (now_usec - d->progress_usec < mlg_max(NO_PROGRESS_USEC, 2 * mlg_config_host(d->config)->poll_usec + 5 * MLG_USEC_PER_SEC))
                 mlg_notify_watchdog();
         mlg_timer_at(d->watchdog_timer, now_usec + mlg_max(interval / 3, 1));
 }
@@ -258,11 +276,19 @@ static void on_watchdog(uint64_t now_usec, void *userdata) {
 /* ---- start ---- */
 
 static void load_state(MlgDaemon *d) {
-        g_autofree char *warning = NULL;
+        g_autofree char *warning = NULL, *boot_id = NULL;
         const MlgStateReservation *r;
         uint64_t real = mlg_real_usec(), now = mlg_loop_now_usec(d->loop);
+        int error;
 
-        (void) mlg_state_open(d->dry_run ? NULL : d->options->state_dir, &d->state, &warning);
+        if (!g_file_get_contents("/proc/sys/kernel/random/boot_id", &boot_id, NULL, NULL))
+                boot_id = g_strdup("unknown");
+        error = mlg_state_open(d->dry_run ? NULL : d->options->state_dir, g_strstrip(boot_id), &d->state, &warning);
+        if (error < 0) {
+                mlg_log(MLG_LOG_WARNING, "Cannot use %s: %s. Targets will not be known after a restart.", d->options->state_dir,
+                        g_strerror(-error));
+                (void) mlg_state_open(NULL, boot_id, &d->state, &warning);
+        }
         if (warning)
                 mlg_log(MLG_LOG_WARNING, "%s", warning);
         mlg_engine_pause(d->engine, NULL, mlg_state_paused(d->state));
@@ -270,7 +296,8 @@ static void load_state(MlgDaemon *d) {
                 MlgReservation kept = {
                         .id = r[i].id,
                         .kib = r[i].kib,
-                        .expires_usec = now + mlg_sub_sat(r[i].expires_real_usec, real),
+                        .taken = r[i].taken,
+                        .expires_usec = now + mlg_min(mlg_sub_sat(r[i].expires_real_usec, real), RESERVE_MOST_USEC),
                 };
 
                 g_strlcpy(kept.owner, r[i].owner, sizeof(kept.owner));
@@ -287,6 +314,7 @@ static int start_loop(MlgDaemon *d) {
             (r = mlg_timer_new(d->loop, mlg_daemon_gathered, d, &d->gather_timer)) < 0 ||
             (r = mlg_timer_new(d->loop, try_bus, d, &d->bus_timer)) < 0 ||
             (r = mlg_timer_new(d->loop, mlg_daemon_give_back_statistics, d, &d->stop_timer)) < 0 ||
+            (r = mlg_timer_new(d->loop, on_ready_timer, d, &d->ready_timer)) < 0 ||
             (r = mlg_timer_new(d->loop, on_watchdog, d, &d->watchdog_timer)) < 0 ||
             (r = mlg_loop_on_signal(d->loop, SIGHUP, on_hup, d)) < 0 ||
             (r = mlg_loop_on_signal(d->loop, SIGTERM, on_term, d)) < 0 ||
@@ -337,6 +365,7 @@ static int start(MlgDaemon *d) {
         d->progress_usec = now;
         d->bus_backoff_usec = BUS_BACKOFF_FIRST_USEC;
         mlg_timer_at(d->bus_timer, 0);
+        mlg_timer_at(d->ready_timer, now + READY_USEC);
         mlg_timer_at(d->poll_timer, now + mlg_config_host(d->config)->poll_usec);
         if (mlg_notify_watchdog_interval_usec() > 0)
                 mlg_timer_at(d->watchdog_timer, 0);
@@ -359,6 +388,7 @@ static void end(MlgDaemon *d) {
         d->gather_timer = mlg_timer_free(d->gather_timer);
         d->bus_timer = mlg_timer_free(d->bus_timer);
         d->stop_timer = mlg_timer_free(d->stop_timer);
+        d->ready_timer = mlg_timer_free(d->ready_timer);
         d->watchdog_timer = mlg_timer_free(d->watchdog_timer);
         (void) mlg_engine_free(d->engine);
         (void) mlg_state_free(d->state);

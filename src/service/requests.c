@@ -8,9 +8,7 @@
 
 /* How long a caller of ReserveMemory waits for the room: below the 25 s after which D-Bus libraries give up. */
 #define RESERVE_WAIT_USEC (20 * MLG_USEC_PER_SEC)
-/* A reservation that nobody takes up must end some time. */
-#define RESERVE_DEFAULT_USEC (300 * MLG_USEC_PER_SEC)
-#define RESERVE_MOST_USEC (24 * 3600 * MLG_USEC_PER_SEC)
+
 static MlgVm *find(const MlgDaemon *d, const char *uuid, GError **error) {
         MlgVm *vm = mlg_engine_find(d->engine, uuid);
 
@@ -96,6 +94,8 @@ static bool reload(char ***ret_changes, GError **error, void *daemon) {
 static void keep_guest(MlgDaemon *d, const MlgVm *vm) {
         mlg_daemon_keep(d, vm);
         mlg_daemon_sync_state(d);
+        if (d->bus)
+                mlg_bus_guest_changed(d->bus, vm->uuid);
 }
 
 static bool pause_guest(const char *uuid, bool paused, GError **error, void *daemon) {
@@ -111,6 +111,7 @@ static bool pause_guest(const char *uuid, bool paused, GError **error, void *dae
                 mlg_state_set_paused(d->state, paused);
                 mlg_daemon_sync_state(d);
         }
+        mlg_daemon_flush(d);
         return true;
 }
 
@@ -124,6 +125,7 @@ static bool set_target(const char *uuid, uint64_t kib, uint64_t hold_usec, GErro
         switch (mlg_engine_set_manual(d->engine, vm, kib, now + hold_usec)) {
         case 0:
                 keep_guest(d, vm);
+                mlg_daemon_flush(d);
                 return true;
         case -ERANGE:
                 g_set_error(error, MLG_ERROR, MLG_ERROR_INVALID_ARGUMENT,
@@ -140,22 +142,28 @@ static bool set_target(const char *uuid, uint64_t kib, uint64_t hold_usec, GErro
 static bool reserve(uint64_t kib, uint64_t timeout_usec, const char *owner, uint64_t *ret_id, GError **error,
                     void *daemon) {
         MlgDaemon *d = daemon;
-        uint64_t now = mlg_loop_now_usec(d->loop), real = mlg_real_usec(), keep;
+        uint64_t now = mlg_loop_now_usec(d->loop), real = mlg_real_usec();
         MlgReservation r = { .kib = kib };
-        MlgStateReservation s = { .kib = kib };
         int error_code;
 
-        keep = timeout_usec ? mlg_min(timeout_usec, RESERVE_MOST_USEC) : RESERVE_DEFAULT_USEC;
+        if (!d->connected) {
+                g_set_error(error, MLG_ERROR, MLG_ERROR_NOT_CONNECTED, "There is no connection to %s at the moment", d->uri);
+                return false;
+        }
         /* Ids are never used twice, across restarts too. */
-        r.id = s.id = d->last_reservation_id = mlg_max(d->last_reservation_id + 1, real);
-        r.expires_usec = now + keep;
-        s.expires_real_usec = real + keep;
-        r.wait_until_usec = now + mlg_min(keep, RESERVE_WAIT_USEC);
+        r.id = d->last_reservation_id = mlg_max(d->last_reservation_id + 1, real);
+        r.keep_usec = timeout_usec;
+        r.expires_usec = now + timeout_usec;
+        r.wait_until_usec = now + mlg_min(timeout_usec, RESERVE_WAIT_USEC);
         g_strlcpy(r.owner, owner, sizeof(r.owner));
-        g_strlcpy(s.owner, owner, sizeof(s.owner));
         error_code = mlg_engine_reserve(d->engine, &r);
         if (error_code == -E2BIG) {
                 g_set_error(error, MLG_ERROR, MLG_ERROR_LIMIT, "There are %d reservations already", MLG_RESERVATIONS_MAX);
+                return false;
+        }
+        if (error_code == -EAGAIN) {
+                g_set_error(error, MLG_ERROR, MLG_ERROR_NOT_CONNECTED,
+                            "Not all guests are known yet: ask again in some seconds");
                 return false;
         }
         if (error_code < 0) {
@@ -164,8 +172,6 @@ static bool reserve(uint64_t kib, uint64_t timeout_usec, const char *owner, uint
                             kib / MLG_KIB_PER_MIB);
                 return false;
         }
-        mlg_state_put_reservation(d->state, &s);
-        mlg_daemon_sync_state(d);
         mlg_timer_at(d->poll_timer, now); /* begin at once */
         *ret_id = r.id;
         return true;

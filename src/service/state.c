@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* State: targets.json <-> memory.
  *
- * The file is one object: { "version": 1, "paused": false, "guests": [ {...} ], "reservations": [ {...} ] },
+ * The file is one object: { "version": 1, "boot_id": "...", "paused": false, "guests": [ {...} ], "reservations": [ {...} ] },
  * keys as the fields of MlgStateGuest and MlgStateReservation.
  * Invariants: a file is taken wholly or not at all; what is not taken is set aside as targets.json.bad; a
  * crash at any instant leaves the old file or the new one; memory and file are bounded by the limits
@@ -33,6 +33,7 @@ struct MlgState {
         int dir_fd; /* -1: nothing is kept */
         bool dirty;
         bool paused;
+        char boot_id[64];
         GHashTable *guests;   /* uuid -> MlgStateGuest; the key is its own uuid */
         GArray *reservations; /* MlgStateReservation */
 };
@@ -47,7 +48,8 @@ static bool guest_equal(const MlgStateGuest *a, const MlgStateGuest *b) {
         return a->instance == b->instance && a->target_kib == b->target_kib &&
                a->pending_kib == b->pending_kib && a->stats_period_changed == b->stats_period_changed &&
                a->stats_period_found_sec == b->stats_period_found_sec && a->paused == b->paused &&
-               a->hold_until_real_usec == b->hold_until_real_usec;
+               a->manual_kib == b->manual_kib && a->hold_until_real_usec == b->hold_until_real_usec &&
+               a->suffered_real_usec == b->suffered_real_usec && a->started_real_usec == b->started_real_usec;
 }
 
 void mlg_state_put_guest(MlgState *s, const MlgStateGuest *g) {
@@ -68,6 +70,18 @@ void mlg_state_put_guest(MlgState *s, const MlgStateGuest *g) {
 void mlg_state_drop_guest(MlgState *s, const char *uuid) {
         if (g_hash_table_remove(s->guests, uuid))
                 s->dirty = true;
+}
+
+void mlg_state_keep_guests(MlgState *s, bool (*keep)(const char *uuid, void *userdata), void *userdata) {
+        GHashTableIter iter;
+        void *uuid;
+
+        g_hash_table_iter_init(&iter, s->guests);
+        while (g_hash_table_iter_next(&iter, &uuid, NULL))
+                if (!keep(uuid, userdata)) {
+                        g_hash_table_iter_remove(&iter);
+                        s->dirty = true;
+                }
 }
 
 size_t mlg_state_reservations(const MlgState *s, const MlgStateReservation **ret) {
@@ -91,7 +105,7 @@ void mlg_state_put_reservation(MlgState *s, const MlgStateReservation *r) {
         unsigned int i;
         MlgStateReservation *own = find_reservation(s, r->id, &i);
 
-        if (own && own->kib == r->kib && own->expires_real_usec == r->expires_real_usec &&
+        if (own && own->kib == r->kib && own->expires_real_usec == r->expires_real_usec && own->taken == r->taken &&
             strcmp(own->owner, r->owner) == 0)
                 return;
         if (own)
@@ -123,9 +137,10 @@ void mlg_state_set_paused(MlgState *s, bool paused) {
         s->dirty = true;
 }
 
-static MlgState *state_new(void) {
+static MlgState *state_new(const char *boot_id) {
         MlgState *s = g_new0(MlgState, 1);
 
+        g_strlcpy(s->boot_id, boot_id, sizeof(s->boot_id));
         s->dir_fd = -1;
         s->guests = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, g_free);
         s->reservations = g_array_new(FALSE, FALSE, sizeof(MlgStateReservation));
@@ -197,13 +212,16 @@ static bool read_guest(json_object *o, MlgStateGuest *ret) {
                get_bool(o, "stats_period_changed", &ret->stats_period_changed) &&
                get_u32(o, "stats_period_found_sec", &ret->stats_period_found_sec) &&
                get_bool(o, "paused", &ret->paused) &&
-               get_u64(o, "hold_until_real_usec", UINT64_MAX, &ret->hold_until_real_usec);
+               get_u64(o, "manual_kib", STATE_KIB_MAX, &ret->manual_kib) &&
+               get_u64(o, "hold_until_real_usec", UINT64_MAX, &ret->hold_until_real_usec) &&
+               get_u64(o, "suffered_real_usec", UINT64_MAX, &ret->suffered_real_usec) &&
+               get_u64(o, "started_real_usec", UINT64_MAX, &ret->started_real_usec);
 }
 
 static bool read_reservation(json_object *o, MlgStateReservation *ret) {
         return get_u64(o, "id", UINT64_MAX, &ret->id) && get_u64(o, "kib", STATE_KIB_MAX, &ret->kib) &&
                get_u64(o, "expires_real_usec", UINT64_MAX, &ret->expires_real_usec) &&
-               get_text(o, "owner", ret->owner, sizeof(ret->owner));
+               get_bool(o, "taken", &ret->taken) && get_text(o, "owner", ret->owner, sizeof(ret->owner));
 }
 
 static bool get_array(json_object *o, const char *key, size_t max, json_object **ret) {
@@ -211,23 +229,36 @@ static bool get_array(json_object *o, const char *key, size_t max, json_object *
                json_object_array_length(*ret) <= max;
 }
 
+/* An operator's word about a guest outlives its runs; nothing else does. */
+static void forget_run(MlgStateGuest *g) {
+        MlgStateGuest kept = { .paused = g->paused };
+
+        g_strlcpy(kept.uuid, g->uuid, sizeof(kept.uuid));
+        *g = kept;
+}
+
 /* NULL, or what is wrong with it. */
 static const char *read_state(json_object *root, MlgState *s) {
         json_object *guests, *reservations;
+        char boot_id[sizeof(s->boot_id)];
         uint64_t version;
+        bool same_boot;
 
         if (!json_object_is_type(root, json_type_object) || !get_u64(root, "version", UINT64_MAX, &version))
                 return "it is not a state file of memlegod";
         if (version != STATE_VERSION)
                 return "it was written by another version of memlegod";
-        if (!get_bool(root, "paused", &s->paused) || !get_array(root, "guests", STATE_GUESTS_MAX, &guests) ||
+        if (!get_text(root, "boot_id", boot_id, sizeof(boot_id)) || !get_bool(root, "paused", &s->paused) || !get_array(root, "guests", STATE_GUESTS_MAX, &guests) ||
             !get_array(root, "reservations", STATE_RESERVATIONS_MAX, &reservations))
                 return "parts of it are missing";
+        same_boot = strcmp(boot_id, s->boot_id) == 0;
         for (size_t i = 0; i < json_object_array_length(guests); i++) {
                 MlgStateGuest g = {};
 
                 if (!read_guest(json_object_array_get_idx(guests, i), &g))
                         return "a guest's record is damaged";
+                if (!same_boot)
+                        forget_run(&g);
                 mlg_state_put_guest(s, &g);
         }
         for (size_t i = 0; i < json_object_array_length(reservations); i++) {
@@ -235,7 +266,8 @@ static const char *read_state(json_object *root, MlgState *s) {
 
                 if (!read_reservation(json_object_array_get_idx(reservations, i), &r))
                         return "a reservation's record is damaged";
-                mlg_state_put_reservation(s, &r);
+                if (same_boot)
+                        mlg_state_put_reservation(s, &r);
         }
         return NULL;
 }
@@ -306,8 +338,8 @@ static int open_dir(const char *dir, int *ret) {
         return 0;
 }
 
-int mlg_state_open(const char *dir, MlgState **ret, char **ret_warning) {
-        g_autoptr(MlgState) s = state_new();
+int mlg_state_open(const char *dir, const char *boot_id, MlgState **ret, char **ret_warning) {
+        g_autoptr(MlgState) s = state_new(boot_id);
         g_autofree char *text = NULL;
         const char *wrong = NULL;
         size_t len = 0;
@@ -332,7 +364,7 @@ int mlg_state_open(const char *dir, MlgState **ret, char **ret_warning) {
                 *ret_warning = set_aside(dir, dir_fd, wrong);
                 s->dir_fd = -1;
                 s = mlg_state_free(s); /* what was read before the damage was found */
-                s = state_new();
+                s = state_new(boot_id);
                 s->dir_fd = dir_fd;
         }
         s->dirty = false;
@@ -351,7 +383,10 @@ static json_object *guest_to_json(const MlgStateGuest *g) {
         json_object_object_add(o, "stats_period_found_sec",
                                json_object_new_uint64(g->stats_period_found_sec));
         json_object_object_add(o, "paused", json_object_new_boolean(g->paused));
+        json_object_object_add(o, "manual_kib", json_object_new_uint64(g->manual_kib));
         json_object_object_add(o, "hold_until_real_usec", json_object_new_uint64(g->hold_until_real_usec));
+        json_object_object_add(o, "suffered_real_usec", json_object_new_uint64(g->suffered_real_usec));
+        json_object_object_add(o, "started_real_usec", json_object_new_uint64(g->started_real_usec));
         return o;
 }
 
@@ -361,6 +396,7 @@ static json_object *reservation_to_json(const MlgStateReservation *r) {
         json_object_object_add(o, "id", json_object_new_uint64(r->id));
         json_object_object_add(o, "kib", json_object_new_uint64(r->kib));
         json_object_object_add(o, "expires_real_usec", json_object_new_uint64(r->expires_real_usec));
+        json_object_object_add(o, "taken", json_object_new_boolean(r->taken));
         json_object_object_add(o, "owner", json_object_new_string(r->owner));
         return o;
 }
@@ -372,6 +408,7 @@ static json_object *state_to_json(const MlgState *s) {
         void *g;
 
         json_object_object_add(root, "version", json_object_new_int(STATE_VERSION));
+        json_object_object_add(root, "boot_id", json_object_new_string(s->boot_id));
         json_object_object_add(root, "paused", json_object_new_boolean(s->paused));
         g_hash_table_iter_init(&iter, s->guests);
         while (g_hash_table_iter_next(&iter, NULL, &g))

@@ -20,7 +20,7 @@
 typedef struct PeriodRequest {
         MlgDaemon *daemon;
         char uuid[MLG_UUID_LEN + 1];
-        uint32_t found_sec, set_sec;
+        uint32_t instance, found_sec, set_sec;
         bool restores;
 } PeriodRequest;
 
@@ -28,8 +28,7 @@ static void on_period(int r, const char *why, void *userdata) {
         g_autofree PeriodRequest *q = userdata;
         MlgDaemon *d = q->daemon;
         MlgVm *vm = mlg_engine_find(d->engine, q->uuid);
-        const MlgStateGuest *old = mlg_state_guest(d->state, q->uuid);
-        MlgStateGuest g = old ? *old : (MlgStateGuest) {};
+        MlgStateGuest g;
 
         g_hash_table_steal(d->requests, q);
         if (!vm)
@@ -40,10 +39,11 @@ static void on_period(int r, const char *why, void *userdata) {
                         why ? why : g_strerror(-r));
                 return;
         }
-        vm->stats_period_sec = q->set_sec;
-        g_strlcpy(g.uuid, q->uuid, sizeof(g.uuid));
-        g.instance = vm->instance;
+        if (q->instance != vm->instance)
+                return; /* it was started anew meanwhile */
+        g = mlg_daemon_record(d, vm);
         g.stats_period_changed = !q->restores;
+        vm->stats_period_sec = q->set_sec;
         g.stats_period_found_sec = q->restores ? 0 : q->found_sec;
         mlg_state_put_guest(d->state, &g);
 }
@@ -53,7 +53,7 @@ static void ask(MlgDaemon *d, MlgVm *vm, uint32_t found_sec, uint32_t set_sec, b
         PeriodRequest *q = g_new(PeriodRequest, 1);
         int r;
 
-        *q = (PeriodRequest) { .daemon = d, .found_sec = found_sec, .set_sec = set_sec, .restores = restores };
+        *q = (PeriodRequest) { .daemon = d, .instance = vm->instance, .found_sec = found_sec, .set_sec = set_sec, .restores = restores };
         g_strlcpy(q->uuid, vm->uuid, sizeof(q->uuid));
         g_hash_table_add(d->requests, q);
         vm->asking_period = true;
@@ -68,7 +68,7 @@ static void ask(MlgDaemon *d, MlgVm *vm, uint32_t found_sec, uint32_t set_sec, b
 static bool give_back(MlgDaemon *d, MlgVm *vm) {
         const MlgStateGuest *g = mlg_state_guest(d->state, vm->uuid);
 
-        if (!g || !g->stats_period_changed || vm->run_state == MLG_RUN_OFF)
+        if (!g || g->instance != vm->instance || !g->stats_period_changed || vm->run_state == MLG_RUN_OFF)
                 return false;
         if (!vm->asking_period)
                 ask(d, vm, 0, g->stats_period_found_sec, true);

@@ -197,17 +197,22 @@ static void guest_advance(SimGuest *g, uint64_t now_usec) {
         }
 }
 
+/* What its QEMU would occupy if the host had room for all. */
+static uint64_t occupied_kib(const SimGuest *g) {
+        return mlg_sub_sat(g->actual_kib, g->untouched_kib) + OVERHEAD_KIB;
+}
+
 /* A host that has less than all want swaps out, from each in proportion. */
 static void host_swaps(SimHost *h) {
         uint64_t sum = 0, over;
 
         for (guint i = 0; i < h->guests->len; i++)
-                sum += ((const SimGuest *) h->guests->pdata[i])->actual_kib + OVERHEAD_KIB;
+                sum += occupied_kib(h->guests->pdata[i]);
         over = mlg_min(mlg_sub_sat(h->own_kib + sum, h->total_kib), sum);
         for (guint i = 0; i < h->guests->len; i++) {
                 SimGuest *g = h->guests->pdata[i];
 
-                g->host_swapped_kib = mlg_mul_div(over, g->actual_kib + OVERHEAD_KIB, sum);
+                g->host_swapped_kib = mlg_mul_div(over, occupied_kib(g), sum);
         }
 }
 
@@ -229,7 +234,7 @@ void sim_host_read(const SimHost *h, MlgRawHost *ret) {
                 const SimGuest *g = h->guests->pdata[i];
 
                 if (is_on(g))
-                        used += g->actual_kib + OVERHEAD_KIB - g->host_swapped_kib;
+                        used += occupied_kib(g) - g->host_swapped_kib;
         }
         *ret = (MlgRawHost) {
                 .total_kib = h->total_kib,
@@ -248,7 +253,7 @@ bool sim_guest_read(const SimGuest *g, MlgRawStats *ret) {
         ret->run_state = g->info.run_state;
         ret->actual_kib = g->actual_kib;
         ret->maximum_kib = g->info.maximum_kib;
-        ret->rss_kib = g->actual_kib + OVERHEAD_KIB - g->host_swapped_kib;
+        ret->rss_kib = occupied_kib(g) - g->host_swapped_kib;
         if (ret->last_update_sec > 0)
                 ret->have |= MLG_HAVE_LAST_UPDATE;
         return true;

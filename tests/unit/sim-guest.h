@@ -35,6 +35,7 @@ typedef struct SimGuest {
         uint64_t swap_size_kib;
         uint64_t shrink_kib_per_sec, grow_kib_per_sec;
         uint64_t report_usec;
+        uint64_t untouched_kib; /* of what it has: its QEMU occupies nothing for it */
 
         /* State */
         uint64_t now_usec, actual_kib, target_kib;

@@ -27,6 +27,7 @@
 
 #include "fake-hypervisor.h"
 #include "service/daemon.h"
+#include "service/state.h"
 #include "util/util.h"
 
 #define PATIENCE_USEC (30 * SIM_SEC)
@@ -473,6 +474,35 @@ static void test_restart_changes_nothing(void **state) {
         }
 }
 
+/* Nothing of the run before is taken for one of the new run, whatever else is written about the guest. */
+static void test_new_run_has_no_target(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f);
+        g_autofree char *boot_id = NULL, *warning = NULL;
+        g_autoptr(MlgState) kept = NULL;
+        const MlgStateGuest *record;
+
+        assert_true(g_file_get_contents("/proc/sys/kernel/random/boot_id", &boot_id, NULL, NULL));
+        configure(f, "Mode=observe\n");
+        assert_int_equal(kill(f->pid, SIGHUP), 0);
+        WAIT_FOR(f, logged(f, "Configuration loaded"));
+        g[0].info.stats_period_sec = 0;
+        sim_guest_restart(&g[0]);
+        WAIT_FOR(f, g[0].info.stats_period_sec == 1);
+        wait_polls(f, 3);
+        assert_int_equal(kill(f->pid, SIGKILL), 0);
+        assert_int_equal(wait_for_end(f), 128 + SIGKILL);
+
+        assert_int_equal(mlg_state_open(f->dir, g_strstrip(boot_id), &kept, &warning), 0);
+        assert_null(warning);
+        record = mlg_state_guest(kept, g[0].info.uuid);
+        assert_non_null(record);
+        assert_int_equal(record->instance, g[0].info.instance);
+        assert_true(record->stats_period_changed);
+        assert_int_equal(record->target_kib + record->pending_kib, 0);
+        assert_true(mlg_state_guest(kept, g[1].info.uuid)->target_kib > 0);
+}
+
 static void test_dry_run(void **state) {
         Fixture *f = *state;
 
@@ -530,6 +560,7 @@ int main(int argc, char *argv[]) {
                 IN_WORLD(test_stop_does_not_hang),
                 IN_WORLD(test_killed_in_a_move),
                 IN_WORLD(test_restart_changes_nothing),
+                IN_WORLD(test_new_run_has_no_target),
                 IN_WORLD(test_dry_run),
                 IN_WORLD(test_bad_starts),
         };

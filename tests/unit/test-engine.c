@@ -108,7 +108,7 @@ static void check_grants(const Rig *t) {
         for (size_t i = 0; i < t->n_moves && !t->dry_run; i++) {
                 const MlgVm *vm = t->moves[i].vm;
 
-                granted += mlg_sub_sat(vm->pending_kib, mlg_max(vm->actual_kib, vm->target_kib));
+                granted += mlg_sub_sat(vm->pending_kib, mlg_max(mlg_max(vm->actual_kib, vm->target_kib), vm->unsure_kib));
         }
         if (granted > 0 && l->charged_kib + l->reserved_kib > l->budget_kib)
                 fail_msg("turn %" PRIu64 ": granted %" PRIu64 ", now %" PRIu64 " + %" PRIu64 " of %" PRIu64,
@@ -192,8 +192,10 @@ static void turn(Rig *t) {
                 t->poll_usec = t->now_usec;
         sim_host_advance(&t->sim, t->now_usec);
         deliver(t);
-        sim_host_read(&t->sim, &t->raw_host);
-        mlg_engine_observe_host(t->e, &t->raw_host);
+        if (is_poll) {
+                sim_host_read(&t->sim, &t->raw_host);
+                mlg_engine_observe_host(t->e, &t->raw_host);
+        }
         for (guint i = 0; i < t->sim.guests->len; i++) {
                 SimGuest *g = t->sim.guests->pdata[i];
                 MlgRawStats raw;
@@ -330,14 +332,19 @@ static void come_and_go(Rig *t) {
                                sim_random_below(&t->seed, GIB));
 }
 
-/* What QEMU was told, and what its guest has, is never more than what the guest is charged. */
+/* What its guest has, as far as QEMU occupies memory for it, is never more than what it is charged. */
 static void check_charges_cover(const Rig *t) {
         for (guint i = 0; i < t->sim.guests->len; i++) {
                 const SimGuest *g = t->sim.guests->pdata[i];
                 const MlgVm *vm = vm_of(t, g);
 
-                if (vm->polled && vm->sampler.last.at_usec == t->now_usec) /* seen in this turn */
-                        assert_true(vm->charge_kib >= g->actual_kib);
+                if (vm->polled && vm->sampler.last.at_usec == t->now_usec) { /* seen in this turn */
+                        uint64_t rss = vm->sampler.last.rss_kib;
+
+                        assert_true(vm->charge_kib >= (rss ? mlg_min(g->actual_kib, rss) : g->actual_kib));
+                        if (!mlg_vm_took_unasked(vm))
+                                assert_true(vm->charge_kib >= g->actual_kib);
+                }
         }
 }
 
@@ -369,17 +376,19 @@ static void test_books_on_random_turns(void **state) {
                                 come_and_go(t);
                         if (sim_random_below(&t->seed, 100) == 0) {
                                 r.expires_usec = t->now_usec + sim_random_below(&t->seed, 60 * SIM_SEC);
+                                r.keep_usec = sim_random_below(&t->seed, 60 * SIM_SEC);
                                 r.wait_until_usec = t->now_usec + 20 * SIM_SEC;
                                 (void) mlg_engine_reserve(t->e, &r);
                         }
                         turn(t);
                         check_charges_cover(t);
-                        mlg_engine_settle_reservations(t->e, t->now_usec, ignore_reservation, NULL);
+                        mlg_engine_settle_reservations(t->e, t->now_usec, true, ignore_reservation, NULL);
                         overrun_turns += mlg_ledger_overrun_kib(mlg_engine_ledger(t->e)) > 0;
                 }
-                assert_true(t->n_moves_all > 300);
+                if (t->n_moves_all <= 150) /* enough to have been a test */
+                        fail_msg("%s made %" PRIu64 " moves in 10000 turns", policies[p], t->n_moves_all);
                 /* Only the world's mischief makes them uneven; the rules of others do not care. */
-                if (p == 0 && overrun_turns > 8000)
+                if (p == 0 && overrun_turns > 9000)
                         fail_msg("the books were overrun in %" PRIu64 " of 10000 turns", overrun_turns);
                 rig_free(t);
         }
@@ -863,7 +872,10 @@ static void test_adoption(void **state) {
         turn(t);
         assert_int_equal(vm_of(t, g)->target_kib, GIB);
         assert_int_equal(vm_of(t, g)->foreign_until_usec, 0);
-        assert_int_equal(mlg_engine_ledger(t->e)->charged_kib, g->actual_kib + GIB);
+        /* Until it is certain that the last word was heard, the word before it counts. */
+        assert_int_equal(mlg_engine_ledger(t->e)->charged_kib, 2 * GIB + GIB);
+        run(t, 10);
+        assert_int_equal(vm_of(t, g)->unsure_kib, 0);
         run(t, 20);
         assert_int_equal(vm_of(t, g)->foreign_until_usec, 0);
         assert_true(g->least_kib >= GIB / 2 && h->least_kib >= GIB / 2);
@@ -973,7 +985,7 @@ static void test_manual_grow_makes_room(void **state) {
                          0);
         run(t, 20);
         assert_int_equal(g->actual_kib, 900 * SIM_MIB);
-        assert_true(other->actual_kib <= 400 * SIM_MIB);
+        assert_true(other->actual_kib <= 424 * SIM_MIB);
         rig_free(t);
 }
 
@@ -1064,7 +1076,7 @@ static void test_policy_interval(void **state) {
 /* ---- reservations ---- */
 
 typedef struct Fates {
-        unsigned int n[3];
+        unsigned int n[4];
         uint64_t last_id;
 } Fates;
 
@@ -1080,6 +1092,7 @@ static MlgReservation reservation(const Rig *t, uint64_t id, uint64_t kib) {
                 .id = id,
                 .kib = kib,
                 .expires_usec = t->now_usec + 120 * SIM_SEC,
+                .keep_usec = 120 * SIM_SEC,
                 .wait_until_usec = t->now_usec + 20 * SIM_SEC,
         };
 }
@@ -1089,7 +1102,7 @@ static void run_settling(Rig *t, uint64_t sec, Fates *f) {
 
         while (t->now_usec < until) {
                 turn(t);
-                mlg_engine_settle_reservations(t->e, t->now_usec, on_fate, f);
+                mlg_engine_settle_reservations(t->e, t->now_usec, true, on_fate, f);
         }
 }
 
@@ -1133,7 +1146,7 @@ static void test_reservation_without_room(void **state) {
         const MlgReservation *all;
         Fates f = {};
 
-        assert_int_equal(mlg_engine_reserve(t->e, &r), -ENOSPC); /* nothing is known yet */
+        assert_int_equal(mlg_engine_reserve(t->e, &r), -EAGAIN); /* nothing is known yet */
         run(t, 60);
         r = reservation(t, 1, UINT64_MAX);
         assert_int_equal(mlg_engine_reserve(t->e, &r), -ENOSPC);
@@ -1179,8 +1192,224 @@ static void test_reservations_in_order(void **state) {
         r = reservation(t, 99, SIM_MIB);
         r.expires_usec = t->now_usec;
         assert_int_equal(mlg_engine_restore_reservation(t->e, &r), 0);
-        mlg_engine_settle_reservations(t->e, t->now_usec, on_fate, &f);
+        mlg_engine_settle_reservations(t->e, t->now_usec, true, on_fate, &f);
         assert_int_equal(f.n[MLG_RESERVATION_NO_ROOM], 1);
+        rig_free(t);
+}
+
+/* ---- a guest's lies, and the host's tremor, cost nobody else ---- */
+
+/* Three honest guests that need most of what there is, and one more; a host of 16 GiB that keeps a tenth. */
+static void make_neighbours(Rig *t, SimGuest *honest[3]) {
+        t->host.reserve = MLG_AMOUNT_PERMILLE(100);
+        mlg_engine_configure(t->e, &t->host);
+        for (size_t i = 0; i < 3; i++)
+                honest[i] = rig_add(t, 6 * GIB, 3500 * SIM_MIB);
+}
+
+static void assert_needs_are_met(SimGuest *const honest[3]) {
+        for (size_t i = 0; i < 3; i++) {
+                if (honest[i]->least_kib < honest[i]->demand_kib)
+                        fail_msg("%s was cut to %" PRIu64 " MiB, and needs %" PRIu64, honest[i]->info.name,
+                                 honest[i]->least_kib / SIM_MIB, honest[i]->demand_kib / SIM_MIB);
+                assert_int_equal(honest[i]->swap_out_kib, 0);
+        }
+}
+
+/* Its driver says that the balloon is empty, touches nothing, and does not obey. */
+static void test_liar_takes_nothing_from_others(void **state) {
+        Rig *t = rig_new(16 * GIB, false);
+        SimGuest *honest[3], *liar;
+        uint64_t before;
+
+        make_neighbours(t, honest);
+        liar = rig_add(t, 8 * GIB, 200 * SIM_MIB);
+        run(t, 120);
+        before = honest[0]->actual_kib;
+        assert_true(before > honest[0]->demand_kib + 300 * SIM_MIB);
+        liar->faults |= SIM_STUCK;
+        liar->untouched_kib = 8 * GIB - 300 * SIM_MIB;
+        liar->actual_kib = 8 * GIB;
+        run(t, 300);
+        assert_needs_are_met(honest);
+        assert_int_equal(vm_of(t, liar)->why, MLG_REASON_STUCK);
+        /* What it may have is still its own; what it only claims is others' again. */
+        assert_true(vm_of(t, liar)->charge_kib < 4 * GIB);
+        honest[0]->demand_kib += 300 * SIM_MIB;
+        run(t, 30);
+        assert_true(honest[0]->actual_kib > honest[0]->demand_kib);
+        assert_needs_are_met(honest);
+        rig_free(t);
+}
+
+static void test_start_without_room_cuts_no_need(void **state) {
+        Rig *t = rig_new(16 * GIB, false);
+        SimGuest *honest[3], *late;
+
+        make_neighbours(t, honest);
+        run(t, 120);
+        late = sim_host_add(&t->sim, 6 * GIB, 200 * SIM_MIB);
+        late->untouched_kib = 5 * GIB;
+        (void) mlg_engine_put_guest(t->e, &late->info, &t->guest, true, t->now_usec);
+        run(t, 60);
+        assert_needs_are_met(honest);
+        rig_free(t);
+}
+
+/* One poll with somewhat less than the books have, and then all is as before. */
+static void test_tremor_moves_nothing(void **state) {
+        Rig *t = rig_new(16 * GIB, false);
+        SimGuest *honest[3];
+        uint64_t moves;
+
+        make_neighbours(t, honest);
+        run(t, 120);
+        moves = t->n_moves_all;
+        for (int i = 0; i < 10; i++) {
+                t->sim.own_kib = 16 * SIM_MIB;
+                run(t, 1);
+                t->sim.own_kib = 0;
+                run(t, 5);
+        }
+        assert_int_equal(t->n_moves_all, moves);
+        rig_free(t);
+}
+
+/* Others wait for the guest that resets itself in a loop no longer than for one that does not. */
+static void test_reset_loop_stops_nobody(void **state) {
+        Rig *t = rig_new(4 * GIB, false);
+        SimGuest *mad = rig_add(t, GIB, 200 * SIM_MIB), *a = rig_add(t, 3 * GIB, 300 * SIM_MIB);
+
+        (void) rig_add(t, 3 * GIB, 300 * SIM_MIB);
+        run(t, 60);
+        mlg_engine_rebooted(t->e, vm_of(t, mad), t->now_usec);
+        assert_int_equal(vm_of(t, mad)->charge_kib, mad->actual_kib);
+        a->demand_kib = 2 * GIB;
+        for (int i = 0; i < 100; i++) {
+                mlg_engine_rebooted(t->e, vm_of(t, mad), t->now_usec);
+                turn(t);
+        }
+        assert_true(a->actual_kib > 2 * GIB);
+        rig_free(t);
+}
+
+/* Relief is of the run that suffered. */
+static void test_relief_ends_with_the_run(void **state) {
+        Rig *t = rig_new(6 * GIB, false);
+        SimGuest *a = rig_add(t, 5 * GIB, 300 * SIM_MIB), *b = rig_add(t, 5 * GIB, 2500 * SIM_MIB);
+
+        run(t, 60);
+        a->demand_kib = 3 * GIB;
+        run(t, 4);
+        assert_true(vm_of(t, a)->pressure != MLG_PRESSURE_NONE || a->actual_kib > 3 * GIB);
+        a->demand_kib = 300 * SIM_MIB;
+        sim_guest_restart(a);
+        a->actual_kib = a->target_kib = GIB;
+        (void) mlg_engine_put_guest(t->e, &a->info, &t->guest, false, t->now_usec);
+        run(t, 90);
+        assert_true(b->least_kib > 2500 * SIM_MIB);
+        assert_true(a->actual_kib < 3 * GIB); /* its share of what is left, no more */
+        rig_free(t);
+}
+
+/* A report that was fresh when it was read is no ground to shrink on a minute later. */
+static void test_old_reports_shrink_nobody(void **state) {
+        Rig *t = rig_new(4 * GIB, false);
+        SimGuest *a = rig_add(t, 3 * GIB, 300 * SIM_MIB), *b = rig_add(t, 3 * GIB, 300 * SIM_MIB);
+        uint64_t until;
+
+        run(t, 60);
+        until = t->now_usec + 20 * SIM_SEC;
+        a->demand_kib = GIB; /* but bulk reads fail, and only the other one is looked at */
+        while (t->now_usec < until) {
+                MlgRawStats raw;
+
+                t->now_usec += SIM_SEC;
+                if (until - t->now_usec < 14 * SIM_SEC)
+                        b->demand_kib = 3 * GIB;
+                sim_host_advance(&t->sim, t->now_usec);
+                assert_true(sim_guest_read(b, &raw));
+                mlg_engine_observe(t->e, vm_of(t, b), &raw, t->now_usec, t->sim.wall_base_sec + t->now_usec / SIM_SEC);
+                t->n_moves = mlg_engine_decide(t->e, t->now_usec, &t->moves);
+                for (size_t i = 0; i < t->n_moves; i++)
+                        if (b->demand_kib == 3 * GIB && t->moves[i].vm == vm_of(t, a))
+                                assert_true(t->moves[i].to_kib >= t->moves[i].from_kib);
+                for (size_t i = 0; i < t->n_moves; i++)
+                        carry_out(t, &t->moves[i]);
+                deliver(t);
+        }
+        assert_true(mlg_vm_is_outdated(vm_of(t, a), &t->host, t->now_usec));
+        assert_false(mlg_vm_is_outdated(vm_of(t, b), &t->host, t->now_usec));
+        assert_true(a->least_kib > a->demand_kib);
+        rig_free(t);
+}
+
+/* ---- reservations and the guests they are for ---- */
+
+static void test_room_passes_to_the_guest(void **state) {
+        Rig *t = rig_new(16 * GIB, false);
+        SimGuest *honest[3], *g;
+        MlgReservation r = reservation(t, 1, 2 * GIB);
+        const MlgReservation *all;
+        Fates f = {};
+        uint64_t before;
+
+        make_neighbours(t, honest);
+        run(t, 120);
+        r = reservation(t, 1, 2 * GIB);
+        assert_int_equal(mlg_engine_reserve(t->e, &r), 0);
+        run_settling(t, 20, &f);
+        assert_int_equal(f.n[MLG_RESERVATION_READY], 1);
+        before = honest[0]->actual_kib;
+        g = sim_host_add(&t->sim, 2 * GIB, 1900 * SIM_MIB);
+        (void) mlg_engine_put_guest(t->e, &g->info, &t->guest, true, t->now_usec);
+        assert_int_equal(mlg_engine_ledger(t->e)->reserved_kib, 0); /* not counted twice */
+        assert_int_equal(mlg_engine_reservation_room_kib(t->e, 0), 2 * GIB);
+        run_settling(t, 20, &f);
+        assert_int_equal(f.n[MLG_RESERVATION_TAKEN], 1);
+        assert_in_range(honest[0]->actual_kib, before - 100 * SIM_MIB, 6 * GIB);
+        assert_int_equal(mlg_engine_reservations(t->e, &all), 1); /* until its owner gives it back */
+        assert_true(mlg_engine_release(t->e, 1));
+        assert_needs_are_met(honest);
+        rig_free(t);
+}
+
+/* A guest that dies on its way leaves the room to the next one. */
+static void test_room_comes_back(void **state) {
+        Rig *t = rig_new(8 * GIB, false);
+        MlgReservation r = reservation(t, 1, 2 * GIB);
+        Fates f = {};
+        SimGuest *g;
+
+        (void) rig_add(t, 4 * GIB, 300 * SIM_MIB);
+        run(t, 60);
+        r = reservation(t, 1, 2 * GIB);
+        assert_int_equal(mlg_engine_reserve(t->e, &r), 0);
+        run_settling(t, 10, &f);
+        g = sim_host_add(&t->sim, 2 * GIB, 100 * SIM_MIB);
+        (void) mlg_engine_put_guest(t->e, &g->info, &t->guest, true, t->now_usec);
+        mlg_engine_drop_guest(t->e, g->info.uuid);
+        sim_host_remove(&t->sim, g);
+        run_settling(t, 5, &f);
+        assert_int_equal(f.n[MLG_RESERVATION_TAKEN], 0);
+        assert_int_equal(mlg_engine_ledger(t->e)->reserved_kib, 2 * GIB);
+        rig_free(t);
+}
+
+static void test_reservation_cuts_no_need(void **state) {
+        Rig *t = rig_new(16 * GIB, false);
+        SimGuest *honest[3];
+        MlgReservation r;
+        Fates f = {};
+
+        make_neighbours(t, honest);
+        run(t, 120);
+        r = reservation(t, 1, 6 * GIB); /* all floors together would allow it */
+        assert_int_equal(mlg_engine_reserve(t->e, &r), -ENOSPC);
+        r = reservation(t, 2, 3 * GIB);
+        assert_int_equal(mlg_engine_reserve(t->e, &r), 0);
+        run_settling(t, 25, &f);
+        assert_needs_are_met(honest);
         rig_free(t);
 }
 
@@ -1308,6 +1537,15 @@ int main(void) {
                 cmocka_unit_test(test_reservation_is_made_room_for),
                 cmocka_unit_test(test_reservation_without_room),
                 cmocka_unit_test(test_reservations_in_order),
+                cmocka_unit_test(test_liar_takes_nothing_from_others),
+                cmocka_unit_test(test_start_without_room_cuts_no_need),
+                cmocka_unit_test(test_tremor_moves_nothing),
+                cmocka_unit_test(test_reset_loop_stops_nobody),
+                cmocka_unit_test(test_relief_ends_with_the_run),
+                cmocka_unit_test(test_old_reports_shrink_nobody),
+                cmocka_unit_test(test_room_passes_to_the_guest),
+                cmocka_unit_test(test_room_comes_back),
+                cmocka_unit_test(test_reservation_cuts_no_need),
                 cmocka_unit_test(test_decisions_are_recorded),
                 cmocka_unit_test(test_in_flight_is_said),
                 cmocka_unit_test(test_status),

@@ -36,7 +36,7 @@ static void test_rows(void **state) {
                 uint64_t wish_mib;
                 MlgPressure pressure;
                 uint64_t suffered_sec, shrunk_sec, grown_sec; /* ago */
-                bool settling, urgent, overrun;
+                bool settling, urgent, host_short;
                 uint64_t expect_mib;
                 MlgReason why;
         } cases[] = {
@@ -54,13 +54,13 @@ static void test_rows(void **state) {
                 { "above the ceiling", 2000, 0, 0, 0, 0, 0, 0, 0, 1000, MLG_REASON_CEILING },
                 { "suffers: no shrink", 500, MLG_PRESSURE_WARNING, 0, 0, 0, 0, 1, 0, 800,
                   MLG_REASON_PRESSURE },
-                { "suffers, overrun: shrinks", 500, MLG_PRESSURE_WARNING, 0, 0, 0, 0, 1, 1, 500,
+                { "suffers, host is short: shrinks", 500, MLG_PRESSURE_WARNING, 0, 0, 0, 0, 1, 1, 500,
                   MLG_REASON_DEMAND },
                 { "suffered: cools down", 500, 0, 29, 0, 0, 0, 1, 0, 800, MLG_REASON_COOL_DOWN },
                 { "cooled down", 500, 0, 30, 0, 0, 0, 1, 0, 500, MLG_REASON_DEMAND },
-                { "cooling, overrun", 500, 0, 1, 0, 0, 0, 0, 1, 500, MLG_REASON_DEMAND },
+                { "cooling, host is short", 500, 0, 1, 0, 0, 0, 0, 1, 500, MLG_REASON_DEMAND },
                 { "settling", 500, 0, 0, 0, 0, 1, 1, 0, 800, MLG_REASON_NEW },
-                { "settling, overrun", 500, 0, 0, 0, 0, 1, 0, 1, 500, MLG_REASON_DEMAND },
+                { "settling, host is short", 500, 0, 0, 0, 0, 1, 0, 1, 500, MLG_REASON_DEMAND },
                 { "settling: grows", 900, 0, 0, 0, 0, 1, 0, 0, 900, MLG_REASON_DEMAND },
                 { "suffers: any grow", 805, MLG_PRESSURE_CRITICAL, 0, 0, 0, 0, 0, 0, 805,
                   MLG_REASON_DEMAND },
@@ -78,7 +78,7 @@ static void test_rows(void **state) {
                 in.grown_usec = cases[i].grown_sec ? in.now_usec - cases[i].grown_sec * SIM_SEC : 0;
                 in.settling = cases[i].settling;
                 in.urgent = cases[i].urgent;
-                in.overrun = cases[i].overrun;
+                in.host_short = cases[i].host_short;
                 s = mlg_guard_step(&in, (MlgStep) { cases[i].wish_mib * SIM_MIB, MLG_REASON_DEMAND });
                 /* whole MiB, rounded up */
                 if ((s.target_kib + SIM_MIB - 1) / SIM_MIB != cases[i].expect_mib ||
@@ -146,7 +146,7 @@ static void make_case(uint64_t *seed, Case *c) {
                                     : (MlgPressure) sim_random_below(seed, _MLG_PRESSURE_MAX),
                 .settling = sim_random_below(seed, 4) == 0,
                 .urgent = sim_random_below(seed, 2) == 0,
-                .overrun = sim_random_below(seed, 4) == 0,
+                .host_short = sim_random_below(seed, 4) == 0,
         };
         c->in.suffered_usec = ago(seed, c->in.now_usec);
         c->in.shrunk_usec = ago(seed, c->in.now_usec);
@@ -173,7 +173,7 @@ static const char *broken(const Case *c, MlgStep s) {
                  diff = mlg_abs_diff(in->target_kib, goal);
         uint64_t band = mlg_max(mlg_mul_div(in->maximum_kib, in->settings->dead_band_permille, 1000),
                                 MLG_LEAST_STEP_KIB);
-        uint64_t least = suffers || in->urgent || in->overrun ? MLG_LEAST_STEP_KIB : band;
+        uint64_t least = suffers || in->urgent || in->host_short ? MLG_LEAST_STEP_KIB : band;
 
         if (s.target_kib == in->target_kib)
                 return NULL;
@@ -187,10 +187,10 @@ static const char *broken(const Case *c, MlgStep s) {
         if (in->target_kib <= in->ceiling_kib && s.target_kib > in->ceiling_kib)
                 return "(1) above the ceiling";
         if (s.target_kib < in->target_kib) {
-                if (!in->overrun && (suffers || in->settling || cooling))
+                if (!in->host_short && (suffers || in->settling || cooling))
                         return "(2) shrinks who must not be shrunk";
                 if (in->target_kib - s.target_kib > allowed_kib(c,
-                                                                in->urgent || in->overrun
+                                                                in->urgent || in->host_short
                                                                         ? in->settings->urgent_permille
                                                                         : in->settings->shrink_permille,
                                                                 in->shrunk_usec, least))

@@ -52,7 +52,7 @@ static MlgState *open_clean(const char *dir) {
         g_autofree char *warning = NULL;
         MlgState *s = NULL;
 
-        assert_int_equal(mlg_state_open(dir, &s, &warning), 0);
+        assert_int_equal(mlg_state_open(dir, "boot 1", &s, &warning), 0);
         if (warning)
                 fail_msg("%s", warning);
         return s;
@@ -66,12 +66,16 @@ static const MlgStateGuest guest_a = {
         .stats_period_changed = true,
         .stats_period_found_sec = 10,
         .paused = true,
+        .manual_kib = 786432,
         .hold_until_real_usec = UINT64_MAX,
+        .suffered_real_usec = 11,
+        .started_real_usec = 12,
 };
 static const MlgStateReservation reservation = {
         .id = 42,
         .kib = 2097152,
         .expires_real_usec = 1700000000000000,
+        .taken = true,
         .owner = ":1.99",
 };
 
@@ -85,7 +89,10 @@ static void assert_guest_a(const MlgState *s) {
         assert_true(g->stats_period_changed);
         assert_int_equal(g->stats_period_found_sec, 10);
         assert_true(g->paused);
+        assert_int_equal(g->manual_kib, 786432);
         assert_true(g->hold_until_real_usec == UINT64_MAX);
+        assert_int_equal(g->suffered_real_usec, 11);
+        assert_int_equal(g->started_real_usec, 12);
 }
 
 static void test_round_trip(void **state) {
@@ -115,6 +122,7 @@ static void test_round_trip(void **state) {
         assert_int_equal(r->id, 42);
         assert_int_equal(r->kib, 2097152);
         assert_true(r->expires_real_usec == 1700000000000000);
+        assert_true(r->taken);
         assert_string_equal(r->owner, ":1.99");
 
         mlg_state_drop_guest(s, UUID_B);
@@ -137,6 +145,47 @@ static ino_t inode_of(const char *path) {
 
         assert_int_equal(stat(path, &st), 0);
         return st.st_ino;
+}
+
+/* Hypervisors number the runs of guests from 1 again: only an operator's word counts after the host's new start. */
+static void test_other_boot(void **state) {
+        const Dir *d = *state;
+        g_autoptr(MlgState) s = open_clean(d->path);
+        g_autofree char *warning = NULL;
+        const MlgStateReservation *r;
+        const MlgStateGuest *g;
+
+        mlg_state_put_guest(s, &guest_a);
+        mlg_state_put_reservation(s, &reservation);
+        mlg_state_set_paused(s, true);
+        assert_int_equal(mlg_state_sync(s), 0);
+        s = mlg_state_free(s);
+
+        assert_int_equal(mlg_state_open(d->path, "boot 2", &s, &warning), 0);
+        assert_null(warning);
+        assert_true(mlg_state_paused(s));
+        assert_int_equal(mlg_state_reservations(s, &r), 0);
+        g = mlg_state_guest(s, UUID_A);
+        assert_non_null(g);
+        assert_true(g->paused);
+        assert_int_equal(g->instance + g->target_kib + g->pending_kib + g->manual_kib + g->hold_until_real_usec, 0);
+        assert_int_equal(g->suffered_real_usec + g->started_real_usec, 0);
+        assert_false(g->stats_period_changed);
+}
+
+static bool is_b(const char *uuid, void *userdata) {
+        return g_str_equal(uuid, userdata);
+}
+
+static void test_keep_guests(void **state) {
+        g_autoptr(MlgState) s = open_clean(NULL);
+        MlgStateGuest b = { .uuid = UUID_B };
+
+        mlg_state_put_guest(s, &guest_a);
+        mlg_state_put_guest(s, &b);
+        mlg_state_keep_guests(s, is_b, (void *) UUID_B);
+        assert_null(mlg_state_guest(s, UUID_A));
+        assert_non_null(mlg_state_guest(s, UUID_B));
 }
 
 /* Only a change is written, always as a new file, readable by nobody else. */
@@ -208,12 +257,13 @@ static void test_left_over(void **state) {
         assert_int_equal(g_access(d->new_, F_OK), -1);
 }
 
-#define GUEST(fields) "{\"version\":1,\"paused\":false,\"guests\":[" fields "],\"reservations\":[]}"
-#define RESERVATION(fields) "{\"version\":1,\"paused\":false,\"guests\":[],\"reservations\":[" fields "]}"
+#define GUEST(fields) "{\"version\":1,\"boot_id\":\"boot 1\",\"paused\":false,\"guests\":[" fields "],\"reservations\":[]}"
+#define RESERVATION(fields) "{\"version\":1,\"boot_id\":\"boot 1\",\"paused\":false,\"guests\":[],\"reservations\":[" fields "]}"
 #define GOOD_GUEST \
         "{\"uuid\":\"" UUID_A \
         "\",\"instance\":1,\"target_kib\":2,\"pending_kib\":0,\"stats_period_changed\":true," \
-        "\"stats_period_found_sec\":0,\"paused\":false,\"hold_until_real_usec\":0}"
+        "\"stats_period_found_sec\":0,\"paused\":false,\"manual_kib\":0," \
+        "\"hold_until_real_usec\":0,\"suffered_real_usec\":0,\"started_real_usec\":0}"
 
 static void test_bad_files(void **state) {
         static const struct {
@@ -232,9 +282,9 @@ static void test_bad_files(void **state) {
                 { "{\"version\":-1}", "it is not a state file of memlegod" },
                 { "{\"version\":2}", "it was written by another version of memlegod" },
                 { "{\"version\":1}", "parts of it are missing" },
-                { "{\"version\":1,\"paused\":0,\"guests\":[],\"reservations\":[]}",
+                { "{\"version\":1,\"boot_id\":\"boot 1\",\"paused\":0,\"guests\":[],\"reservations\":[]}",
                   "parts of it are missing" },
-                { "{\"version\":1,\"paused\":false,\"guests\":{},\"reservations\":[]}",
+                { "{\"version\":1,\"boot_id\":\"boot 1\",\"paused\":false,\"guests\":{},\"reservations\":[]}",
                   "parts of it are missing" },
                 { GUEST("5"), "a guest's record is damaged" },
                 { GUEST("{}"), "a guest's record is damaged" },
@@ -250,10 +300,10 @@ static void test_bad_files(void **state) {
                   "a guest's record is damaged" },
                 { RESERVATION("{\"id\":1,\"kib\":1,\"expires_real_usec\":1}"),
                   "a reservation's record is damaged" },
-                { RESERVATION("{\"id\":1,\"kib\":1,\"expires_real_usec\":1,\"owner\":\""
+                { RESERVATION("{\"id\":1,\"kib\":1,\"expires_real_usec\":1,\"taken\":false,\"owner\":\""
                               "0123456789012345678901234567890123456789012345678901234567890123\"}"),
                   "a reservation's record is damaged" },
-                { RESERVATION("{\"id\":1,\"kib\":1,\"expires_real_usec\":1,\"owner\":\"a\\u0000b\"}"),
+                { RESERVATION("{\"id\":1,\"kib\":1,\"expires_real_usec\":1,\"taken\":false,\"owner\":\"a\\u0000b\"}"),
                   "a reservation's record is damaged" },
         };
         const Dir *d = *state;
@@ -265,7 +315,7 @@ static void test_bad_files(void **state) {
 
                 print_message("%s\n", cases[i].text);
                 assert_true(g_file_set_contents(d->file, cases[i].text, -1, NULL));
-                assert_int_equal(mlg_state_open(d->path, &s, &warning), 0);
+                assert_int_equal(mlg_state_open(d->path, "boot 1", &s, &warning), 0);
                 expected = g_strdup_printf("%s is not used: %s; it was set aside as targets.json.bad",
                                            d->file, cases[i].wrong);
                 assert_non_null(warning);
@@ -296,7 +346,7 @@ static void assert_set_aside(const Dir *d, const char *why) {
         g_autoptr(MlgState) s = NULL;
         g_autofree char *warning = NULL;
 
-        assert_int_equal(mlg_state_open(d->path, &s, &warning), 0);
+        assert_int_equal(mlg_state_open(d->path, "boot 1", &s, &warning), 0);
         assert_non_null(warning);
         if (!strstr(warning, why))
                 fail_msg("expected \"%s\" in: %s", why, warning);
@@ -331,10 +381,10 @@ static void test_directory(void **state) {
 
         s = open_clean(sub);
         assert_int_equal(g_access(sub, F_OK), 0);
-        assert_int_equal(mlg_state_open(deep, &none, &warning), -ENOENT);
+        assert_int_equal(mlg_state_open(deep, "", &none, &warning), -ENOENT);
         assert_null(none);
         assert_true(g_file_set_contents(d->bad, "", -1, NULL));
-        assert_int_equal(mlg_state_open(d->bad, &none, &warning), -ENOTDIR);
+        assert_int_equal(mlg_state_open(d->bad, "", &none, &warning), -ENOTDIR);
 }
 
 /* Without a directory all of it works, and nothing is written. */
@@ -380,6 +430,8 @@ static void test_limits(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_other_boot, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_keep_guests, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_writes_only_changes, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failed_write, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_left_over, setup, teardown),
