@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Engine: see engine.h for the order of a turn and its invariants. */
-#include "core/engine.h"
+#include "core/engine-private.h"
 
 #include <errno.h>
 #include <string.h>
@@ -29,47 +29,6 @@
  * dead, or in trouble too deep to report. */
 #define SILENT_USEC (60 * MLG_USEC_PER_SEC)
 #define SILENT_STEP_USEC (10 * MLG_USEC_PER_SEC)
-
-/* Grows are served in this order, shrinks (and those that stay) before all of them. */
-typedef enum Rank { RANK_SHRINK, RANK_CRITICAL, RANK_WARNING, RANK_MANUAL, RANK_OTHER, _RANK_MAX } Rank;
-
-typedef struct Guarded {
-        MlgStep step;
-        Rank rank;
-} Guarded;
-
-struct MlgEngine {
-        MlgHostSettings settings;
-        bool dry_run, paused;
-
-        GPtrArray *vms;          /* MlgVm*, in the order of their appearance */
-        GHashTable *by_uuid;     /* uuid -> MlgVm* (not owned) */
-
-        const MlgPolicyOps *policy;
-        void *policy_priv;
-        uint64_t decided_usec;   /* when the policy was asked last */
-        uint64_t started_usec;   /* when a decision could first have been made */
-
-        MlgRawHost host;
-        bool has_host, host_is_new; /* new: not yet used for a budget */
-        bool facts_are_new;      /* the budget of this turn is made of a new reading */
-        uint64_t by_fact_kib;    /* budget by what is there in fact, as of the last reading of the host */
-        unsigned int short_readings; /* in a row */
-        MlgLedger ledger;
-        MlgReservation reservations[MLG_RESERVATIONS_MAX];
-        size_t n_reservations;
-        uint64_t shortage_kib;
-        bool host_short;         /* the host has less left than its reserve, and guests more than there is for them */
-        bool urgent, waiting;    /* as of the last decide(): somebody suffers and waits for room; a grow waits for room */
-
-        /* One entry per guest each, sized when guests appear. */
-        MlgVmView *views;
-        MlgStep *steps;          /* what the policy wished last */
-        MlgStep *wishes;         /* the same after manual targets and give-backs */
-        Guarded *guarded;        /* what the guard made of the wishes */
-        MlgMove *moves;
-        size_t capacity;
-};
 
 /* ---- table of guests ---- */
 
@@ -161,39 +120,6 @@ static void forget_policy_state(MlgEngine *e, MlgVm *vm) {
                 memset(vm->policy_priv, 0, e->policy->vm_priv_size);
 }
 
-/* What a reservation still keeps free: all of it, until its guest holds some of it. */
-static uint64_t kept_kib(const MlgEngine *e, const MlgReservation *r) {
-        const MlgVm *vm = r->guest[0] ? mlg_engine_find(e, r->guest) : NULL;
-
-        if (r->taken)
-                return 0;
-        return vm ? mlg_sub_sat(r->kib, vm->charge_kib) : r->kib;
-}
-
-static void book_reservations(MlgEngine *e) {
-        e->ledger.reserved_kib = 0;
-        for (size_t i = 0; i < e->n_reservations; i++)
-                e->ledger.reserved_kib += kept_kib(e, &e->reservations[i]);
-}
-
-/* A guest starts: the room that was made before is most likely for it, and must not be counted twice. Of several
- * reservations that are ready, the one whose size is nearest to the guest's is meant. */
-static void pass_room_to(MlgEngine *e, const MlgVm *vm) {
-        MlgReservation *best = NULL;
-
-        for (size_t i = 0; i < e->n_reservations; i++) {
-                MlgReservation *r = &e->reservations[i];
-
-                if (r->wait_until_usec > 0 || r->taken || r->guest[0])
-                        continue;
-                if (!best || mlg_abs_diff(r->kib, vm->charge_kib) < mlg_abs_diff(best->kib, vm->charge_kib))
-                        best = r;
-        }
-        if (best)
-                g_strlcpy(best->guest, vm->uuid, sizeof(best->guest));
-        book_reservations(e);
-}
-
 MlgVm *mlg_engine_put_guest(MlgEngine *e, const MlgGuestInfo *info, const MlgGuestSettings *settings, bool started,
                             uint64_t now_usec) {
         MlgVm *vm = mlg_engine_find(e, info->uuid);
@@ -217,7 +143,7 @@ MlgVm *mlg_engine_put_guest(MlgEngine *e, const MlgGuestInfo *info, const MlgGue
         }
         book(e, vm);
         if (started && vm->instance > 0)
-                pass_room_to(e, vm);
+                mlg_reservations_pass_room_to(e, vm);
         return vm;
 }
 
@@ -280,7 +206,7 @@ static void take_facts(MlgEngine *e, uint64_t reserve) {
         e->facts_are_new = true;
 }
 
-static void take_budget(MlgEngine *e) {
+void mlg_engine_take_budget(MlgEngine *e) {
         const MlgRawHost *h = &e->host;
         uint64_t reserve = mlg_amount_resolve(e->settings.reserve, h->total_kib);
         uint64_t by_size = mlg_sub_sat(mlg_sub_sat(h->total_kib, h->hugetlb_kib), reserve);
@@ -313,7 +239,7 @@ void mlg_engine_balloon_event(MlgEngine *e, MlgVm *vm, uint64_t actual_kib, uint
 
 /* ---- decision ---- */
 
-static bool all_polled(const MlgEngine *e) {
+bool mlg_engine_all_polled(const MlgEngine *e) {
         for (guint i = 0; i < e->vms->len; i++) {
                 const MlgVm *vm = e->vms->pdata[i];
 
@@ -346,13 +272,6 @@ static bool is_overrun(const MlgEngine *e) {
         uint64_t rest = e->vms->len * BALLOON_REST_KIB + e->ledger.budget_kib / TREMOR_PART;
 
         return e->ledger.charged_kib > mlg_add_sat(e->ledger.budget_kib, rest);
-}
-
-static bool reservation_waits(const MlgEngine *e) {
-        for (size_t i = 0; i < e->n_reservations; i++)
-                if (e->reservations[i].wait_until_usec > 0)
-                        return true;
-        return false;
 }
 
 static MlgGuardInput guard_input(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec) {
@@ -410,7 +329,7 @@ static void ask_policy(MlgEngine *e, uint64_t fixed_kib, uint64_t now_usec) {
         uint64_t limit = mlg_amount_resolve(e->settings.guest_memory, e->host.total_kib);
         /* What is wanted of many may be crumbs that the guard drops: with this on top at least one step is
          * worth taking. */
-        bool wanted = is_overrun(e) || reservation_waits(e) || (e->waiting && e->urgent);
+        bool wanted = is_overrun(e) || mlg_reservations_wait(e) || (e->waiting && e->urgent);
         uint64_t more = wanted ? e->vms->len * MLG_LEAST_STEP_KIB : 0;
         MlgHostView host = {
                 .now_usec = now_usec,
@@ -470,7 +389,7 @@ static bool suffers(const MlgVm *vm) {
 static bool find_urgency(const MlgEngine *e, uint64_t now_usec) {
         uint64_t asked = 0;
 
-        if (is_overrun(e) || reservation_waits(e))
+        if (is_overrun(e) || mlg_reservations_wait(e))
                 return true;
         for (guint i = 0; i < e->vms->len; i++) {
                 const MlgVm *vm = e->vms->pdata[i];
@@ -637,10 +556,10 @@ size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
         e->facts_are_new = false;
         for (guint i = 0; i < e->vms->len; i++)
                 classify(e, e->vms->pdata[i], now_usec);
-        book_reservations(e);
-        if (!e->has_host || !all_polled(e))
+        mlg_reservations_book(e);
+        if (!e->has_host || !mlg_engine_all_polled(e))
                 return 0;
-        take_budget(e);
+        mlg_engine_take_budget(e);
         end_costly_holds(e, now_usec);
         e->host_short = e->short_readings >= SHORT_READINGS && is_overrun(e);
         if (others_follow(e, now_usec))
@@ -689,198 +608,4 @@ int mlg_engine_set_manual(MlgEngine *e, MlgVm *vm, uint64_t kib, uint64_t until_
         vm->manual_until_usec = until_usec;
         vm->foreign_until_usec = 0;
         return 0;
-}
-
-/* ---- reservations ---- */
-
-/* What could be made free at most: all but what cannot be moved, what guests need, and their floors. */
-static uint64_t reservable_kib(const MlgEngine *e) {
-        uint64_t bound = e->ledger.reserved_kib;
-
-        for (guint i = 0; i < e->vms->len; i++) {
-                const MlgVm *vm = e->vms->pdata[i];
-                uint64_t least = mlg_max(vm->floor_kib, vm->forecast.need_kib);
-
-                bound += vm->state == MLG_VM_MANAGED ? mlg_min(least, vm->charge_kib) : vm->charge_kib;
-        }
-        return mlg_sub_sat(e->ledger.budget_kib, bound);
-}
-
-int mlg_engine_reserve(MlgEngine *e, const MlgReservation *r) {
-        if (!e->has_host || !all_polled(e))
-                return -EAGAIN;
-        take_budget(e);
-        if (r->kib > reservable_kib(e))
-                return -ENOSPC;
-        return mlg_engine_restore_reservation(e, r);
-}
-
-int mlg_engine_restore_reservation(MlgEngine *e, const MlgReservation *r) {
-        if (e->n_reservations >= MLG_RESERVATIONS_MAX)
-                return -E2BIG;
-        e->reservations[e->n_reservations++] = *r;
-        book_reservations(e);
-        return 0;
-}
-
-static void remove_reservation(MlgEngine *e, size_t i) {
-        memmove(&e->reservations[i], &e->reservations[i + 1], (--e->n_reservations - i) * sizeof(e->reservations[0]));
-        book_reservations(e);
-}
-
-bool mlg_engine_release(MlgEngine *e, uint64_t id) {
-        for (size_t i = 0; i < e->n_reservations; i++)
-                if (e->reservations[i].id == id) {
-                        remove_reservation(e, i);
-                        return true;
-                }
-        return false;
-}
-
-size_t mlg_engine_reservations(const MlgEngine *e, const MlgReservation **ret) {
-        *ret = e->reservations;
-        return e->n_reservations;
-}
-
-uint64_t mlg_engine_reservation_room_kib(const MlgEngine *e, size_t i) {
-        const MlgReservation *r = &e->reservations[i];
-        uint64_t before = e->ledger.charged_kib, kept = kept_kib(e, r);
-
-        /* Older reservations have the first claim on what guests leave. */
-        for (size_t j = 0; j < i; j++)
-                before += kept_kib(e, &e->reservations[j]);
-        return r->kib - kept + mlg_min(kept, mlg_sub_sat(e->ledger.budget_kib, before));
-}
-
-/* Its guest has arrived among the others, or has gone before it did. True: the former. */
-static bool is_taken_up(const MlgEngine *e, MlgReservation *r) {
-        const MlgVm *vm = r->guest[0] ? mlg_engine_find(e, r->guest) : NULL;
-
-        if (r->taken || !r->guest[0])
-                return false;
-        if (!vm || vm->run_state == MLG_RUN_OFF)
-                r->guest[0] = '\0';
-        else
-                r->taken = vm->state == MLG_VM_MANAGED;
-        return r->taken;
-}
-
-/* Waits for its room, which is there when a new reading of the host says so: who asked for it relies on it. True: it is
- * gone. */
-static bool settle_waiting(MlgEngine *e, size_t i, uint64_t now_usec, bool known, MlgReservationFn fn, void *userdata) {
-        MlgReservation *r = &e->reservations[i], copy;
-
-        if (known && e->facts_are_new && mlg_engine_reservation_room_kib(e, i) == r->kib) {
-                r->wait_until_usec = 0;
-                r->expires_usec = now_usec + r->keep_usec;
-                copy = *r;
-                fn(&copy, MLG_RESERVATION_READY, userdata);
-                return false;
-        }
-        if (now_usec < r->wait_until_usec)
-                return false;
-        copy = *r;
-        remove_reservation(e, i);
-        fn(&copy, MLG_RESERVATION_NO_ROOM, userdata);
-        return true;
-}
-
-void mlg_engine_settle_reservations(MlgEngine *e, uint64_t now_usec, bool known, MlgReservationFn fn, void *userdata) {
-        for (size_t i = 0; i < e->n_reservations;) {
-                MlgReservation *r = &e->reservations[i], copy;
-
-                if (now_usec >= r->expires_usec) {
-                        copy = *r;
-                        remove_reservation(e, i);
-                        fn(&copy, copy.wait_until_usec ? MLG_RESERVATION_NO_ROOM : MLG_RESERVATION_EXPIRED, userdata);
-                        continue;
-                }
-                if (known && is_taken_up(e, r)) {
-                        copy = *r;
-                        fn(&copy, MLG_RESERVATION_TAKEN, userdata);
-                }
-                if (r->wait_until_usec == 0 || !settle_waiting(e, i, now_usec, known, fn, userdata))
-                        i++;
-        }
-        book_reservations(e);
-}
-
-/* ---- display ---- */
-
-const MlgLedger *mlg_engine_ledger(const MlgEngine *e) {
-        return &e->ledger;
-}
-
-void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret) {
-        g_strlcpy(ret->policy, e->policy->name, sizeof(ret->policy));
-        ret->dry_run = e->dry_run;
-        ret->paused = e->paused;
-        ret->total_kib = e->host.total_kib;
-        ret->available_kib = e->host.available_kib;
-        ret->reserve_kib = mlg_amount_resolve(e->settings.reserve, e->host.total_kib);
-        ret->budget_kib = e->ledger.budget_kib;
-        ret->charged_kib = e->ledger.charged_kib;
-        ret->reserved_kib = e->ledger.reserved_kib;
-        ret->free_kib = mlg_ledger_free_kib(&e->ledger);
-        ret->shortage_kib = e->shortage_kib;
-        ret->have_psi = e->host.have_psi;
-        ret->psi_some_avg10_centi = e->host.psi_some_avg10_centi;
-        ret->psi_full_avg10_centi = e->host.psi_full_avg10_centi;
-        ret->n_guests = e->vms->len;
-        ret->n_managed = 0;
-        for (guint i = 0; i < e->vms->len; i++)
-                ret->n_managed += ((const MlgVm *) e->vms->pdata[i])->state == MLG_VM_MANAGED;
-}
-
-void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec, MlgGuestStatus *ret) {
-        const MlgSample *s = &vm->sampler.last;
-        const MlgDecision *d = mlg_vm_decision(vm, 0);
-
-        *ret = (MlgGuestStatus) {
-                .state = vm->state,
-                .reason = vm->state != MLG_VM_MANAGED ? vm->why : d ? d->why : MLG_REASON_NONE,
-                .run_state = vm->run_state,
-                .mode = vm->settings.mode,
-                .trust = s->trust,
-                .pressure = vm->pressure,
-                .paused = vm->paused,
-                .has_balloon = vm->has_balloon,
-                .autodeflate = vm->autodeflate,
-                .free_page_reporting = vm->free_page_reporting,
-                .vfio = vm->vfio,
-                .locked = vm->locked,
-                .hugepages = vm->hugepages,
-                .actual_kib = vm->actual_kib,
-                .target_kib = vm->pending_kib ? vm->pending_kib : vm->target_kib,
-                .maximum_kib = vm->maximum_kib,
-                .floor_kib = vm->floor_kib,
-                .ceiling_kib = vm->ceiling_kib,
-                .used_kib = s->used_kib,
-                .usable_kib = s->usable_kib,
-                .unused_kib = s->unused_kib,
-                .caches_kib = s->caches_kib,
-                .rss_kib = s->rss_kib,
-                .need_kib = vm->forecast.need_kib,
-                .error_kib = vm->forecast.error_kib,
-                .cushion_kib = vm->cushion_kib,
-                .swap_in_kib_per_sec = s->swap_in_kib_per_sec,
-                .swap_out_kib_per_sec = s->swap_out_kib_per_sec,
-                .major_faults_per_sec = s->major_faults_per_sec,
-                .sample_age_usec = s->at_usec == 0 || s->age_usec == MLG_USEC_NEVER ? MLG_USEC_NEVER :
-                        s->age_usec + mlg_sub_sat(now_usec, s->at_usec),
-                .last_move_usec = vm->moved_usec,
-                .hold_until_usec = mlg_vm_is_manual(vm, now_usec) ? vm->manual_until_usec : 0,
-                .shares = vm->settings.shares,
-                .priority = vm->settings.priority,
-                .moves_tried = vm->moves_tried,
-                .moves_accepted = vm->moves_accepted,
-                .moves_failed = vm->moves_failed,
-                .moved_kib = vm->moved_kib,
-                .forecasts = vm->forecasts,
-                .forecast_misses = vm->forecast_misses,
-        };
-        g_strlcpy(ret->uuid, vm->uuid, sizeof(ret->uuid));
-        g_strlcpy(ret->name, vm->name, sizeof(ret->name));
-        g_strlcpy(ret->labels, vm->labels, sizeof(ret->labels));
-        g_strlcpy(ret->predictor, vm->predictor->name, sizeof(ret->predictor));
 }

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Engine status: what the engine shows of itself, as plain values. */
+#include "core/engine-private.h"
+#include "util/util.h"
+
+const MlgLedger *mlg_engine_ledger(const MlgEngine *e) {
+        return &e->ledger;
+}
+
+void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret) {
+        g_strlcpy(ret->policy, e->policy->name, sizeof(ret->policy));
+        ret->dry_run = e->dry_run;
+        ret->paused = e->paused;
+        ret->total_kib = e->host.total_kib;
+        ret->available_kib = e->host.available_kib;
+        ret->reserve_kib = mlg_amount_resolve(e->settings.reserve, e->host.total_kib);
+        ret->budget_kib = e->ledger.budget_kib;
+        ret->charged_kib = e->ledger.charged_kib;
+        ret->reserved_kib = e->ledger.reserved_kib;
+        ret->free_kib = mlg_ledger_free_kib(&e->ledger);
+        ret->shortage_kib = e->shortage_kib;
+        ret->have_psi = e->host.have_psi;
+        ret->psi_some_avg10_centi = e->host.psi_some_avg10_centi;
+        ret->psi_full_avg10_centi = e->host.psi_full_avg10_centi;
+        ret->n_guests = e->vms->len;
+        ret->n_managed = 0;
+        for (guint i = 0; i < e->vms->len; i++)
+                ret->n_managed += ((const MlgVm *) e->vms->pdata[i])->state == MLG_VM_MANAGED;
+}
+
+void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec, MlgGuestStatus *ret) {
+        const MlgSample *s = &vm->sampler.last;
+        const MlgDecision *d = mlg_vm_decision(vm, 0);
+
+        *ret = (MlgGuestStatus) {
+                .state = vm->state,
+                .reason = vm->state != MLG_VM_MANAGED ? vm->why : d ? d->why : MLG_REASON_NONE,
+                .run_state = vm->run_state,
+                .mode = vm->settings.mode,
+                .trust = s->trust,
+                .pressure = vm->pressure,
+                .paused = vm->paused,
+                .has_balloon = vm->has_balloon,
+                .autodeflate = vm->autodeflate,
+                .free_page_reporting = vm->free_page_reporting,
+                .vfio = vm->vfio,
+                .locked = vm->locked,
+                .hugepages = vm->hugepages,
+                .actual_kib = vm->actual_kib,
+                .target_kib = vm->pending_kib ? vm->pending_kib : vm->target_kib,
+                .maximum_kib = vm->maximum_kib,
+                .floor_kib = vm->floor_kib,
+                .ceiling_kib = vm->ceiling_kib,
+                .used_kib = s->used_kib,
+                .usable_kib = s->usable_kib,
+                .unused_kib = s->unused_kib,
+                .caches_kib = s->caches_kib,
+                .rss_kib = s->rss_kib,
+                .need_kib = vm->forecast.need_kib,
+                .error_kib = vm->forecast.error_kib,
+                .cushion_kib = vm->cushion_kib,
+                .swap_in_kib_per_sec = s->swap_in_kib_per_sec,
+                .swap_out_kib_per_sec = s->swap_out_kib_per_sec,
+                .major_faults_per_sec = s->major_faults_per_sec,
+                .sample_age_usec = s->at_usec == 0 || s->age_usec == MLG_USEC_NEVER ? MLG_USEC_NEVER :
+                        s->age_usec + mlg_sub_sat(now_usec, s->at_usec),
+                .last_move_usec = vm->moved_usec,
+                .hold_until_usec = mlg_vm_is_manual(vm, now_usec) ? vm->manual_until_usec : 0,
+                .shares = vm->settings.shares,
+                .priority = vm->settings.priority,
+                .moves_tried = vm->moves_tried,
+                .moves_accepted = vm->moves_accepted,
+                .moves_failed = vm->moves_failed,
+                .moved_kib = vm->moved_kib,
+                .forecasts = vm->forecasts,
+                .forecast_misses = vm->forecast_misses,
+        };
+        g_strlcpy(ret->uuid, vm->uuid, sizeof(ret->uuid));
+        g_strlcpy(ret->name, vm->name, sizeof(ret->name));
+        g_strlcpy(ret->labels, vm->labels, sizeof(ret->labels));
+        g_strlcpy(ret->predictor, vm->predictor->name, sizeof(ret->predictor));
+}
