@@ -26,16 +26,33 @@ SettleSec=0"
 wait_until 60 "all are managed" "[ \$(host_value n_managed) = $N ]"
 pass "all are managed"
 
+# The greatest of these ages over SECONDS
+worst_over() {
+        local begin=$EPOCHREALTIME worst=0 now
+        until later_than "$begin" "$1"; do
+                now=$(worst_age_ms)
+                [ "$now" -le "$worst" ] || worst=$now
+                sleep 0.2
+        done
+        echo "$worst"
+}
+
+step "how old reports become while all is well"
+before=$(worst_over 8)
+pass "$before ms"
+
 step "one QEMU is stopped"
 qemu_stop g1
 wait_until 15 "it is marked" "[ \"\$(state_of g1)\" = 'held unresponsive' ]"
 # A report is at most 1 s old when it is read, and a poll follows each second: with polls late by less than a period
-# no age can exceed 3 s.
-stays_true 15 "the others are looked at without a gap" '[ "$(worst_age_ms)" -lt 3000 ]'
+# no age can exceed 3 s, or what it was before and a second more where the machine is slow.
+after=$(worst_over 15)
+[ "$after" -lt 3000 ] || [ "$after" -lt $((before + 1000)) ] ||
+        fail "reports of the others are up to $after ms old, before they were $before"
 polls=$(host_value polls)
 wait_until 10 "polls go on" "[ \$(host_value polls) -ge $((polls + 4)) ]"
 expect_eq "$((N - 1))" "$(host_value n_managed)" "managed guests meanwhile"
-pass "the others do not notice; oldest report $(worst_age_ms) ms"
+pass "the others do not notice; their reports were at most $after ms old"
 
 step "it runs again"
 qemu_cont g1
