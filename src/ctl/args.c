@@ -117,14 +117,23 @@ static bool parse_duration(const char *what, const char *text, uint64_t min, uin
         return true;
 }
 
+/* No guest is smaller than this: a size below it is one whose unit was forgotten, or a slip of the pen. */
+#define SIZE_LEAST_KIB MLG_KIB_PER_MIB
+
 static bool parse_size(const char *text, uint64_t *ret_kib, GError **error) {
-        int r = mlg_parse_size_kib(text, ret_kib);
+        uint64_t kib;
+        int r = mlg_parse_size_kib(text, &kib);
 
         /* memlegod counts some of them in bytes, in 64 bits */
-        if (r == -ERANGE || (r == 0 && (*ret_kib == 0 || *ret_kib > UINT64_MAX / 1024)))
+        if (r == -ERANGE || (r == 0 && kib > UINT64_MAX / 1024))
                 return usage_error(error, "size '%s' is out of range", text);
         if (r < 0)
                 return usage_error(error, "'%s' is not a size; write it like 512M or 1.5G", text);
+        if (kib < SIZE_LEAST_KIB && g_ascii_isdigit(text[strlen(text) - 1]))
+                return usage_error(error, "'%s' is %s bytes; write it like 512M or 1.5G", text, text);
+        if (kib < SIZE_LEAST_KIB)
+                return usage_error(error, "size '%s' is out of range, 1M at least", text);
+        *ret_kib = kib;
         return true;
 }
 

@@ -31,7 +31,7 @@ typedef struct MlgArgs {
         const char *address;   /* NULL: the system bus */
         const char *guest;     /* explain, set; pause and resume: NULL means all. Never empty. */
         char **patterns;       /* status: NULL-terminated, may have no entries */
-        uint64_t size_kib;     /* set, reserve; > 0 */
+        uint64_t size_kib;     /* set, reserve; 1 MiB at least */
         uint64_t id;           /* release */
         uint64_t watch_usec;
         uint64_t hold_usec;    /* set */

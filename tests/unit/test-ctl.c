@@ -166,7 +166,11 @@ static void test_args(void **state) {
                 { "reload now", "one too many", 0 },
                 { "set a", "usage: memlegoctl set GUEST SIZE", 0 },
                 { "set a lots", "'lots' is not a size", 0 },
-                { "set a 0", "out of range", 0 },
+                { "set a 0", "'0' is 0 bytes; write it like 512M or 1.5G", 0 },
+                { "set a 1023K", "size '1023K' is out of range, 1M at least", 0 },
+                { "set a 1024K", NULL, MLG_COMMAND_SET },
+                { "reserve 8", "'8' is 8 bytes; write it like 512M or 1.5G", 0 },
+                { "reserve 1048576", NULL, MLG_COMMAND_RESERVE }, /* bytes are fine, if they are meant */
                 { "set a -5M", "unknown option '-5M'", 0 },
                 { "set -- a -5M", "is not a size", 0 },
                 { "set a 1M --hold soon", "'soon' is not a time", 0 },
