@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "ctl/ctl.h"
-#include "ctl/text.h"
 #include "util/parse.h"
 #include "util/util.h"
 
@@ -85,14 +84,13 @@ static_assert(G_N_ELEMENTS(options) == _OPTION_MAX, "options[] misses a value");
 
 static bool usage_error(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 static bool usage_error(GError **error, const char *format, ...) {
-        g_autofree char *text = NULL, *escaped = NULL;
+        g_autofree char *text = NULL;
         va_list ap;
 
         va_start(ap, format);
         text = g_strdup_vprintf(format, ap);
         va_end(ap);
-        escaped = mlg_text_escape(text, MLG_TEXT_LINE, true);
-        g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_USAGE, "%s; see memlegoctl --help", escaped);
+        g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_USAGE, "%s; see memlegoctl --help", text);
         return false;
 }
 

@@ -8,7 +8,6 @@
 #include <systemd/sd-bus.h>
 
 #include "ctl/ctl.h"
-#include "ctl/text.h"
 #include "memlego/names.h"
 #include "util/util.h"
 
@@ -95,8 +94,7 @@ static char *advice(int code, const char *name, const char *action) {
 
 static void set_bus_error(GError **error, const sd_bus_error *e, const char *action) {
         int code = mlg_client_error_to_exit(e->name, sd_bus_error_get_errno(e));
-        g_autofree char *what = mlg_text_escape(e->message && *e->message ? e->message : e->name,
-                                                MLG_TEXT_LINE, true);
+        const char *what = e->message && *e->message ? e->message : e->name;
         g_autofree char *hint = advice(code, e->name, action);
 
         /* What the bus itself says helps nobody: "Rejected send message, 2 matched rules; type=..." */
@@ -140,9 +138,7 @@ MlgClient *mlg_client_open(const char *address, GError **error) {
         int r = connect_to(&c->bus, address);
 
         if (r == -EINVAL && address) {
-                g_autofree char *escaped = mlg_text_escape(address, MLG_TEXT_LINE, true);
-
-                g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_USAGE, "'%s' is not a D-Bus address", escaped);
+                g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_USAGE, "'%s' is not a D-Bus address", address);
                 return NULL;
         }
         if (r < 0) {

@@ -212,8 +212,10 @@ static int write_out(const GString *out) {
         return MLG_EXIT_FAILED;
 }
 
-static int fail(const GError *error) {
-        fprintf(stderr, "memlegoctl: %s\n", error->message);
+static int fail(const GError *error, const MlgStyle *style) {
+        g_autofree char *escaped = mlg_text_escape(error->message, MLG_TEXT_LINE, style->utf8);
+
+        fprintf(stderr, "memlegoctl: %s\n", escaped);
         return error->domain == MLG_CTL_ERROR ? error->code : MLG_EXIT_FAILED;
 }
 
@@ -225,11 +227,11 @@ static int run(const MlgArgs *a, const MlgStyle *style) {
         if (a->watch) {
                 int code = mlg_watch_run(a, style, &error);
 
-                return error ? fail(error) : code;
+                return error ? fail(error, style) : code;
         }
         c = mlg_client_open(a->address, &error);
         if (!c || !command_fns[a->command](a, c, style, out, &error))
-                return fail(error);
+                return fail(error, style);
         return write_out(out);
 }
 
@@ -241,7 +243,7 @@ int mlg_ctl_main(int argc, char **argv) {
         (void) setlocale(LC_CTYPE, ""); /* only how characters are written; numbers stay as in C */
         style = find_style();
         if (!mlg_args_parse(argc, argv, &a, &error))
-                return fail(error);
+                return fail(error, &style);
         if (a.help || a.version) {
                 g_autofree char *text = a.help ? mlg_args_help() : g_strdup("memlegoctl " MLG_VERSION "\n");
                 g_autoptr(GString) out = g_string_new(text);

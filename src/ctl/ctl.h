@@ -18,7 +18,8 @@ typedef enum MlgExit {
         MLG_EXIT_CONFIG = 7,        /* the configuration on disk is invalid; the old one stays in force */
 } MlgExit;
 
-/* Errors of this domain have a MlgExit as code, and a message for people: already escaped. */
+/* Errors of this domain have a MlgExit as code, and a message for people. Parts of it come from outside: it
+ * is escaped where it is shown. */
 #define MLG_CTL_ERROR (mlg_ctl_error_quark())
 GQuark mlg_ctl_error_quark(void);
 

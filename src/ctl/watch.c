@@ -42,7 +42,7 @@ typedef struct Watch {
         unsigned int lines;
         MlgClient *client;     /* NULL: to be connected anew */
         MlgSnapshot *snapshot; /* NULL: none yet */
-        char *trouble;         /* why the snapshot is old; NULL: it is not */
+        char *trouble;         /* why the snapshot is old, escaped; NULL: it is not */
         size_t first;          /* guest at the top */
         size_t page;           /* guests that fit */
 } Watch;
@@ -155,7 +155,7 @@ static bool refresh(Watch *w, GError **error) {
                 g_propagate_error(error, g_steal_pointer(&e));
                 return false;
         }
-        w->trouble = g_strdup(e->message);
+        w->trouble = mlg_text_escape(e->message, MLG_TEXT_LINE, w->style.utf8);
         return true;
 }
 

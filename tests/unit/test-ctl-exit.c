@@ -34,7 +34,7 @@ static char *read_all(int fd) {
 }
 
 /* Runs memlegoctl in a process of its own; returns its exit code. */
-static int run(const char *address, const char *line, char **ret_out, char **ret_err) {
+static int run(const char *address, const char *line, const char *locale, char **ret_out, char **ret_err) {
         int out = memfd_create("out", 0), err = memfd_create("err", 0), status;
         g_autofree char *with = g_strdup_printf("memlegoctl%s%s", *line ? " " : "", line);
         g_auto(GStrv) words = g_strsplit(with, " ", -1);
@@ -49,7 +49,7 @@ static int run(const char *address, const char *line, char **ret_out, char **ret
                 (void) dup2(out, STDOUT_FILENO);
                 (void) dup2(err, STDERR_FILENO);
                 (void) setenv("DBUS_SYSTEM_BUS_ADDRESS", address, 1);
-                (void) setenv("LC_ALL", "C.UTF-8", 1);
+                (void) setenv("LC_ALL", locale ? locale : "C.UTF-8", 1);
                 status = mlg_ctl_main((int) n, words);
                 fflush(NULL);
                 _exit(status);
@@ -67,6 +67,7 @@ typedef struct Case {
         int code;
         const char *out; /* part of stdout; NULL: it is empty */
         const char *err; /* part of stderr; NULL: it is empty */
+        const char *locale; /* NULL: UTF-8 */
 } Case;
 
 static bool has(const char *text, const char *part) {
@@ -76,7 +77,7 @@ static bool has(const char *text, const char *part) {
 static void check_at(const char *address, const Case *cases, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 g_autofree char *out = NULL, *err = NULL;
-                int code = run(address, cases[i].line, &out, &err);
+                int code = run(address, cases[i].line, cases[i].locale, &out, &err);
 
                 if (code != cases[i].code || !has(out, cases[i].out) || !has(err, cases[i].err))
                         fail_msg(
@@ -131,6 +132,10 @@ static void test_good(void **state) {
                 { "--help", MLG_EXIT_OK, "explain GUEST", NULL },
                 { "explain", MLG_EXIT_USAGE, NULL, "usage: memlegoctl explain GUEST" },
                 { "oops", MLG_EXIT_USAGE, NULL, "memlegoctl --help" },
+                { "ca\033t", MLG_EXIT_USAGE, NULL, "unknown command 'ca\\x1bt'" },
+                { "größe", MLG_EXIT_USAGE, NULL, "'größe'" },
+                { "größe", MLG_EXIT_USAGE, NULL, "'gr\\u00f6\\u00dfe'", "C" },
+                { "explain größe", MLG_EXIT_NO_SUCH_GUEST, NULL, "guest \"gr\\u00f6\\u00dfe\"", "C" },
         };
 
         check(FAKE_GOOD, cases, G_N_ELEMENTS(cases));
