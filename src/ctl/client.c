@@ -11,8 +11,6 @@
 #include "memlego/names.h"
 #include "util/util.h"
 
-#define READ_TIMEOUT_USEC \
-        (10 * MLG_USEC_PER_SEC) /* memlegod answers reads at once; more than this is a hang */
 #define CHANGE_TIMEOUT_USEC (300 * MLG_USEC_PER_SEC) /* somebody may have to type a password for polkit */
 #define ANSWERS_MAX 65536 /* entries of a list that are read */
 
@@ -21,6 +19,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(BusMessage, sd_bus_message_unref)
 
 struct MlgClient {
         sd_bus *bus;
+        uint64_t patience_usec;
 };
 
 /* ---- errors ---- */
@@ -133,10 +132,34 @@ static int connect_to(sd_bus **ret, const char *address) {
         return r;
 }
 
-MlgClient *mlg_client_open(const char *address, GError **error) {
-        g_autoptr(MlgClient) c = g_new0(MlgClient, 1);
-        int r = connect_to(&c->bus, address);
+/* Until the bus has greeted us; by itself sd-bus waits for that longer than a person does. */
+static int wait_for_hello(const MlgClient *c) {
+        uint64_t until = (uint64_t) g_get_monotonic_time() + c->patience_usec;
 
+        for (;;) {
+                uint64_t now = (uint64_t) g_get_monotonic_time();
+                int r = sd_bus_is_ready(c->bus);
+
+                if (r != 0)
+                        return r;
+                if (now >= until)
+                        return -ETIMEDOUT;
+                r = sd_bus_process(c->bus, NULL);
+                if (r == 0)
+                        r = sd_bus_wait(c->bus, until - now);
+                if (r < 0 && r != -EINTR)
+                        return r;
+        }
+}
+
+MlgClient *mlg_client_open(const char *address, uint64_t patience_usec, GError **error) {
+        g_autoptr(MlgClient) c = g_new0(MlgClient, 1);
+        int r;
+
+        c->patience_usec = patience_usec;
+        r = connect_to(&c->bus, address);
+        if (r >= 0)
+                r = wait_for_hello(c);
         if (r == -EINVAL && address) {
                 g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_USAGE, "'%s' is not a D-Bus address", address);
                 return NULL;
@@ -154,9 +177,13 @@ MlgClient *mlg_client_open(const char *address, GError **error) {
 MlgClient *mlg_client_free(MlgClient *c) {
         if (!c)
                 return NULL;
-        sd_bus_flush_close_unref(c->bus);
+        sd_bus_close_unref(c->bus); /* all that matters was answered; a flush could wait for ever */
         g_free(c);
         return NULL;
+}
+
+void mlg_client_set_patience(MlgClient *c, uint64_t usec) {
+        c->patience_usec = usec;
 }
 
 /* A call of the manager. `action` NULL: a read. NULL and error on failure. */
@@ -180,7 +207,7 @@ static sd_bus_message *call(MlgClient *c, const char *method, const char *action
                 va_end(ap);
         }
         if (r >= 0)
-                r = sd_bus_call(c->bus, m, action ? CHANGE_TIMEOUT_USEC : READ_TIMEOUT_USEC, &e, &reply);
+                r = sd_bus_call(c->bus, m, action ? CHANGE_TIMEOUT_USEC : c->patience_usec, &e, &reply);
         if (r < 0) {
                 if (!sd_bus_error_is_set(&e))
                         (void) sd_bus_error_set_errno(&e, r);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Client: org.memlego1 as functions. All of them block until the answer is there, or a time-out.
+/* Client: org.memlego1 as functions. All of them block until the answer is there, or its time is over.
  *
  * Errors are of MLG_CTL_ERROR: their code is the exit code, their message says what to do. A memlegod that
  * does not run is not started by a question: starting it is the operator's decision. */
@@ -11,11 +11,17 @@
 #include <glib.h>
 
 #include "ctl/render.h"
+#include "util/util.h"
 
 typedef struct MlgClient MlgClient;
 
-/* address NULL: the system bus (DBUS_SYSTEM_BUS_ADDRESS is respected). */
-MlgClient *mlg_client_open(const char *address, GError **error);
+/* Reads are answered at once; more than this is a hang. */
+#define MLG_CLIENT_PATIENCE_USEC (10 * MLG_USEC_PER_SEC)
+
+/* address NULL: the system bus (DBUS_SYSTEM_BUS_ADDRESS is respected). `patience_usec`: how long the bus may
+ * take to greet us, and memlegod to answer a read; changes may need a person who types a password. */
+MlgClient *mlg_client_open(const char *address, uint64_t patience_usec, GError **error);
+void mlg_client_set_patience(MlgClient *c, uint64_t usec);
 MlgClient *mlg_client_free(MlgClient *c);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgClient, mlg_client_free)
 

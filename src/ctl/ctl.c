@@ -229,7 +229,7 @@ static int run(const MlgArgs *a, const MlgStyle *style) {
 
                 return error ? fail(error, style) : code;
         }
-        c = mlg_client_open(a->address, &error);
+        c = mlg_client_open(a->address, MLG_CLIENT_PATIENCE_USEC, &error);
         if (!c || !command_fns[a->command](a, c, style, out, &error))
                 return fail(error, style);
         return write_out(out);

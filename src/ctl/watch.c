@@ -3,7 +3,8 @@
  *
  * Invariants: the terminal is as it was when the program ends, by q, ctrl-C, hang-up, an error, and while it
  * is stopped by ctrl-Z; memlegod going away is shown and waited out, only a first failure ends the program.
- * Signals are only handled in ppoll(), so that no drawing is cut in two. */
+ * Signals and keys are only handled in ppoll(), so that no drawing is cut in two; so a memlegod that hangs
+ * is waited for no longer than somebody who wants to leave would wait. */
 #include "ctl/watch.h"
 
 #include <errno.h>
@@ -21,6 +22,10 @@
 #include "ctl/text.h"
 #include "util/parse.h"
 #include "util/util.h"
+
+/* An answer takes milliseconds. One that takes longer is told as trouble, and asked for anew at the next
+ * redraw. */
+#define PATIENCE_USEC MLG_USEC_PER_SEC
 
 #define FOOTER_LINES 1
 #define SCREEN_COLUMNS_DEFAULT 80
@@ -41,6 +46,7 @@ typedef struct Watch {
         struct termios saved;  /* valid if keys */
         unsigned int lines;
         MlgClient *client;     /* NULL: to be connected anew */
+        uint64_t patience_usec;
         MlgSnapshot *snapshot; /* NULL: none yet */
         char *trouble;         /* why the snapshot is old, escaped; NULL: it is not */
         size_t first;          /* guest at the top */
@@ -126,7 +132,7 @@ static MlgSnapshot *take_snapshot(Watch *w, GError **error) {
         g_autofree char *text = NULL;
 
         if (!w->client)
-                w->client = mlg_client_open(w->args->address, error);
+                w->client = mlg_client_open(w->args->address, w->patience_usec, error);
         if (!w->client)
                 return NULL;
         text = mlg_client_dump(w->client, error);
@@ -228,39 +234,52 @@ static void scroll(Watch *w, size_t by, bool down) {
         w->first = down ? mlg_min(mlg_add_sat(w->first, by), most) : mlg_sub_sat(w->first, by);
 }
 
+/* Bytes of the key at `p`: some keys send several, which begin with ESC. */
+static size_t key_length(const char *p) {
+        size_t n;
+
+        if (p[0] != '\033' || !p[1])
+                return 1;
+        if (p[1] != '[' && p[1] != 'O')
+                return 2; /* with Alt */
+        n = 2 + strspn(p + 2, "0123456789;");
+        return p[n] ? n + 1 : n;
+}
+
 /* False: the person wants to leave. */
+static bool handle_key(Watch *w, const char *key) {
+        if (g_str_equal(key, "q") || g_str_equal(key, "Q"))
+                return false;
+        if (g_str_equal(key, "k") || g_str_equal(key, "\033[A") || g_str_equal(key, "\033OA"))
+                scroll(w, 1, false);
+        else if (g_str_equal(key, "j") || g_str_equal(key, "\033[B") || g_str_equal(key, "\033OB"))
+                scroll(w, 1, true);
+        else if (g_str_equal(key, "\033[5~"))
+                scroll(w, w->page, false);
+        else if (g_str_equal(key, "\033[6~"))
+                scroll(w, w->page, true);
+        else if (g_str_equal(key, "\033[H"))
+                w->first = 0;
+        else if (g_str_equal(key, "\033[F"))
+                scroll(w, SIZE_MAX, true);
+        return true;
+}
+
+/* All that were pressed since the last time: a q counts also behind others. False: the person wants to
+ * leave. */
 static bool handle_keys(Watch *w) {
         char buf[64];
         ssize_t n = read(STDIN_FILENO, buf, sizeof buf - 1);
 
-        if (n <= 0) { /* the terminal is gone */
-                if (n == 0 || errno != EINTR)
-                        return false;
-                n = 0;
-        }
+        if (n <= 0) /* the terminal is gone */
+                return n < 0 && errno == EINTR;
         buf[n] = '\0';
-        if (buf[0] == '\033') { /* one key, as several characters */
-                if (g_str_equal(buf, "\033[A") || g_str_equal(buf, "\033OA"))
-                        scroll(w, 1, false);
-                else if (g_str_equal(buf, "\033[B") || g_str_equal(buf, "\033OB"))
-                        scroll(w, 1, true);
-                else if (g_str_equal(buf, "\033[5~"))
-                        scroll(w, w->page, false);
-                else if (g_str_equal(buf, "\033[6~"))
-                        scroll(w, w->page, true);
-                else if (g_str_equal(buf, "\033[H"))
-                        w->first = 0;
-                else if (g_str_equal(buf, "\033[F"))
-                        scroll(w, SIZE_MAX, true);
-                return true;
-        }
-        for (const char *p = buf; *p; p++)
-                if (*p == 'q' || *p == 'Q')
+        for (const char *p = buf; *p; p += key_length(p)) {
+                g_autofree char *key = g_strndup(p, key_length(p));
+
+                if (!handle_key(w, key))
                         return false;
-                else if (*p == 'k')
-                        scroll(w, 1, false);
-                else if (*p == 'j')
-                        scroll(w, 1, true);
+        }
         return true;
 }
 
@@ -287,13 +306,15 @@ static bool wait_until(Watch *w, uint64_t until_usec, const sigset_t *mask) {
         return n <= 0 || fds[0].revents == 0 || handle_keys(w);
 }
 
-static void loop(Watch *w, const sigset_t *mask, GError **error) {
-        uint64_t next = (uint64_t) g_get_monotonic_time();
+static void loop(Watch *w, const sigset_t *mask) {
+        uint64_t next = 0;
 
         for (;;) {
-                if ((uint64_t) g_get_monotonic_time() >= next) {
-                        if (!refresh(w, error))
-                                return;
+                uint64_t now = (uint64_t) g_get_monotonic_time();
+
+                if (now >= next) { /* the first snapshot is fresh */
+                        if (next > 0)
+                                (void) refresh(w, NULL); /* with figures to show it does not fail */
                         if (!w->screen && !draw_plain(w))
                                 return;
                         next = (uint64_t) g_get_monotonic_time() + w->args->watch_usec;
@@ -308,18 +329,19 @@ static void loop(Watch *w, const sigset_t *mask, GError **error) {
 
 int mlg_watch_run(const MlgArgs *args, const MlgStyle *style, GError **error) {
         const char *term = g_getenv("TERM");
-        Watch w = { .args = args, .style = *style };
-        g_autoptr(GError) e = NULL;
+        Watch w = { .args = args, .style = *style, .patience_usec = MLG_CLIENT_PATIENCE_USEC };
         sigset_t mask;
 
         w.screen = isatty(STDOUT_FILENO) && term && *term && !g_str_equal(term, "dumb");
         w.keys = w.screen && tcgetattr(STDIN_FILENO, &w.saved) == 0;
         if (!refresh(&w, error)) /* before the screen is taken: the message stays to be read */
                 return MLG_EXIT_FAILED;
+        w.patience_usec = PATIENCE_USEC;
+        mlg_client_set_patience(w.client, PATIENCE_USEC);
 
         catch_signals(&mask);
         screen_enter(&w);
-        loop(&w, &mask, &e);
+        loop(&w, &mask);
         screen_leave(&w);
 
         mlg_client_free(w.client);

@@ -22,6 +22,7 @@ typedef struct Fake {
         FakeTemper temper;
         const char *dump;
         sd_bus *bus;
+        unsigned int calls; /* of all connections */
 } Fake;
 
 #define ERROR(name) "org.memlego1.Error." name
@@ -156,6 +157,7 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 return 0;
         if (sd_bus_message_is_method_call(m, "org.freedesktop.DBus", "Hello"))
                 return sd_bus_reply_method_return(m, "s", ":1.1");
+        f->calls++;
         switch (f->temper) {
         case FAKE_ABSENT:
                 return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_SERVICE_UNKNOWN,
@@ -177,6 +179,10 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 if (g_str_equal(method, "Dump"))
                         return sd_bus_reply_method_return(m, "s", "{\"host\": {}, \"guests\": [");
                 return sd_bus_reply_method_return(m, "u", UINT32_C(1));
+        case FAKE_FALLS_SILENT:
+                if (f->calls > 1)
+                        return 1;
+                break;
         case FAKE_GOOD:
                 break;
         }

@@ -14,6 +14,7 @@ typedef enum FakeTemper {
         FAKE_GARBLED,    /* answers of other types than documented, and broken JSON */
         FAKE_HANGS_UP,   /* closes the connection instead of answering */
         FAKE_FAILS,      /* each call ends with an error of memlegod's own */
+        FAKE_FALLS_SILENT, /* answers the first call, and no other */
 } FakeTemper;
 
 typedef struct FakePeer {

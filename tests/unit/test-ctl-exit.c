@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Tests of memlegoctl as a whole: each command against a fake memlegod, with exit code and output. */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -214,6 +216,100 @@ static void test_no_bus(void **state) {
         check_at("unix:path=/nonexistent/bus", cases, G_N_ELEMENTS(cases));
 }
 
+/* ---- on a terminal ---- */
+
+#define SCREEN_LEAVE "\033[?7h\033[?25h\033[?1049l"
+
+typedef struct Terminal {
+        int fd; /* the person's side */
+        pid_t pid;
+        GString *seen;
+} Terminal;
+
+static void terminal_start(Terminal *t, const char *line) {
+        g_auto(GStrv) words = g_strsplit(line, " ", -1);
+        const char *name;
+
+        t->fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+        assert_true(t->fd >= 0 && grantpt(t->fd) == 0 && unlockpt(t->fd) == 0);
+        name = ptsname(t->fd);
+        t->seen = g_string_new(NULL);
+        fflush(NULL);
+        t->pid = fork();
+        assert_true(t->pid >= 0);
+        if (t->pid == 0) {
+                int fd, code;
+
+                (void) setsid();
+                fd = open(name, O_RDWR); /* and so it becomes the terminal of this session */
+                for (int i = 0; i < 3; i++)
+                        (void) dup2(fd, i);
+                (void) setenv("DBUS_SYSTEM_BUS_ADDRESS", peer.address, 1);
+                (void) setenv("LC_ALL", "C.UTF-8", 1);
+                (void) setenv("TERM", "xterm", 1);
+                code = mlg_ctl_main((int) g_strv_length(words), words);
+                fflush(NULL);
+                _exit(code);
+        }
+}
+
+/* False: the other side is closed. */
+static bool terminal_read(Terminal *t) {
+        struct pollfd p = { .fd = t->fd, .events = POLLIN };
+        char buf[4096];
+        ssize_t n;
+
+        if (poll(&p, 1, 60000) <= 0)
+                fail_msg("nothing comes any more; there was: %s", t->seen->str);
+        n = read(t->fd, buf, sizeof buf);
+        if (n > 0)
+                g_string_append_len(t->seen, buf, n);
+        return n > 0;
+}
+
+static void terminal_wait_for(Terminal *t, const char *text) {
+        while (!strstr(t->seen->str, text))
+                if (!terminal_read(t) || t->seen->len > 1024 * 1024)
+                        fail_msg("it never said '%s': %s", text, t->seen->str);
+}
+
+static void terminal_type(const Terminal *t, const char *keys) {
+        assert_true(write(t->fd, keys, strlen(keys)) == (ssize_t) strlen(keys));
+}
+
+/* Returns the exit code. */
+static int terminal_end(Terminal *t) {
+        int status;
+
+        while (terminal_read(t))
+                ;
+        assert_true(waitpid(t->pid, &status, 0) == t->pid);
+        (void) close(t->fd);
+        if (!WIFEXITED(status))
+                fail_msg("killed by signal %i: %s", WTERMSIG(status), t->seen->str);
+        return WEXITSTATUS(status);
+}
+
+/* A memlegod that hangs is told, and holds nobody who wants to leave; the terminal is handed back. */
+static void test_watch_hangs(void **state) {
+        static const char *const ways_out[] = { "q", "\033[Aq", "\003" };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(ways_out); i++) {
+                Terminal t;
+
+                fake_peer_start(&peer, FAKE_FALLS_SILENT, dump);
+                terminal_start(&t, "memlegoctl --watch=0.1");
+                terminal_wait_for(&t, "q quits");
+                terminal_wait_for(&t, "memlegod did not answer");
+                terminal_type(&t, ways_out[i]);
+                assert_int_equal(terminal_end(&t), MLG_EXIT_OK);
+                assert_true(g_str_has_suffix(t.seen->str, SCREEN_LEAVE));
+                (void) g_string_free(t.seen, TRUE);
+                fake_peer_stop(&peer);
+        }
+        peer.pid = 0;
+}
+
 static int load_dump(void **state) {
         const char *root = g_getenv("MLG_SOURCE_ROOT");
         g_autofree char *path = g_build_filename(root ? root : ".", "tests/unit/fake-dump.json", NULL);
@@ -234,6 +330,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_good),    TEST(test_absent),  TEST(test_denied), TEST(test_bad_config),
                 TEST(test_garbled), TEST(test_hangs_up), TEST(test_fails),  TEST(test_no_bus),
+                TEST(test_watch_hangs),
         };
 
         return cmocka_run_group_tests(tests, load_dump, NULL);
