@@ -226,7 +226,7 @@ typedef struct Terminal {
         GString *seen;
 } Terminal;
 
-static void terminal_start(Terminal *t, const char *line) {
+static void terminal_start(Terminal *t, const char *line, const char *no_color) {
         g_auto(GStrv) words = g_strsplit(line, " ", -1);
         const char *name;
 
@@ -247,6 +247,9 @@ static void terminal_start(Terminal *t, const char *line) {
                 (void) setenv("DBUS_SYSTEM_BUS_ADDRESS", peer.address, 1);
                 (void) setenv("LC_ALL", "C.UTF-8", 1);
                 (void) setenv("TERM", "xterm", 1);
+                (void) unsetenv("NO_COLOR");
+                if (no_color)
+                        (void) setenv("NO_COLOR", no_color, 1);
                 code = mlg_ctl_main((int) g_strv_length(words), words);
                 fflush(NULL);
                 _exit(code);
@@ -298,7 +301,7 @@ static void test_watch_hangs(void **state) {
                 Terminal t;
 
                 fake_peer_start(&peer, FAKE_FALLS_SILENT, dump);
-                terminal_start(&t, "memlegoctl --watch=0.1");
+                terminal_start(&t, "memlegoctl --watch=0.1", NULL);
                 terminal_wait_for(&t, "q quits");
                 terminal_wait_for(&t, "memlegod did not answer");
                 terminal_type(&t, ways_out[i]);
@@ -308,6 +311,25 @@ static void test_watch_hangs(void **state) {
                 fake_peer_stop(&peer);
         }
         peer.pid = 0;
+}
+
+/* no-color.org: it counts if it is there and not empty. */
+static void test_no_color(void **state) {
+        static const struct {
+                const char *no_color;
+                bool colours;
+        } cases[] = { { NULL, true }, { "", true }, { "1", false }, { "0", false } };
+
+        fake_peer_start(&peer, FAKE_GOOD, dump);
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                Terminal t;
+
+                terminal_start(&t, "memlegoctl status", cases[i].no_color);
+                assert_int_equal(terminal_end(&t), MLG_EXIT_OK);
+                assert_non_null(strstr(t.seen->str, "policy proportional"));
+                assert_int_equal(strchr(t.seen->str, '\033') != NULL, cases[i].colours);
+                (void) g_string_free(t.seen, TRUE);
+        }
 }
 
 static int load_dump(void **state) {
@@ -330,7 +352,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_good),    TEST(test_absent),  TEST(test_denied), TEST(test_bad_config),
                 TEST(test_garbled), TEST(test_hangs_up), TEST(test_fails),  TEST(test_no_bus),
-                TEST(test_watch_hangs),
+                TEST(test_watch_hangs), TEST(test_no_color),
         };
 
         return cmocka_run_group_tests(tests, load_dump, NULL);
