@@ -15,10 +15,9 @@
 #define MLG_SNAPSHOT_BYTES_MAX (64 * 1024 * 1024) /* 4,096 guests of 1.5 KiB are a tenth of it */
 #define MLG_SNAPSHOT_DEPTH_MAX 16
 
-/* Named as in memlego/status.h. Strings live as long as the snapshot. */
+/* What is shown of it, named as in memlego/status.h. Strings live as long as the snapshot. */
 typedef struct MlgCtlGuest {
-        const char *name, *uuid, *state, *reason, *pressure, *trust, *mode;
-        bool paused;
+        const char *name, *uuid, *state, *reason, *pressure;
         uint64_t actual_kib, target_kib, maximum_kib;
         uint64_t used_kib, usable_kib, need_kib, error_kib;
         uint64_t sample_age_usec; /* UINT64_MAX: never reported */
@@ -28,8 +27,7 @@ typedef struct MlgCtlGuest {
 typedef struct MlgCtlHost {
         const char *policy, *uri;
         bool connected, dry_run, paused, have_psi;
-        uint64_t total_kib, available_kib, reserve_kib;
-        uint64_t budget_kib, charged_kib, reserved_kib, free_kib, shortage_kib;
+        uint64_t total_kib, budget_kib, charged_kib, reserved_kib, free_kib, shortage_kib;
         uint64_t psi_some_avg10_centi, psi_full_avg10_centi;
         uint64_t n_guests, n_managed;
 } MlgCtlHost;

@@ -69,10 +69,6 @@ void mlg_table_add(MlgTable *t, MlgColour colour, char *text) {
         g_array_append_val(t->cells, c);
 }
 
-size_t mlg_table_rows(const MlgTable *t) {
-        return t->cells->len / t->n_columns;
-}
-
 static unsigned int total_width(const MlgTable *t, const unsigned int *widths) {
         unsigned int total = 0, shown = 0;
 
@@ -134,7 +130,7 @@ static void render_cell(const MlgStyle *style, const char *text, MlgColour colou
 void mlg_table_render(const MlgTable *t, const MlgStyle *style, size_t first, size_t max_rows,
                       GString *out) {
         g_autofree unsigned int *widths = g_new0(unsigned int, t->n_columns);
-        size_t last = 0, rows = mlg_table_rows(t);
+        size_t last = 0, rows = t->cells->len / t->n_columns;
 
         layout(t, style->columns, widths);
         for (size_t c = 0; c < t->n_columns; c++)

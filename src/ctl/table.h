@@ -35,7 +35,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgTable, mlg_table_free)
 
 /* The next cell, row by row, left to right; takes `text`. */
 void mlg_table_add(MlgTable *t, MlgColour colour, char *text);
-size_t mlg_table_rows(const MlgTable *t);
 
 /* The title line, then at most max_rows rows from `first`. Widths are the same for all parts. */
 void mlg_table_render(const MlgTable *t, const MlgStyle *style, size_t first, size_t max_rows, GString *out);
