@@ -9,6 +9,7 @@ set -u
 source "${1:?}/src/ctl/memlegoctl.bash-completion" || exit 1
 failed=0 asked=$(mktemp) || exit 1
 trap 'rm -f "$asked" "$asked.evil"' EXIT
+COMP_WORDBREAKS=$' \t\n"\'@><=;|&(:' # as in a bash where people type
 
 # Stands for "timeout 2 memlegoctl ...": the answers of a memlegod with an evil guest.
 timeout() {
@@ -16,20 +17,20 @@ timeout() {
         printf '%s\n' "$*" >"$asked"
         case $* in
         *reservations) printf '%s\n' 'ID   SIZE' ' 7  2 GiB' '12  1 GiB' ;;
-        *) printf '%s\n' web-1 'web 2' "\$(touch $asked.evil)" 'a\x1b' db ;;
+        *) printf '%s\n' web-1 'web 2' "\$(touch $asked.evil)" 'a\x1b' db vm:a 'vm:b 2' -rf me@db "it's" 'a!"$`b' ;;
         esac
 }
 compopt() { :; }
 
-# expect 'OFFERED WORDS' WORDS OF THE COMMAND LINE...
+# expect 'OFFERED WORDS' 'THE LINE UP TO THE CURSOR' [WHAT IS BEHIND IT]
 expect() {
         local want=$1 got
-        shift
-        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+        # shellcheck disable=SC2034  # read by the completion
+        COMP_LINE=$2${3-} COMP_POINT=${#2}
         _memlegoctl
         got=${COMPREPLY[*]-}
         if [[ $got != "$want" ]]; then
-                echo "not ok: $*"
+                echo "not ok: $2"
                 echo "    offered:  $got"
                 echo "    expected: $want"
                 failed=1
@@ -37,28 +38,66 @@ expect() {
 }
 
 evil=$(printf %q "\$(touch $asked.evil)")
-guests="web-1 web\\ 2 $evil db"
+guests="web-1 web\\ 2 $evil db vm:a vm:b\\ 2 me@db it\\'s a\\!\\\"\\\$\\\`b"
 
-expect "status explain pause resume set reserve release reservations reload config dump" memlegoctl ''
-expect "resume reserve release reservations reload" memlegoctl re
-expect "--help --version --system --address --json --names --watch" memlegoctl -
-expect "--hold" memlegoctl set web-1 1G --ho
-expect "--timeout" memlegoctl reserve 1G --t
-expect "$guests" memlegoctl explain ''
-expect 'web-1 web\ 2' memlegoctl pause w
-expect "" memlegoctl explain web-1 ''
-expect "db" memlegoctl status web-1 d
-expect "7 12" memlegoctl release ''
-expect "12" memlegoctl release 1
-expect "10s 10min 10h" memlegoctl set web-1 1G --hold =
-expect "5s 5min 5h" memlegoctl set web-1 1G --hold = 5
-expect "5min" memlegoctl set web-1 1G --hold 5m
-expect "status" memlegoctl --watch = 2 st
-expect "db" memlegoctl --address = unix : path = /run/x explain d
+expect "status explain pause resume set reserve release reservations reload config dump" 'memlegoctl '
+expect "resume reserve release reservations reload" 'memlegoctl re'
+expect "resume reserve release reservations reload" 'memlegoctl re' 'load'
+expect "--help --version --system --address --json --names --watch" 'memlegoctl -'
+expect "--hold" 'memlegoctl set web-1 1G --ho'
+expect "--timeout" 'memlegoctl reserve 1G --t'
+expect "$guests" 'memlegoctl explain '
+expect 'web-1 web\ 2' 'memlegoctl pause w'
+expect "" 'memlegoctl explain web-1 '
+expect "db" 'memlegoctl status web-1 d'
+expect "7 12" 'memlegoctl release '
+expect "12" 'memlegoctl release 1'
+expect "status" 'memlegoctl --watch=2 st'
+
+# values of options, in words of their own and behind '=', where readline replaces only what follows
+expect "10s 10min 10h" 'memlegoctl set web-1 1G --hold '
+expect "10s 10min 10h" 'memlegoctl set web-1 1G --hold='
+expect "5s 5min 5h" 'memlegoctl set web-1 1G --hold=5'
+expect "5min" 'memlegoctl set web-1 1G --hold 5m'
+expect "unix:path=" 'memlegoctl --address '
+expect "unix:path=" 'memlegoctl --address=u'
+expect "path=" 'memlegoctl --address=unix:p'
+expect "db" 'memlegoctl --address=unix:path=/run/x explain d'
+[[ $(cat "$asked") == "--address=unix:path=/run/x status --names" ]] || failed=1
+expect "db" 'memlegoctl --address unix:path=/run/x explain d'
 [[ $(cat "$asked") == "--address unix:path=/run/x status --names" ]] || {
         echo "not ok: asked $(cat "$asked")"
         failed=1
 }
+
+# what was typed with quotes
+expect 'web\ 2' 'memlegoctl explain web\ '
+expect 'web-1 web 2' 'memlegoctl explain "web'
+expect 'web 2' 'memlegoctl explain "web '
+expect 'web 2' "memlegoctl explain 'web "
+expect 'web\ 2' 'memlegoctl explain "web "'
+expect 'b-1 b 2' 'memlegoctl explain we"'
+expect "\\\$(touch $asked.evil)" 'memlegoctl explain "$'
+expect "\$(touch $asked.evil)" "memlegoctl explain '\$"
+expect "it'\\''s" "memlegoctl explain 'it"
+expect "" 'memlegoctl explain "a' # a ! cannot be kept there
+expect 'a!"$`b' "memlegoctl explain 'a"
+expect "" 'memlegoctl explain "web 2" '
+
+# names with a character at which readline breaks words
+expect 'vm:a vm:b\ 2' 'memlegoctl explain v'
+expect 'a b\ 2' 'memlegoctl explain vm:'
+expect 'b\ 2' 'memlegoctl explain vm:b'
+expect 'vm:b\ 2' 'memlegoctl explain vm\:b'
+expect '@db' 'memlegoctl explain me@'
+expect 'vm:b 2' 'memlegoctl explain "vm:b'
+expect "" 'memlegoctl explain vm:a '
+COMP_WORDBREAKS=$' \t\n"\'' expect 'vm:a vm:b\ 2' 'memlegoctl explain vm:'
+
+# names that look like options
+expect "" 'memlegoctl explain -r'
+expect "-rf" 'memlegoctl explain -- -r'
+expect "-rf" 'memlegoctl pause -- -'
 
 [[ ! -e $asked.evil ]] || { echo "not ok: the name of a guest was executed"; failed=1; }
 exit $failed
