@@ -495,6 +495,37 @@ static void test_reasons_documented(void **state) {
         assert_non_null(strstr(page, "\nfloor, ceiling\t"));
 }
 
+/* Text of the paragraph that follows `tag` in a manual page, up to the next macro. */
+static char *paragraph(const char *page, const char *tag) {
+        const char *text = strstr(page, tag);
+        size_t n = 0;
+
+        if (!text)
+                return g_strdup("");
+        text += strlen(tag);
+        while (text[n] && !(text[n] == '.' && (n == 0 || text[n - 1] == '\n')))
+                n++;
+        return g_strstrip(g_strndup(text, n));
+}
+
+/* Each reason has a sentence in org.memlego1(5). */
+static void test_reasons_on_bus_page(void **state) {
+        g_autofree char *page = read_source("../../man/org.memlego1.5");
+        const char *section = strstr(page, "\n.SH REASONS\n");
+
+        assert_non_null(section);
+        for (int i = 0; i < _MLG_REASON_MAX; i++) {
+                const char *name = mlg_reason_to_string((MlgReason) i);
+                g_auto(GStrv) parts = g_strsplit(name, "-", -1);
+                g_autofree char *escaped = g_strjoinv("\\-", parts),
+                                *tag = g_strdup_printf("\n.TP\n.B %s\n", escaped),
+                                *text = paragraph(section, tag);
+
+                if (!g_str_has_suffix(text, "."))
+                        fail_msg("org.memlego1(5) does not explain the reason %s: '%s'", name, text);
+        }
+}
+
 /* Each command and each long option of the help text is in memlegoctl(1). */
 static void test_help_documented(void **state) {
         g_autofree char *page = read_source("../../man/memlegoctl.1"), *help = mlg_args_help();
@@ -521,7 +552,8 @@ int main(void) {
                 cmocka_unit_test(test_snapshot_filter), cmocka_unit_test(test_status),
                 cmocka_unit_test(test_status_empty),  cmocka_unit_test(test_explain),
                 cmocka_unit_test(test_reservations),  cmocka_unit_test(test_error_to_exit),
-                cmocka_unit_test(test_reasons_documented), cmocka_unit_test(test_help_documented),
+                cmocka_unit_test(test_reasons_documented), cmocka_unit_test(test_reasons_on_bus_page),
+                cmocka_unit_test(test_help_documented),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
