@@ -15,7 +15,7 @@
 #include "ctl/render.h"
 #include "ctl/table.h"
 #include "ctl/text.h"
-#include "memlego/plan.h"
+#include "memlego/status.h"
 #include "util/util.h"
 
 static char *source_path(const char *name) {
@@ -526,6 +526,19 @@ static void test_reasons_on_bus_page(void **state) {
         }
 }
 
+/* How many decisions Explain() returns is said where it is described. */
+static void test_decisions_on_bus_page(void **state) {
+        static const char *const files[] = { "../../man/org.memlego1.5", "../../systemd/org.memlego1.xml" };
+        g_autofree char *limit = g_strdup_printf("newest first, at most %d,", MLG_DECISIONS_MAX);
+
+        for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+                g_autofree char *text = read_source(files[i]);
+
+                if (!strstr(text, limit))
+                        fail_msg("%s does not say '%s'", files[i], limit);
+        }
+}
+
 /* Each command and each long option of the help text is in memlegoctl(1). */
 static void test_help_documented(void **state) {
         g_autofree char *page = read_source("../../man/memlegoctl.1"), *help = mlg_args_help();
@@ -553,7 +566,7 @@ int main(void) {
                 cmocka_unit_test(test_status_empty),  cmocka_unit_test(test_explain),
                 cmocka_unit_test(test_reservations),  cmocka_unit_test(test_error_to_exit),
                 cmocka_unit_test(test_reasons_documented), cmocka_unit_test(test_reasons_on_bus_page),
-                cmocka_unit_test(test_help_documented),
+                cmocka_unit_test(test_decisions_on_bus_page), cmocka_unit_test(test_help_documented),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
