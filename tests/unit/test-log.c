@@ -23,6 +23,7 @@
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
 
+#include "memlego/names.h"
 #include "service/log.h"
 #include "service/notify.h"
 #include "util/util.h"
@@ -152,6 +153,44 @@ static void test_journal(void **state) {
         assert_non_null(strstr(journal->str,
                                "\nMEMLEGO_UUID=" UUID "\nMEMLEGO_GUEST=web-1\nMEMLEGO_FROM_KIB=524288\n"));
         assert_null(strstr(strstr(journal->str, "b101") + 4, "b101"));
+}
+
+/* The catalog explains each message, with no field that the message does not carry: a reader would see its
+ * bare name. */
+static void test_catalog(void **state) {
+        static const char guest[] = MLG_FIELD_GUEST " " MLG_FIELD_UUID;
+        static const struct {
+                const char *id, *fields;
+        } messages[] = {
+                { MLG_MSG_RESIZED, MLG_FIELD_GUEST " " MLG_FIELD_UUID " " MLG_FIELD_FROM_KIB
+                                   " " MLG_FIELD_TO_KIB " " MLG_FIELD_REASON },
+                { MLG_MSG_RESIZE_FAILED, guest },
+                { MLG_MSG_GUEST_ADDED, guest },
+                { MLG_MSG_GUEST_REMOVED, guest },
+                { MLG_MSG_GUEST_STATE, guest },
+                { MLG_MSG_SHORTAGE, "" },
+                { MLG_MSG_CONNECTED, "" },
+                { MLG_MSG_DISCONNECTED, "" },
+                { MLG_MSG_CONFIG_LOADED, "" },
+                { MLG_MSG_CONFIG_REFUSED, "" },
+        };
+        const char *root = g_getenv("MLG_SOURCE_ROOT");
+        g_autofree char *path = g_build_filename(root ? root : ".", "systemd/memlego.catalog", NULL);
+        g_autofree char *text = NULL;
+        g_auto(GStrv) entries = NULL;
+
+        assert_true(g_file_get_contents(path, &text, NULL, NULL));
+        entries = g_strsplit(text, "\n-- ", -1);
+        assert_int_equal(g_strv_length(entries), 1 + G_N_ELEMENTS(messages));
+        for (size_t i = 0; i < G_N_ELEMENTS(messages); i++) {
+                g_auto(GStrv) parts = g_strsplit(entries[i + 1], "@", -1);
+                g_auto(GStrv) fields = g_strsplit(messages[i].fields, " ", -1);
+
+                assert_true(g_str_has_prefix(entries[i + 1], messages[i].id));
+                for (size_t k = 1; parts[k - 1] && parts[k]; k += 2)
+                        if (!g_strv_contains((const char *const *) fields, parts[k]))
+                                fail_msg("%s: the message has no field %s", messages[i].id, parts[k]);
+        }
 }
 
 /* Somebody redirected stderr after the service manager had connected it, or nobody connected it. */
@@ -294,6 +333,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_text, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_levels, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_journal, setup, teardown),
+                cmocka_unit_test(test_catalog),
                 cmocka_unit_test_setup_teardown(test_not_the_journal, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_closed, setup, teardown),
                 cmocka_unit_test(test_limited),
