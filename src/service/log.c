@@ -97,6 +97,10 @@ static void add_guest(Fields *f, const char *message_id, const char *uuid, const
                 add_field(f, g_strconcat(MLG_FIELD_GUEST "=", name, NULL));
 }
 
+static void add_reason(Fields *f, MlgReason why) {
+        add_field(f, g_strconcat(MLG_FIELD_REASON "=", mlg_reason_to_string(why), NULL));
+}
+
 /* Sends and empties. A message that cannot be delivered is lost: there is nobody to tell. */
 static void send_fields(Fields *f, int priority, const char *text) {
         add_field(f, g_strdup_printf("PRIORITY=%i", priority));
@@ -143,6 +147,27 @@ void mlg_log_guest(int priority, const char *message_id, const char *uuid, const
         va_end(args);
 }
 
+void mlg_log_state(int priority, const char *uuid, const char *name, MlgReason why) {
+        g_autofree char *text = NULL;
+        Fields f = {};
+
+        if (priority > log_max_priority)
+                return;
+        if (why == MLG_REASON_NONE)
+                text = g_strdup_printf("Guest %s: managed", name);
+        else
+                text = g_strdup_printf("Guest %s: left alone (%s): %s", name, mlg_reason_to_string(why),
+                                       mlg_reason_to_sentence(why));
+        clean(text);
+        if (!log_to_journal) {
+                write_text(priority, text);
+                return;
+        }
+        add_guest(&f, MLG_MSG_GUEST_STATE, uuid, name);
+        add_reason(&f, why);
+        send_fields(&f, priority, text);
+}
+
 void mlg_log_resized(const char *uuid, const char *name, uint64_t from_kib, uint64_t to_kib, MlgReason why,
                      bool dry_run) {
         g_autofree char *from = mlg_format_kib(from_kib), *to = mlg_format_kib(to_kib), *text = NULL;
@@ -161,7 +186,7 @@ void mlg_log_resized(const char *uuid, const char *name, uint64_t from_kib, uint
         add_guest(&f, dry_run ? NULL : MLG_MSG_RESIZED, uuid, name);
         add_field(&f, g_strdup_printf(MLG_FIELD_FROM_KIB "=%" PRIu64, from_kib));
         add_field(&f, g_strdup_printf(MLG_FIELD_TO_KIB "=%" PRIu64, to_kib));
-        add_field(&f, g_strconcat(MLG_FIELD_REASON "=", mlg_reason_to_string(why), NULL));
+        add_reason(&f, why);
         send_fields(&f, MLG_LOG_INFO, text);
 }
 

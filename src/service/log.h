@@ -23,6 +23,8 @@ void mlg_log(int priority, const char *format, ...) __attribute__((format(printf
 /* With a MESSAGE_ID (may be NULL) and the guest it is about. */
 void mlg_log_guest(int priority, const char *message_id, const char *uuid, const char *name, const char *format, ...)
         __attribute__((format(printf, 5, 6)));
+/* Its state changed; `why` MLG_REASON_NONE: it is managed, else the reason why it is left alone. */
+void mlg_log_state(int priority, const char *uuid, const char *name, MlgReason why);
 void mlg_log_resized(const char *uuid, const char *name, uint64_t from_kib, uint64_t to_kib, MlgReason why, bool dry_run);
 
 /* True when this (guest, cause) pair was not let through during the last minute. Bounded table. */

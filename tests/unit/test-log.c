@@ -87,6 +87,8 @@ static void log_some(void) {
         mlg_log(MLG_LOG_INFO, "two\nlines\x1b[2J");
         mlg_log(MLG_LOG_DEBUG, "detail");
         mlg_log_guest(MLG_LOG_INFO, "abc", UUID, "web-1", "Guest %s is here", "web-1");
+        mlg_log_state(MLG_LOG_WARNING, UUID, "web-1", MLG_REASON_STUCK);
+        mlg_log_state(MLG_LOG_INFO, UUID, "web-1", MLG_REASON_NONE);
         mlg_log_resized(UUID, "web-1", 1048576, 524288, MLG_REASON_DONOR, false);
         mlg_log_resized(UUID, "web-1", 524288, 1048576, MLG_REASON_PRESSURE, true);
 }
@@ -97,6 +99,8 @@ static void test_text(void **state) {
                                     "[\\d:.]+ warning: odd\n"
                                     "[\\d:.]+ two\\?lines\\?\\[2J\n"
                                     "[\\d:.]+ Guest web-1 is here\n"
+                                    "[\\d:.]+ warning: Guest web-1: left alone \\(stuck\\): [^\n]+\n"
+                                    "[\\d:.]+ Guest web-1: managed\n"
                                     "[\\d:.]+ Resized guest web-1: 1 GiB -> 512 MiB: [^\n]+\n"
                                     "[\\d:.]+ Would resize guest web-1: 512 MiB -> 1 GiB: [^\n]+\n$",
                                     0, 0, NULL);
@@ -122,7 +126,9 @@ static void test_levels(void **state) {
         text = capture_end(&c);
         assert_non_null(strstr(text, "odd"));
         assert_null(strstr(text, "Resized"));
-        assert_null(strstr(text, "Guest web-1"));
+        assert_null(strstr(text, "Guest web-1 is"));
+        assert_non_null(strstr(text, "left alone (stuck)"));
+        assert_null(strstr(text, "managed"));
         capture_begin(&c);
         mlg_log_open(MLG_LOG_DEBUG, true);
         log_some();
@@ -145,6 +151,9 @@ static void test_journal(void **state) {
         assert_non_null(strstr(journal->str,
                                "MESSAGE_ID=abc\nMEMLEGO_UUID=" UUID "\nMEMLEGO_GUEST=web-1\nPRIORITY=6\n"
                                "MESSAGE=Guest web-1 is here\n"));
+        assert_non_null(strstr(journal->str,
+                               "MESSAGE_ID=a3f5c0a94ef04b0f8cc0f1a7b2f0b105\nMEMLEGO_UUID=" UUID
+                               "\nMEMLEGO_GUEST=web-1\nMEMLEGO_REASON=stuck\nPRIORITY=4\nMESSAGE=Guest "));
         assert_non_null(strstr(journal->str,
                                "MESSAGE_ID=a3f5c0a94ef04b0f8cc0f1a7b2f0b101\nMEMLEGO_UUID=" UUID
                                "\nMEMLEGO_GUEST=web-1\nMEMLEGO_FROM_KIB=1048576\nMEMLEGO_TO_KIB=524288\n"
