@@ -481,11 +481,18 @@ static bool label_matches(const char *glob, const char *labels) {
         return false;
 }
 
+/* Begins like a UUID. Any other glob would fit to some guests' UUIDs by chance: "a*" to each sixteenth. */
+static bool is_uuid_pattern(const char *pattern) {
+        size_t n = strspn(pattern, "0123456789abcdefABCDEF");
+
+        return n >= 8 && (pattern[n] == '-' || pattern[n] == '*' || pattern[n] == '?');
+}
+
 static bool section_matches(const GuestSection *g, const char *name, const char *uuid, const char *labels) {
         if (g_str_has_prefix(g->pattern, "label="))
                 return labels && label_matches(g->pattern + strlen("label="), labels);
         return (name && fnmatch(g->pattern, name, 0) == 0) ||
-               (uuid && fnmatch(g->pattern, uuid, FNM_CASEFOLD) == 0);
+               (uuid && is_uuid_pattern(g->pattern) && fnmatch(g->pattern, uuid, FNM_CASEFOLD) == 0);
 }
 
 void mlg_config_guest(const MlgConfig *c, const char *name, const char *uuid, const char *labels,

@@ -41,8 +41,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgConfig, mlg_config_free)
 const MlgDaemonSettings *mlg_config_daemon(const MlgConfig *c);
 const MlgHostSettings *mlg_config_host(const MlgConfig *c);
 
-/* Settings of one guest: all [Guest PATTERN] sections whose pattern matches its name, its UUID, or, as
- * "label=NAME", one of its labels. Never fails. */
+/* Settings of one guest: all [Guest PATTERN] sections whose pattern matches its name, its UUID if it begins
+ * like one, or, as "label=NAME", one of its labels. Never fails. */
 void mlg_config_guest(const MlgConfig *c, const char *name, const char *uuid, const char *labels, MlgGuestSettings *ret);
 
 /* What differs, as sentences for people ("[Guest web-*] Floor: 25% -> 512M (policy.d/50-web.policy:12)");
