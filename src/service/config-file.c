@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "util/error.h"
 #include "util/util.h"
@@ -212,6 +213,20 @@ static bool read_error(const char *path, GError **error) {
         return false;
 }
 
+/* A link to a file that is gone is no missing file: somebody means something by it. */
+static bool is_missing(const char *path, int open_errno) {
+        struct stat st;
+        bool missing = open_errno == ENOENT && lstat(path, &st) < 0;
+
+        errno = open_errno;
+        return missing;
+}
+
+/* What administrators put in place of a file that they want to be without, by a symbolic link. */
+static bool is_dev_null(const struct stat *st) {
+        return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
+}
+
 bool mlg_config_file_read(const char *path, char **ret, size_t *ret_len, bool *ret_missing, GError **error) {
         _mlg_cleanup_fd_ int fd = -1;
         g_autofree char *buffer = NULL;
@@ -222,7 +237,7 @@ bool mlg_config_file_read(const char *path, char **ret, size_t *ret_len, bool *r
         /* O_NONBLOCK: a fifo of that name must not hold the daemon up. */
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         if (ret_missing)
-                *ret_missing = fd < 0 && errno == ENOENT;
+                *ret_missing = fd < 0 && is_missing(path, errno);
         if (fd < 0 && ret_missing && *ret_missing) {
                 *ret = NULL;
                 *ret_len = 0;
@@ -230,7 +245,7 @@ bool mlg_config_file_read(const char *path, char **ret, size_t *ret_len, bool *r
         }
         if (fd < 0 || fstat(fd, &st) < 0)
                 return read_error(path, error);
-        if (!S_ISREG(st.st_mode)) {
+        if (!S_ISREG(st.st_mode) && !is_dev_null(&st)) {
                 mlg_config_file_error(error, path, 0, NULL, NULL, NULL, "expected a regular file");
                 return false;
         }

@@ -28,8 +28,8 @@ typedef struct MlgConfigHandler {
 bool mlg_config_file_parse(const char *name, const char *text, size_t len, const MlgConfigHandler *handler,
                            void *userdata, GError **error);
 
-/* Reads one regular file. *ret_missing (may be NULL: then it is an error as others): there is none, and *ret
- * is NULL. */
+/* Reads one regular file; /dev/null is an empty one. *ret_missing (may be NULL: then it is an error as
+ * others): there is none, and *ret is NULL. */
 bool mlg_config_file_read(const char *path, char **ret, size_t *ret_len, bool *ret_missing, GError **error);
 
 /* Paths of all policy files in `dir`, in the order of their names; hidden files, *~ and .dpkg-* are passed

@@ -492,6 +492,28 @@ static void test_missing_files(void **state) {
         c = mlg_config_load(alone, false, &error); /* neither file nor directory */
         assert_non_null(c);
         (void) mlg_config_free(c);
+
+        assert_int_equal(symlink("/nowhere", t->main), 0); /* somebody's file is gone */
+        assert_null(mlg_config_load(t->main, false, &error));
+        assert_non_null(strstr(error->message, "memlegod.conf: cannot read it: No such file or directory"));
+}
+
+/* As with systemd, a link to /dev/null takes a file out of force. */
+static void test_masked_files(void **state) {
+        const Tree *t = *state;
+        g_autofree char *link = g_build_filename(t->policy_dir, "10-a.policy", NULL);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(MlgConfig) c = NULL;
+        MlgGuestSettings g;
+
+        assert_int_equal(symlink("/dev/null", t->main), 0);
+        assert_int_equal(symlink("/dev/null", link), 0);
+        tree_write(t, "policy.d/20-b.policy", "[Guest *]\nShares=3\n");
+        c = mlg_config_load(t->main, true, &error);
+        if (!c)
+                fail_msg("%s", error->message);
+        mlg_config_guest(c, "x", UUID, NULL, &g);
+        assert_int_equal(g.shares, 3);
 }
 
 static void test_bad_files(void **state) {
@@ -507,6 +529,10 @@ static void test_bad_files(void **state) {
         assert_int_equal(g_mkdir(link, 0755), 0);
         assert_load_fails(t, "a.policy: expected a regular file");
         assert_int_equal(g_rmdir(link), 0);
+
+        assert_int_equal(symlink("/dev/zero", link), 0);
+        assert_load_fails(t, "a.policy: expected a regular file");
+        assert_int_equal(g_unlink(link), 0);
 
         assert_int_equal(mkfifo(link, 0644), 0); /* must not wait for a writer */
         assert_load_fails(t, "a.policy: expected a regular file");
@@ -874,6 +900,7 @@ int main(void) {
                 cmocka_unit_test(test_limits_that_may_fit),
                 cmocka_unit_test_setup_teardown(test_files, tree_setup, tree_teardown),
                 cmocka_unit_test_setup_teardown(test_missing_files, tree_setup, tree_teardown),
+                cmocka_unit_test_setup_teardown(test_masked_files, tree_setup, tree_teardown),
                 cmocka_unit_test_setup_teardown(test_bad_files, tree_setup, tree_teardown),
                 cmocka_unit_test_setup_teardown(test_policy_dir_is_no_directory, tree_setup, tree_teardown),
                 cmocka_unit_test_setup_teardown(test_strange_names, tree_setup, tree_teardown),
