@@ -10,12 +10,15 @@
 #include "service/config.h"
 
 #include <fnmatch.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "memlego/names.h"
 #include "memlego/sample.h"
 #include "service/config-file.h"
 #include "service/config-options.h"
+#include "util/parse.h"
+#include "util/util.h"
 
 typedef struct Origin {
         const char *file; /* owned by MlgConfig.files; NULL: a default */
@@ -338,12 +341,16 @@ static bool load_text(MlgConfig *c, const char *name, const char *text, size_t l
 
 /* ---- checks over all sections ---- */
 
-static size_t guest_option(const char *key) {
+static size_t option_index(MlgOptionSection section, const char *key) {
         size_t i = 0;
 
-        while (mlg_option_at(i)->section != MLG_OPTION_GUEST || strcmp(mlg_option_at(i)->key, key) != 0)
+        while (mlg_option_at(i)->section != section || strcmp(mlg_option_at(i)->key, key) != 0)
                 i++;
         return i;
+}
+
+static size_t guest_option(const char *key) {
+        return option_index(MLG_OPTION_GUEST, key);
 }
 
 static bool floor_is_above(MlgAmount floor, MlgAmount ceiling) {
@@ -422,6 +429,27 @@ static bool check_config(const MlgConfig *c, GError **error) {
                         return false;
         }
         return true;
+}
+
+/* With less than this part of the host for guests, all of them would sit at their floors: no reserve is
+ * meant so. */
+#define GUESTS_LEAST_PART 16
+
+bool mlg_config_check_host(const MlgConfig *c, uint64_t host_total_kib, GError **error) {
+        uint64_t most_kib = host_total_kib - host_total_kib / GUESTS_LEAST_PART;
+        size_t i = option_index(MLG_OPTION_HOST, "Reserve");
+        const Origin *o = &c->origins[i];
+        g_autofree char *value = NULL, *total = NULL;
+
+        if (mlg_amount_resolve(c->host.host.reserve, host_total_kib) <= most_kib)
+                return true;
+        value = mlg_option_format(mlg_option_at(i), &c->host);
+        total = mlg_format_kib(host_total_kib);
+        /* It was set somewhere: the default leaves enough of any host. */
+        mlg_config_file_error(error, o->file, o->line, "Host", "Reserve", value,
+                              "expected at most %" PRIu64 "M: 1/%d of the host's %s must be left for guests",
+                              most_kib / MLG_KIB_PER_MIB, GUESTS_LEAST_PART, total);
+        return false;
 }
 
 static bool load_file(MlgConfig *c, const char *path, bool is_policy, bool may_miss, GError **error) {

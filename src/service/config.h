@@ -38,6 +38,10 @@ MlgConfig *mlg_config_load(const char *path, bool explicitly, GError **error);
 MlgConfig *mlg_config_free(MlgConfig *c);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgConfig, mlg_config_free)
 
+/* What only the host can tell: a Reserve= that leaves too little of it for guests is refused, as loading
+ * would. host_total_kib > 0. */
+bool mlg_config_check_host(const MlgConfig *c, uint64_t host_total_kib, GError **error);
+
 const MlgDaemonSettings *mlg_config_daemon(const MlgConfig *c);
 const MlgHostSettings *mlg_config_host(const MlgConfig *c);
 

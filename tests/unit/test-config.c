@@ -405,6 +405,41 @@ static void test_limits_that_may_fit(void **state) {
                 (void) mlg_config_free(load_or_fail(texts[i], true));
 }
 
+#define GIB(n) (UINT64_C(1024) * 1024 * (n))
+
+/* A reserve that leaves nothing for guests is a mistake that can only be seen with the host. */
+static void test_check_host(void **state) {
+        static const struct {
+                const char *text;
+                uint64_t total_kib;
+                const char *message; /* NULL: it is taken */
+        } cases[] = {
+                { "", GIB(64), NULL },
+                { "", 1024, NULL },
+                { "[Host]\nReserve=60G\n", GIB(64), NULL },
+                { "[Host]\nReserve=93.7%\n", GIB(64), NULL },
+                { "[Host]\nReserve=61441M\n", GIB(64),
+                  "x.conf:2: [Host] Reserve=61441M: expected at most 61440M: "
+                  "1/16 of the host's 64 GiB must be left for guests" },
+                { "[Host]\nReserve=1T\n", GIB(64), "x.conf:2: [Host] Reserve=1T: expected at most 61440M" },
+                { "\n[Host]\nPolicy=static\nReserve=100%\n", GIB(1),
+                  "x.conf:4: [Host] Reserve=100%: expected at most 960M" },
+                { "[Host]\nReserve=93.8%\n", GIB(64), "x.conf:2: [Host] Reserve=93.8%: expected at most" },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autoptr(MlgConfig) c = load_or_fail(cases[i].text, false);
+                g_autoptr(GError) error = NULL;
+                bool ok = mlg_config_check_host(c, cases[i].total_kib, &error);
+
+                if (ok != !cases[i].message)
+                        fail_msg("%s: %s", cases[i].text, ok ? "taken" : error->message);
+                if (!ok && (!g_str_has_prefix(error->message, cases[i].message) ||
+                            !g_error_matches(error, MLG_ERROR, MLG_ERROR_CONFIG)))
+                        fail_msg("expected \"%s\": %s", cases[i].message, error->message);
+        }
+}
+
 /* ---- files ---- */
 
 typedef struct Tree {
@@ -898,6 +933,7 @@ int main(void) {
                 cmocka_unit_test(test_matching_is_quick),
                 cmocka_unit_test(test_order),
                 cmocka_unit_test(test_limits_that_may_fit),
+                cmocka_unit_test(test_check_host),
                 cmocka_unit_test_setup_teardown(test_files, tree_setup, tree_teardown),
                 cmocka_unit_test_setup_teardown(test_missing_files, tree_setup, tree_teardown),
                 cmocka_unit_test_setup_teardown(test_masked_files, tree_setup, tree_teardown),
