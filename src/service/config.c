@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Config: files -> one immutable MlgConfig, and what an operator is told about it.
+/* Config: files -> one immutable MlgConfig -> the settings of a guest.
  *
  * Sections of all files are kept in the order in which they were read; a guest's settings are the defaults,
  * overlaid by each section that matches it. Precedence is this order and nothing else: no pattern is "more
@@ -7,7 +7,7 @@
  * Invariants: a config is complete and checked when it is returned, and never changes; every key that was
  * set knows the file and line it came from. Loading is the only costly part; mlg_config_guest() is linear in
  * the sections. */
-#include "service/config.h"
+#include "service/config-private.h"
 
 #include <fnmatch.h>
 #include <inttypes.h>
@@ -16,40 +16,11 @@
 #include "memlego/names.h"
 #include "memlego/sample.h"
 #include "service/config-file.h"
-#include "service/config-options.h"
 #include "util/parse.h"
 #include "util/util.h"
 
-typedef struct Origin {
-        const char *file; /* owned by MlgConfig.files; NULL: a default */
-        unsigned int line;
-} Origin;
-
-typedef struct GuestSection {
-        char *pattern; /* as written, with "label=" */
-        size_t index;  /* in MlgConfig.guests */
-        Origin at;
-        uint64_t set; /* bits: index of the option */
-        Origin origins[MLG_OPTIONS_MAX];
-        MlgGuestSettings values; /* valid where `set` says so */
-} GuestSection;
-
-struct MlgConfig {
-        char *directory;  /* of the main file, with its last '/': cut off where names are shown */
-        GPtrArray *files; /* char *: names, for origins */
-        MlgOptionSettings daemon, host;
-        Origin origins[MLG_OPTIONS_MAX]; /* of [Daemon] and [Host] */
-        GPtrArray *guests;               /* GuestSection */
-        size_t n_sections;
-};
-
-/* What all sections of one pattern say together: for each key the last section that sets it, or NULL. */
-typedef struct Summary {
-        const GuestSection *by[MLG_OPTIONS_MAX];
-} Summary;
-
 static void guest_section_free(void *p) {
-        GuestSection *g = p;
+        MlgConfigSection *g = p;
 
         g_free(g->pattern);
         g_free(g);
@@ -85,31 +56,21 @@ const MlgHostSettings *mlg_config_host(const MlgConfig *c) {
         return &c->host.host;
 }
 
-/* Settings that an option of [Daemon] or [Host] is in. */
-static const void *settings_of(const MlgConfig *c, const MlgOption *o) {
-        return o->section == MLG_OPTION_DAEMON ? (const void *) &c->daemon : (const void *) &c->host;
-}
-
-static bool is_set(const GuestSection *g, size_t option) {
-        return g->set & UINT64_C(1) << option;
-}
-
-/* Pattern -> Summary, of sections that set anything; keys belong to `c`. */
-static GHashTable *summarize(const MlgConfig *c) {
+GHashTable *mlg_config_summarize(const MlgConfig *c) {
         GHashTable *all = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, g_free);
 
         for (size_t i = 0; i < c->guests->len; i++) {
-                const GuestSection *g = g_ptr_array_index(c->guests, i);
-                Summary *s = g_hash_table_lookup(all, g->pattern);
+                const MlgConfigSection *g = g_ptr_array_index(c->guests, i);
+                MlgConfigSummary *s = g_hash_table_lookup(all, g->pattern);
 
                 if (g->set == 0)
                         continue;
                 if (!s) {
-                        s = g_new0(Summary, 1);
+                        s = g_new0(MlgConfigSummary, 1);
                         g_hash_table_insert(all, g->pattern, s);
                 }
                 for (size_t k = 0; k < mlg_option_count(); k++)
-                        if (is_set(g, k))
+                        if (mlg_config_is_set(g, k))
                                 s->by[k] = g;
         }
         return all;
@@ -123,9 +84,9 @@ typedef struct Loader {
         bool is_policy;
         MlgOptionSection section; /* _MLG_OPTION_SECTION_MAX: none yet */
         char *header;             /* of the section, for messages */
-        GuestSection *guest;      /* NULL: the section is not [Guest] */
+        MlgConfigSection *guest;  /* NULL: the section is not [Guest] */
         void *settings;           /* that the section's keys go into ... */
-        Origin *origins;          /* ... and where from */
+        MlgConfigOrigin *origins; /* ... and where from */
         uint64_t seen;            /* keys in this section */
         unsigned int opened[_MLG_OPTION_SECTION_MAX]; /* line where [Daemon] or [Host] of this file began */
 } Loader;
@@ -184,7 +145,7 @@ static bool open_guest(Loader *l, const char *header, const char *pattern, unsig
                        GError **error) {
         const char *glob = g_str_has_prefix(pattern, "label=") ? pattern + strlen("label=") : pattern;
         MlgOptionSettings defaults;
-        GuestSection *g;
+        MlgConfigSection *g;
 
         if (*glob == '\0' || strlen(pattern) > MLG_CONFIG_PATTERN_MAX || !pattern_is_balanced(glob)) {
                 mlg_config_file_error(
@@ -194,10 +155,10 @@ static bool open_guest(Loader *l, const char *header, const char *pattern, unsig
                         MLG_CONFIG_PATTERN_MAX);
                 return false;
         }
-        g = g_new0(GuestSection, 1);
+        g = g_new0(MlgConfigSection, 1);
         g->pattern = g_strdup(pattern);
         g->index = l->config->guests->len;
-        g->at = (Origin) { l->name, line };
+        g->at = (MlgConfigOrigin) { l->name, line };
         mlg_option_defaults(MLG_OPTION_GUEST, &defaults);
         g->values = defaults.guest;
         g_ptr_array_add(l->config->guests, g);
@@ -316,7 +277,7 @@ static bool on_entry(const char *key, const char *value, unsigned int line, void
                 return false;
         }
         l->seen |= UINT64_C(1) << i;
-        l->origins[i] = (Origin) { l->name, line };
+        l->origins[i] = (MlgConfigOrigin) { l->name, line };
         if (l->guest)
                 l->guest->set |= UINT64_C(1) << i;
         return true;
@@ -362,8 +323,8 @@ static bool floor_is_above(MlgAmount floor, MlgAmount ceiling) {
 }
 
 /* Whoever of the two sets the option later; NULL: neither does. */
-static const GuestSection *later(const Summary *a, const Summary *b, size_t option) {
-        const GuestSection *x = a ? a->by[option] : NULL, *y = b ? b->by[option] : NULL;
+static const MlgConfigSection *later(const MlgConfigSummary *a, const MlgConfigSummary *b, size_t option) {
+        const MlgConfigSection *x = a ? a->by[option] : NULL, *y = b ? b->by[option] : NULL;
 
         if (!x || !y)
                 return x ? x : y;
@@ -371,7 +332,7 @@ static const GuestSection *later(const Summary *a, const Summary *b, size_t opti
 }
 
 /* Was the floor written after the ceiling? Who wrote last is told. NULL: a default. */
-static bool floor_is_last(const GuestSection *floor, const GuestSection *ceiling) {
+static bool floor_is_last(const MlgConfigSection *floor, const MlgConfigSection *ceiling) {
         if (!floor || !ceiling)
                 return floor;
         if (floor != ceiling)
@@ -379,11 +340,11 @@ static bool floor_is_last(const GuestSection *floor, const GuestSection *ceiling
         return floor->origins[guest_option("Floor")].line > floor->origins[guest_option("Ceiling")].line;
 }
 
-static void limits_error(const GuestSection *floor, const GuestSection *ceiling, const char *floor_text,
-                         const char *ceiling_text, GError **error) {
+static void limits_error(const MlgConfigSection *floor, const MlgConfigSection *ceiling,
+                         const char *floor_text, const char *ceiling_text, GError **error) {
         bool blame_floor = floor_is_last(floor, ceiling);
-        const GuestSection *g = blame_floor ? floor : ceiling;
-        const Origin *o = &g->origins[guest_option(blame_floor ? "Floor" : "Ceiling")];
+        const MlgConfigSection *g = blame_floor ? floor : ceiling;
+        const MlgConfigOrigin *o = &g->origins[guest_option(blame_floor ? "Floor" : "Ceiling")];
         g_autofree char *header = g_strconcat("Guest ", g->pattern, NULL);
 
         if (blame_floor)
@@ -398,10 +359,10 @@ static void limits_error(const GuestSection *floor, const GuestSection *ceiling,
 /* Floor= and Ceiling= as a guest has them that only this pattern and [Guest *] match. Other sections may
  * match it as well, and a size cannot be compared with a part here: the core keeps to the ceiling where the
  * two contradict. */
-static bool check_limits(const Summary *all, const Summary *own, GError **error) {
+static bool check_limits(const MlgConfigSummary *all, const MlgConfigSummary *own, GError **error) {
         size_t floor_option = guest_option("Floor"), ceiling_option = guest_option("Ceiling");
-        const GuestSection *floor = later(all, own, floor_option),
-                           *ceiling = later(all, own, ceiling_option);
+        const MlgConfigSection *floor = later(all, own, floor_option),
+                               *ceiling = later(all, own, ceiling_option);
         g_autofree char *floor_text = NULL, *ceiling_text = NULL;
         MlgOptionSettings sum;
 
@@ -419,11 +380,11 @@ static bool check_limits(const Summary *all, const Summary *own, GError **error)
 }
 
 static bool check_config(const MlgConfig *c, GError **error) {
-        g_autoptr(GHashTable) summaries = summarize(c);
-        const Summary *all = g_hash_table_lookup(summaries, "*");
+        g_autoptr(GHashTable) summaries = mlg_config_summarize(c);
+        const MlgConfigSummary *all = g_hash_table_lookup(summaries, "*");
 
         for (size_t i = 0; i < c->guests->len; i++) {
-                const GuestSection *g = g_ptr_array_index(c->guests, i);
+                const MlgConfigSection *g = g_ptr_array_index(c->guests, i);
 
                 if (!check_limits(all, g_hash_table_lookup(summaries, g->pattern), error))
                         return false;
@@ -438,7 +399,7 @@ static bool check_config(const MlgConfig *c, GError **error) {
 bool mlg_config_check_host(const MlgConfig *c, uint64_t host_total_kib, GError **error) {
         uint64_t most_kib = host_total_kib - host_total_kib / GUESTS_LEAST_PART;
         size_t i = option_index(MLG_OPTION_HOST, "Reserve");
-        const Origin *o = &c->origins[i];
+        const MlgConfigOrigin *o = &c->origins[i];
         g_autofree char *value = NULL, *total = NULL;
 
         if (mlg_amount_resolve(c->host.host.reserve, host_total_kib) <= most_kib)
@@ -516,7 +477,8 @@ static bool is_uuid_pattern(const char *pattern) {
         return n >= 8 && (pattern[n] == '-' || pattern[n] == '*' || pattern[n] == '?');
 }
 
-static bool section_matches(const GuestSection *g, const char *name, const char *uuid, const char *labels) {
+static bool section_matches(const MlgConfigSection *g, const char *name, const char *uuid,
+                            const char *labels) {
         if (g_str_has_prefix(g->pattern, "label="))
                 return labels && label_matches(g->pattern + strlen("label="), labels);
         return (name && fnmatch(g->pattern, name, 0) == 0) ||
@@ -529,172 +491,13 @@ void mlg_config_guest(const MlgConfig *c, const char *name, const char *uuid, co
 
         mlg_option_defaults(MLG_OPTION_GUEST, &sum);
         for (size_t i = 0; i < c->guests->len; i++) {
-                const GuestSection *g = g_ptr_array_index(c->guests, i);
+                const MlgConfigSection *g = g_ptr_array_index(c->guests, i);
 
                 if (g->set == 0 || !section_matches(g, name, uuid, labels))
                         continue;
                 for (size_t k = 0; k < mlg_option_count(); k++)
-                        if (is_set(g, k))
+                        if (mlg_config_is_set(g, k))
                                 mlg_option_copy(mlg_option_at(k), &sum, &g->values);
         }
         *ret = sum.guest;
-}
-
-/* ---- for people ---- */
-
-/* "policy.d/50-web.policy:12", or "default" */
-static char *origin_to_string(const MlgConfig *c, const Origin *o) {
-        if (!o->file)
-                return g_strdup("default");
-        return g_strdup_printf("%s:%u",
-                               g_str_has_prefix(o->file, c->directory) ? o->file + strlen(c->directory)
-                                                                       : o->file,
-                               o->line);
-}
-
-static void diff_value(GPtrArray *out, const MlgConfig *origin_of, const char *section, const MlgOption *o,
-                       const char *was, const char *is, const Origin *origin) {
-        g_autofree char *where = origin_to_string(origin_of, origin);
-
-        g_ptr_array_add(out,
-                        g_strdup_printf("[%s] %s: %s -> %s (%s)%s", section, o->key, was, is, where,
-                                        o->at_start ? ", takes effect when memlegod is started anew" : ""));
-}
-
-static void diff_pattern(GPtrArray *out, const MlgConfig *old, const MlgConfig *new_, const char *pattern,
-                         const Summary *in_old, const Summary *in_new) {
-        g_autofree char *section = g_strconcat("Guest ", pattern, NULL);
-
-        for (size_t i = 0; i < mlg_option_count(); i++) {
-                const MlgOption *o = mlg_option_at(i);
-                const GuestSection *a = in_old ? in_old->by[i] : NULL, *b = in_new ? in_new->by[i] : NULL;
-                g_autofree char *was = NULL, *is = NULL;
-
-                if (!a && !b)
-                        continue;
-                was = a ? mlg_option_format(o, &a->values) : g_strdup("not set");
-                is = b ? mlg_option_format(o, &b->values) : g_strdup("not set");
-                if (strcmp(was, is) != 0)
-                        diff_value(out, b ? new_ : old, section, o, was, is,
-                                   b ? &b->origins[i] : &a->origins[i]);
-        }
-}
-
-/* Patterns that set this option in both configs, in the order of `c` in which they override each other. */
-static GPtrArray *common_order(const MlgConfig *c, size_t option, GHashTable *own, GHashTable *other) {
-        GPtrArray *found = g_ptr_array_new();
-
-        for (size_t i = 0; i < c->guests->len; i++) {
-                const GuestSection *g = g_ptr_array_index(c->guests, i);
-                const Summary *in_own = g_hash_table_lookup(own, g->pattern);
-                const Summary *in_other = g_hash_table_lookup(other, g->pattern);
-
-                if (in_own && in_own->by[option] == g && in_other && in_other->by[option])
-                        g_ptr_array_add(found, g->pattern);
-        }
-        return found;
-}
-
-/* Order is precedence: the same settings in another order are a change, for guests that several patterns
- * match. */
-static bool order_differs(const MlgConfig *old, const MlgConfig *new_, GHashTable *in_old,
-                          GHashTable *in_new) {
-        for (size_t k = 0; k < mlg_option_count(); k++) {
-                g_autoptr(GPtrArray) a = common_order(old, k, in_old, in_new);
-                g_autoptr(GPtrArray) b = common_order(new_, k, in_new, in_old);
-
-                for (size_t i = 0; i < a->len; i++) /* the same patterns, so as many */
-                        if (strcmp(g_ptr_array_index(a, i), g_ptr_array_index(b, i)) != 0)
-                                return true;
-        }
-        return false;
-}
-
-static void diff_guests(GPtrArray *out, const MlgConfig *old, const MlgConfig *new_) {
-        g_autoptr(GHashTable) in_old = summarize(old), in_new = summarize(new_);
-        g_autoptr(GHashTable) done = g_hash_table_new(g_str_hash, g_str_equal);
-
-        for (int which = 0; which < 2; which++) {
-                const MlgConfig *c = which == 0 ? new_ : old;
-
-                for (size_t i = 0; i < c->guests->len; i++) {
-                        const GuestSection *g = g_ptr_array_index(c->guests, i);
-
-                        if (g_hash_table_add(done, g->pattern))
-                                diff_pattern(out, old, new_, g->pattern,
-                                             g_hash_table_lookup(in_old, g->pattern),
-                                             g_hash_table_lookup(in_new, g->pattern));
-                }
-        }
-        if (order_differs(old, new_, in_old, in_new))
-                g_ptr_array_add(out,
-                                g_strdup("[Guest] sections stand in another order: later override earlier"));
-}
-
-char **mlg_config_diff(const MlgConfig *old, const MlgConfig *new_) {
-        GPtrArray *out = g_ptr_array_new();
-
-        for (size_t i = 0; i < mlg_option_count(); i++) {
-                const MlgOption *o = mlg_option_at(i);
-                g_autofree char *was = NULL, *is = NULL;
-
-                if (o->section == MLG_OPTION_GUEST)
-                        continue;
-                was = mlg_option_format(o, settings_of(old, o));
-                is = mlg_option_format(o, settings_of(new_, o));
-                if (strcmp(was, is) != 0)
-                        diff_value(out, new_, mlg_option_section_to_string(o->section), o, was, is,
-                                   &new_->origins[i]);
-        }
-        diff_guests(out, old, new_);
-        g_ptr_array_add(out, NULL);
-        return (char **) g_ptr_array_free(out, FALSE);
-}
-
-static void append_key(GString *s, const MlgConfig *c, const MlgOption *o, const void *settings,
-                       const Origin *origin) {
-        g_autofree char *value = mlg_option_format(o, settings);
-        g_autofree char *where = origin_to_string(c, origin);
-
-        g_string_append_printf(s, "# %s\n%s=%s\n", where, o->key, value);
-}
-
-static void append_single(GString *s, const MlgConfig *c, MlgOptionSection section) {
-        g_string_append_printf(s, "[%s]\n", mlg_option_section_to_string(section));
-        for (size_t i = 0; i < mlg_option_count(); i++)
-                if (mlg_option_at(i)->section == section)
-                        append_key(s, c, mlg_option_at(i), settings_of(c, mlg_option_at(i)), &c->origins[i]);
-        g_string_append_c(s, '\n');
-}
-
-static void append_guest(GString *s, const MlgConfig *c, const GuestSection *g) {
-        g_autofree char *where = origin_to_string(c, &g->at);
-
-        g_string_append_printf(s, "# %s\n[Guest %s]\n", where, g->pattern);
-        for (size_t i = 0; i < mlg_option_count(); i++)
-                if (is_set(g, i))
-                        append_key(s, c, mlg_option_at(i), &g->values, &g->origins[i]);
-        g_string_append_c(s, '\n');
-}
-
-char *mlg_config_to_text(const MlgConfig *c) {
-        static const Origin by_default = {};
-        GString *s = g_string_new(NULL);
-        MlgOptionSettings defaults;
-
-        append_single(s, c, MLG_OPTION_DAEMON);
-        append_single(s, c, MLG_OPTION_HOST);
-        mlg_option_defaults(MLG_OPTION_GUEST, &defaults);
-        g_string_append(s, "[Guest *]\n");
-        for (size_t i = 0; i < mlg_option_count(); i++)
-                if (mlg_option_at(i)->section == MLG_OPTION_GUEST)
-                        append_key(s, c, mlg_option_at(i), &defaults, &by_default);
-        g_string_append_c(s, '\n');
-        for (size_t i = 0; i < c->guests->len; i++) {
-                const GuestSection *g = g_ptr_array_index(c->guests, i);
-
-                if (g->set != 0)
-                        append_guest(s, c, g);
-        }
-        return g_string_free(s, FALSE);
 }
