@@ -6,6 +6,7 @@
 
 #include <glib.h>
 
+#include "hypervisor/hostmem.h"
 #include "hypervisor/libvirt.h"
 #include "memlego/names.h"
 #include "service/config.h"
@@ -28,12 +29,22 @@ static const GOptionEntry entries[] = {
         { NULL },
 };
 
+/* As the daemon asks it. Where /proc tells nothing, nothing is held against it. */
+static bool fits_host(const MlgConfig *config, GError **error) {
+        g_autoptr(MlgHostmem) hostmem = NULL;
+        MlgRawHost host = {};
+
+        if (mlg_hostmem_open("/proc", &hostmem) < 0 || mlg_hostmem_read(hostmem, &host) < 0 || host.total_kib == 0)
+                return true;
+        return mlg_config_check_host(config, host.total_kib, error);
+}
+
 static int check_config(void) {
         g_autoptr(GError) error = NULL;
         g_autoptr(MlgConfig) config = mlg_config_load(opt_config ? opt_config : MLG_CONFIG_FILE, opt_config != NULL, &error);
         g_autofree char *text = NULL;
 
-        if (!config) {
+        if (!config || !fits_host(config, &error)) {
                 fprintf(stderr, "%s\n", error->message);
                 return EXIT_CONFIG;
         }

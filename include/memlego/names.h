@@ -42,8 +42,6 @@
 #define MLG_FIELD_FROM_KIB "MEMLEGO_FROM_KIB"
 #define MLG_FIELD_TO_KIB "MEMLEGO_TO_KIB"
 #define MLG_FIELD_REASON "MEMLEGO_REASON"
-#define MLG_FIELD_FILE "MEMLEGO_FILE"
-#define MLG_FIELD_LINE "MEMLEGO_LINE"
 
 /* Journal MESSAGE_IDs; texts in systemd/memlego.catalog */
 #define MLG_MSG_RESIZED "a3f5c0a94ef04b0f8cc0f1a7b2f0b101"

@@ -46,7 +46,7 @@ typedef struct MlgGuestSettings {
         uint32_t grow_permille;     /* GrowRate=: when the guest does not suffer; relief has no limit */
         uint32_t dead_band_permille;/* DeadBand=: of the maximum; smaller differences are not acted upon */
         uint64_t cool_down_usec;    /* CoolDownSec=: no shrink so soon after pressure */
-        uint64_t settle_usec;       /* SettleSec=: a guest is only watched so long after its start */
+        uint64_t settle_usec;       /* SettleSec=: no shrink so soon after its start */
 } MlgGuestSettings;
 
 /* Compiled-in defaults, with the reason of each value at its place in settings.c. */

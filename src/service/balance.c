@@ -168,12 +168,7 @@ void mlg_daemon_tell_states(MlgDaemon *d) {
                         continue;
                 vm->announced_state = vm->state;
                 vm->announced_why = vm->why;
-                if (vm->state == MLG_VM_MANAGED)
-                        mlg_log_guest(MLG_LOG_INFO, MLG_MSG_GUEST_STATE, vm->uuid, vm->name, "Guest %s: managed", vm->name);
-                else
-                        mlg_log_guest(priority_of(vm), MLG_MSG_GUEST_STATE, vm->uuid, vm->name,
-                                      "Guest %s: left alone (%s): %s", vm->name, mlg_reason_to_string(vm->why),
-                                      mlg_reason_to_sentence(vm->why));
+                mlg_log_state(priority_of(vm), vm->uuid, vm->name, vm->why);
                 if (d->bus)
                         mlg_bus_guest_changed(d->bus, vm->uuid);
         }

@@ -197,8 +197,17 @@ static int log_priority(MlgLogLevel level) {
         return MLG_LOG_DEBUG;
 }
 
-static MlgConfig *load(const MlgDaemonOptions *o, GError **error) {
-        return mlg_config_load(o->config_path ? o->config_path : MLG_CONFIG_FILE, o->config_path != NULL, error);
+/* What the files say, and what can be done on this host. */
+static MlgConfig *load(const MlgDaemon *d, GError **error) {
+        const MlgDaemonOptions *o = d->options;
+        g_autoptr(MlgConfig) c = mlg_config_load(o->config_path ? o->config_path : MLG_CONFIG_FILE, o->config_path != NULL, error);
+        MlgRawHost host = {};
+
+        if (!c)
+                return NULL;
+        if (mlg_hostmem_read(d->hostmem, &host) >= 0 && host.total_kib > 0 && !mlg_config_check_host(c, host.total_kib, error))
+                return NULL;
+        return g_steal_pointer(&c);
 }
 
 static void apply(MlgDaemon *d) {
@@ -221,7 +230,7 @@ static void apply(MlgDaemon *d) {
 
 bool mlg_daemon_reload(MlgDaemon *d, char ***ret_changes, GError **error) {
         g_autoptr(GError) e = NULL;
-        MlgConfig *config = load(d->options, &e);
+        MlgConfig *config = load(d, &e);
         g_auto(GStrv) changes = NULL;
 
         if (!config) {
@@ -339,7 +348,12 @@ static int start(MlgDaemon *d) {
         uint64_t now;
         int r;
 
-        d->config = load(d->options, &error);
+        r = mlg_hostmem_open(d->options->proc_root ? d->options->proc_root : "/proc", &d->hostmem);
+        if (r < 0) {
+                mlg_log(MLG_LOG_ERROR, "Cannot open /proc/meminfo: %s", g_strerror(-r));
+                return r;
+        }
+        d->config = load(d, &error);
         if (!d->config) {
                 mlg_log_guest(MLG_LOG_ERROR, MLG_MSG_CONFIG_REFUSED, NULL, NULL, "%s", error->message);
                 return -EINVAL;
@@ -348,11 +362,6 @@ static int start(MlgDaemon *d) {
         d->dry_run = d->options->dry_run || mlg_config_daemon(d->config)->dry_run;
         g_strlcpy(d->uri, d->options->connect_uri ? d->options->connect_uri : mlg_config_daemon(d->config)->connect,
                   sizeof(d->uri));
-        r = mlg_hostmem_open(d->options->proc_root ? d->options->proc_root : "/proc", &d->hostmem);
-        if (r < 0) {
-                mlg_log(MLG_LOG_ERROR, "Cannot open /proc/meminfo: %s", g_strerror(-r));
-                return r;
-        }
         r = start_loop(d);
         if (r < 0)
                 return r;
