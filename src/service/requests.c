@@ -168,7 +168,7 @@ static bool reserve(uint64_t kib, uint64_t timeout_usec, const char *owner, uint
         }
         if (error_code < 0) {
                 g_set_error(error, MLG_ERROR, MLG_ERROR_NO_ROOM,
-                            "%" PRIu64 " MiB cannot be made free even with all guests at their floors",
+                            "%" PRIu64 " MiB cannot be made free without taking from guests what they need, or their floors",
                             kib / MLG_KIB_PER_MIB);
                 return false;
         }
