@@ -32,6 +32,7 @@ typedef struct MlgGuestInfo {
         bool vfio;                       /* has host devices: its memory is pinned */
         bool locked;                     /* <memoryBacking><locked/> */
         bool hugepages;
+        bool virtio_mem;                 /* has such devices, which some of libvirt's sizes include */
         bool migrating;
 } MlgGuestInfo;
 

@@ -209,15 +209,22 @@ static bool pins_memory(const xmlNode *device) {
         return false;
 }
 
+/* libvirt counts virtio-mem devices in <memory>, in <currentMemory> and in the sizes of a bulk read, but not
+ * in the size a balloon is set to, nor in its events and statistics: sizes of such a guest do not compare. */
+static bool is_virtio_mem(const xmlNode *device) {
+        return is_element(device, "memory") && attribute_is(device, "model", "virtio-mem");
+}
+
 static void read_devices(const xmlNode *domain, MlgGuestInfo *ret) {
         const xmlNode *devices = child(domain, "devices");
         const xmlNode *balloon = child(devices, "memballoon");
 
         if (balloon)
                 read_balloon(balloon, ret);
-        for (const xmlNode *n = devices ? devices->children : NULL; n; n = n->next)
-                if (n->type == XML_ELEMENT_NODE && pins_memory(n))
-                        ret->vfio = true;
+        for (const xmlNode *n = devices ? devices->children : NULL; n; n = n->next) {
+                ret->vfio |= pins_memory(n);
+                ret->virtio_mem |= is_virtio_mem(n);
+        }
 }
 
 static int read_domain(const xmlNode *domain, MlgGuestInfo *ret) {

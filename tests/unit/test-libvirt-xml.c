@@ -79,6 +79,7 @@ static void test_full(void **state) {
         assert_true(info.vfio);
         assert_true(info.locked);
         assert_true(info.hugepages);
+        assert_false(info.virtio_mem);
         assert_false(info.migrating);
         assert_int_equal(info.run_state, MLG_RUN_UNKNOWN);
 }
@@ -193,6 +194,25 @@ static void test_pinned(void **state) {
                 if (parse_good(xml).vfio != rows[i].pinned)
                         fail_msg("%s", rows[i].device);
         }
+}
+
+static void test_virtio_mem(void **state) {
+        static const struct {
+                const char *xml;
+                bool virtio_mem;
+        } rows[] = {
+                { DEVICES("<memory model='virtio-mem'><target><size>1024</size></target></memory>"), true },
+                { DEVICES("<memory model='dimm'/><memory model='virtio-mem'/>"), true },
+                { DEVICES("<memory model='dimm'/>"), false },
+                { DEVICES("<memory model='virtio-pmem'/>"), false },
+                { DEVICES("<memory/>"), false },
+                { DEVICES("<controller><memory model='virtio-mem'/></controller>"), false },
+                { GUEST("<memory model='virtio-mem'/>"), false },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+                if (parse_good(rows[i].xml).virtio_mem != rows[i].virtio_mem)
+                        fail_msg("%s", rows[i].xml);
 }
 
 #define NS "xmlns:m='" MLG_METADATA_URI "'"
@@ -333,6 +353,7 @@ int main(void) {
                 cmocka_unit_test(test_units),
                 cmocka_unit_test(test_balloon),
                 cmocka_unit_test(test_pinned),
+                cmocka_unit_test(test_virtio_mem),
                 cmocka_unit_test(test_labels),
                 cmocka_unit_test(test_labels_limit),
                 cmocka_unit_test(test_names),
