@@ -182,6 +182,12 @@ static int read_memory(const xmlNode *domain, MlgGuestInfo *ret) {
         return 0;
 }
 
+/* SEV, SEV-SNP, TDX, Secure Execution, and whatever comes next: QEMU keeps from discarding memory in all of
+ * them, so a balloon wins nothing. */
+static void read_security(const xmlNode *domain, MlgGuestInfo *ret) {
+        ret->confidential = child(domain, "launchSecurity") != NULL;
+}
+
 static void read_balloon(const xmlNode *balloon, MlgGuestInfo *ret) {
         g_autofree char *period = attribute(child(balloon, "stats"), "period");
         uint64_t sec = 0;
@@ -240,6 +246,7 @@ static int read_domain(const xmlNode *domain, MlgGuestInfo *ret) {
         r = read_memory(domain, &info);
         if (r < 0)
                 return r;
+        read_security(domain, &info);
         read_devices(domain, &info);
         read_labels(domain, &info);
         memcpy(ret, &info, sizeof(info));

@@ -80,6 +80,7 @@ static void test_full(void **state) {
         assert_true(info.locked);
         assert_true(info.hugepages);
         assert_false(info.virtio_mem);
+        assert_false(info.confidential);
         assert_false(info.migrating);
         assert_int_equal(info.run_state, MLG_RUN_UNKNOWN);
 }
@@ -212,6 +213,26 @@ static void test_virtio_mem(void **state) {
 
         for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
                 if (parse_good(rows[i].xml).virtio_mem != rows[i].virtio_mem)
+                        fail_msg("%s", rows[i].xml);
+}
+
+static void test_confidential(void **state) {
+        static const struct {
+                const char *xml;
+                bool confidential;
+        } rows[] = {
+                { GUEST("<launchSecurity type='sev'><cbitpos>47</cbitpos></launchSecurity>"), true },
+                { GUEST("<launchSecurity type='sev-snp'/>"), true },
+                { GUEST("<launchSecurity type='s390-pv'/>"), true },
+                { GUEST("<launchSecurity type='tdx'/>"), true },
+                { GUEST("<launchSecurity type='something-new'/>"), true },
+                { GUEST(""), false },
+                { DEVICES("<launchSecurity type='sev'/>"), false },
+                { GUEST("<x:launchSecurity xmlns:x='urn:x' type='sev'/>"), false },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+                if (parse_good(rows[i].xml).confidential != rows[i].confidential)
                         fail_msg("%s", rows[i].xml);
 }
 
@@ -354,6 +375,7 @@ int main(void) {
                 cmocka_unit_test(test_balloon),
                 cmocka_unit_test(test_pinned),
                 cmocka_unit_test(test_virtio_mem),
+                cmocka_unit_test(test_confidential),
                 cmocka_unit_test(test_labels),
                 cmocka_unit_test(test_labels_limit),
                 cmocka_unit_test(test_names),
