@@ -23,7 +23,6 @@ typedef struct MlgGuestInfo {
         char labels[MLG_LABELS_MAX + 1]; /* from the domain's metadata, separated by single blanks */
         MlgRunState run_state;
         uint64_t maximum_kib;
-        uint64_t actual_kib;             /* as of the definition; 0 when unknown */
         uint32_t instance;               /* changes when the guest is started anew (libvirt's domain id); 0: off */
         uint32_t stats_period_sec;       /* balloon statistics period found; 0: off */
         bool has_balloon;

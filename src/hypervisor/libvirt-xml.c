@@ -163,20 +163,14 @@ static int read_identity(const xmlNode *domain, MlgGuestInfo *ret) {
         return 0;
 }
 
+/* <currentMemory> is no fact of the definition: it follows the balloon, and polls and looks tell it. */
 static int read_memory(const xmlNode *domain, MlgGuestInfo *ret) {
-        const xmlNode *current = child(domain, "currentMemory");
         const xmlNode *backing = child(domain, "memoryBacking");
         int r;
 
         r = memory_kib(child(domain, "memory"), &ret->maximum_kib);
         if (r < 0)
                 return r;
-        ret->actual_kib = ret->maximum_kib;
-        if (current) {
-                r = memory_kib(current, &ret->actual_kib);
-                if (r < 0)
-                        return r;
-        }
         ret->locked = child(backing, "locked") != NULL;
         ret->hugepages = child(backing, "hugepages") != NULL;
         return 0;
