@@ -63,8 +63,9 @@ typedef struct MlgPollEntry {
 typedef void (*MlgPollFn)(int r, const MlgPollEntry *entries, size_t n_entries, void *userdata);
 
 /* r: 0 accepted, not yet reached; -ENODEV guest gone or off; -ETIMEDOUT unknown outcome; -EOPNOTSUPP no
- * balloon; -ENOTCONN; -EAGAIN not asked, because its QEMU is busy or silent just now; -EBUSY too many calls
- * hang; other -errno: refused. `why` may be NULL. */
+ * balloon; -ENOTCONN; -EAGAIN not asked, because its QEMU is busy or silent just now, or because calls to
+ * others took all the time there was; -EBUSY too many calls hang; other -errno: refused. `why` may be NULL.
+ */
 typedef void (*MlgDoneFn)(int r, const char *why, void *userdata);
 
 /* r: 0, and raw is valid during the call; else as in MlgDoneFn. */

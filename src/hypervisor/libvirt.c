@@ -602,6 +602,8 @@ static void on_polled(int r, void *data, void *userdata) {
 
         if (r == -ECANCELED)
                 return;
+        if (r == -ETIME)
+                r = -ETIMEDOUT; /* for the caller it makes no difference which call hangs */
         left_usec = mlg_sub_sat(l->poll_deadline_usec, now_usec());
         if (r == -ETIMEDOUT && l->events && left_usec >= ATTEMPT_MIN_USEC) {
                 attempt_poll(l);
@@ -685,23 +687,26 @@ static void on_request(int r, void *data, void *userdata) {
         g_autofree Ticket *t = userdata;
         Libvirt *l = t->l;
         CallData *d = data;
+        const char *why = d ? d->why : "libvirt did not answer in time";
         Guest *g;
 
         if (r == -ECANCELED)
                 return;
-        g = guest_get(l, t->uuid);
-        if (g && !d) {
-                g->silent = true;
-                g->late = true;
+        if (r == -ETIME) {
+                r = -EAGAIN; /* that says nothing about this guest */
+                why = "libvirt was busy with other calls";
         }
+        g = guest_get(l, t->uuid);
+        if (g && r == -ETIMEDOUT && !d)
+                g->silent = g->late = true;
         if (g && r == -ENODEV)
                 read_guest(l, g);
         if (t->look)
                 t->look(r, r == 0 ? &d->raw : NULL, t->userdata);
         else
-                t->fn(r, d ? d->why : "libvirt did not answer in time", t->userdata);
+                t->fn(r, why, t->userdata);
         if (r == -ENOTCONN)
-                lost(l, d->why);
+                lost(l, why);
 }
 
 /* Why this guest cannot be sent anything now, or 0. */

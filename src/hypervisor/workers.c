@@ -351,7 +351,7 @@ static int workers_dispatch(uint64_t now_usec, void *userdata) {
         MlgWorkers *w = userdata;
         Pool *p = w->pool;
         g_autoptr(GPtrArray) ended = NULL;
-        GQueue finished, late = G_QUEUE_INIT;
+        GQueue finished, unbegun = G_QUEUE_INIT, late = G_QUEUE_INIT;
         uint64_t drained;
 
         (void) !read(p->wake_fd, &drained, sizeof(drained));
@@ -361,8 +361,8 @@ static int workers_dispatch(uint64_t now_usec, void *userdata) {
         if (now_usec >= w->next_deadline_usec) {
                 uint64_t next_usec = MLG_USEC_NEVER;
 
-                expire_queue(&p->urgent, now_usec, &next_usec, &late);
-                expire_queue(&p->ordinary, now_usec, &next_usec, &late);
+                expire_queue(&p->urgent, now_usec, &next_usec, &unbegun);
+                expire_queue(&p->ordinary, now_usec, &next_usec, &unbegun);
                 expire_running(p, now_usec, &next_usec, &late);
                 w->next_deadline_usec = next_usec;
         }
@@ -374,6 +374,7 @@ static int workers_dispatch(uint64_t now_usec, void *userdata) {
 
         join_ended(ended);
         call_finished(&finished);
+        call_done(&unbegun, -ETIME);
         call_done(&late, -ETIMEDOUT);
         return 0;
 }

@@ -5,6 +5,7 @@
  * done() for each accepted job, at the latest when its deadline has passed:
  *   r of run(), with the job's data   it came back in time
  *   -ETIMEDOUT, data NULL             it did not: its thread is *parked*, its late result is thrown away
+ *   -ETIME, data NULL                 it was never begun: no thread was free for it before its deadline
  *   -ECANCELED, data NULL             the pool was freed; done() is called by mlg_workers_free()
  * data belongs to the pool from submit on, and is freed by whoever touches it last: the pool after done(),
  * or the parked thread. run() may use its context and data, nothing else.

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Libvirt: the adapter on libvirt's test driver. That driver has no balloon statistics, so each running
- * guest is one whose QEMU does not answer to a poll: good for the plumbing and for refusals. The rest needs real
- * guests. */
+ * guest is one whose QEMU does not answer to a poll: good for the plumbing and for refusals. Some functions of
+ * libvirt's are defined here once more, so that a test can hold calls back as a stopped QEMU does. The rest
+ * needs real guests. */
+#include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -31,9 +34,74 @@
         "<memory>262144</memory><currentMemory>131072</currentMemory><os><type>hvm</type></os>"             \
         "<devices><memballoon model='virtio'/></devices></domain>"
 
+/* ---- what stands before libvirt ---- */
+
+/* A program's own functions go before those of a library; the library's are the next ones. */
+#define REAL(name) ((__typeof__(&(name))) dlsym(RTLD_NEXT, #name))
+
+typedef enum Call {
+        CALL_TARGET,
+        _CALL_MAX,
+} Call;
+
+static struct {
+        pthread_mutex_t lock;
+        pthread_cond_t opened;
+        unsigned to_hold[_CALL_MAX]; /* how many of the next calls do not come back */
+        unsigned n_begun[_CALL_MAX], n_held[_CALL_MAX];
+        unsigned round[_CALL_MAX]; /* those that are held go on when it changes */
+} gate = { .lock = PTHREAD_MUTEX_INITIALIZER, .opened = PTHREAD_COND_INITIALIZER };
+
+static void gate_pass(Call c) {
+        unsigned round;
+
+        pthread_mutex_lock(&gate.lock);
+        gate.n_begun[c]++;
+        if (gate.to_hold[c] > 0) {
+                gate.to_hold[c]--;
+                gate.n_held[c]++;
+                round = gate.round[c];
+                while (gate.round[c] == round)
+                        pthread_cond_wait(&gate.opened, &gate.lock);
+                gate.n_held[c]--;
+        }
+        pthread_mutex_unlock(&gate.lock);
+}
+
+static void gate_hold(Call c, unsigned n) {
+        pthread_mutex_lock(&gate.lock);
+        gate.to_hold[c] = n;
+        gate.n_begun[c] = 0;
+        pthread_mutex_unlock(&gate.lock);
+}
+
+static void gate_open(Call c) {
+        pthread_mutex_lock(&gate.lock);
+        gate.to_hold[c] = 0;
+        gate.round[c]++;
+        pthread_cond_broadcast(&gate.opened);
+        pthread_mutex_unlock(&gate.lock);
+}
+
+static unsigned gate_held(Call c) {
+        unsigned n;
+
+        pthread_mutex_lock(&gate.lock);
+        n = gate.n_held[c];
+        pthread_mutex_unlock(&gate.lock);
+        return n;
+}
+
+int virDomainSetMemoryFlags(virDomainPtr domain, unsigned long memory, unsigned int flags) {
+        gate_pass(CALL_TARGET);
+        return REAL(virDomainSetMemoryFlags)(domain, memory, flags);
+}
+
+/* ---- what the adapter tells ---- */
+
 typedef struct World {
         MlgLoop *loop;
-        MlgTimer *guard;
+        MlgTimer *guard, *tick;
         MlgWatch *watch;
         MlgHypervisor *h;
         unsigned n_connected, n_failed;
@@ -128,9 +196,18 @@ static void on_guard(uint64_t now_usec, void *userdata) {
                  w->n_polls);
 }
 
+/* Other threads change what a test may wait for. */
+static void on_tick(uint64_t now_usec, void *userdata) {
+        World *w = userdata;
+
+        mlg_timer_at(w->tick, now_usec + 2000);
+        check(w);
+}
+
 static void run_until(World *w, bool (*until)(World *)) {
         w->until = until;
         mlg_timer_at(w->guard, mlg_loop_now_usec(w->loop) + TIME_LIMIT_USEC);
+        mlg_timer_at(w->tick, 0);
         if (!until(w))
                 assert_int_equal(mlg_loop_run(w->loop), 0);
         w->until = NULL;
@@ -144,6 +221,7 @@ static void start_unstarted(World *w, const char *uri) {
         assert_int_equal(mlg_libvirt_new(&options, &callbacks, w, &w->h), 0);
         assert_int_equal(mlg_loop_watch(w->loop, mlg_libvirt_pollable(w->h), &w->watch), 0);
         assert_int_equal(mlg_timer_new(w->loop, on_guard, w, &w->guard), 0);
+        assert_int_equal(mlg_timer_new(w->loop, on_tick, w, &w->tick), 0);
 }
 
 static void start(World *w, const char *uri) {
@@ -156,6 +234,7 @@ static void stop(World *w) {
         mlg_watch_free(w->watch);
         w->h->ops->free(w->h);
         mlg_timer_free(w->guard);
+        mlg_timer_free(w->tick);
         g_hash_table_unref(w->guests);
         g_free(w->why);
         g_free(w->answer_why);
@@ -390,6 +469,50 @@ static void test_poll(void **state) {
         stop(&w);
 }
 
+static void ask(World *w, const char *uuid, uint64_t deadline_usec) {
+        assert_int_equal(w->h->ops->set_target(w->h, uuid, 65536, deadline_usec, on_answer, w), 0);
+}
+
+static uint64_t in_usec(uint64_t usec) {
+        return (uint64_t) g_get_monotonic_time() + usec;
+}
+
+static bool two_targets_are_held(World *w) {
+        return gate_held(CALL_TARGET) == 2;
+}
+
+static bool has_three_answers(World *w) {
+        return w->n_answers == 3;
+}
+
+/* A call that was never begun, because all threads are busy with another guest. */
+static void test_no_thread_is_free(void **state) {
+        Hand hand;
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        hand_open(&hand);
+        hand.domain = virDomainCreateXML(hand.connection, NEW_XML("gold"), 0);
+        run_until(&w, new_is_running);
+
+        gate_hold(CALL_TARGET, 2);
+        for (int i = 0; i < 2; i++)
+                ask(&w, DEFAULT_UUID, 0);
+        run_until(&w, two_targets_are_held);
+        ask(&w, NEW_UUID, in_usec(20 * 1000));
+        run_until(&w, has_answer);
+        assert_int_equal(w.answer, -EAGAIN);
+        gate_open(CALL_TARGET);
+        run_until(&w, has_three_answers);
+        assert_int_equal(w.answer, 0);
+        assert_int_equal(set_target(&w, NEW_UUID, 65536), 0); /* nothing is held against it */
+
+        assert_int_equal(virDomainDestroy(hand.domain), 0);
+        hand_close(&hand);
+        stop(&w);
+}
+
 #define NODE_GUEST(name, uuid, rest)                                                                        \
         "<domain type='test'><name>" name "</name><uuid>6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b1" uuid "</uuid>"  \
         "<memory>262144</memory><os><type>hvm</type></os>" rest "</domain>"
@@ -473,6 +596,8 @@ static void on_quit(uint64_t now_usec, void *userdata) {
 static int drain(void **state) {
         MlgTimer *timer;
 
+        for (Call c = 0; c < _CALL_MAX; c++)
+                gate_open(c); /* a test that failed may have left threads there */
         for (int i = 0; i < 5; i++) {
                 if (mlg_timer_new(the_loop, on_quit, NULL, &timer) < 0)
                         return -1;
@@ -501,6 +626,7 @@ int main(void) {
                 cmocka_unit_test_teardown(test_life_of_a_persistent_guest, drain),
                 cmocka_unit_test_teardown(test_life_of_a_transient_guest, drain),
                 cmocka_unit_test_teardown(test_poll, drain),
+                cmocka_unit_test_teardown(test_no_thread_is_free, drain),
                 cmocka_unit_test_teardown(test_connects_later, drain),
                 cmocka_unit_test_teardown(test_free_early, drain),
         };
