@@ -247,23 +247,10 @@ int mlg_workers_submit(MlgWorkers *w, const MlgJob *job) {
         return r;
 }
 
-void mlg_workers_wake(MlgWorkers *w) {
-        pool_wake(w->pool);
-}
-
 int mlg_workers_dup_wake_fd(MlgWorkers *w) {
         int fd = fcntl(w->pool->wake_fd, F_DUPFD_CLOEXEC, 3);
 
         return fd < 0 ? -errno : fd;
-}
-
-unsigned mlg_workers_parked(MlgWorkers *w) {
-        unsigned n;
-
-        pthread_mutex_lock(&w->pool->lock);
-        n = w->pool->n_parked;
-        pthread_mutex_unlock(&w->pool->lock);
-        return n;
 }
 
 /* Moves late jobs of a queue to `ret`. Jobs are queued in no order of deadlines, so all are looked at; this

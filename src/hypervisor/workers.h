@@ -53,11 +53,9 @@ int mlg_workers_new(const MlgWorkersOptions *options, MlgWorkers **ret);
  * failure data stays with the caller, and done() is not called. */
 int mlg_workers_submit(MlgWorkers *w, const MlgJob *job);
 
-/* Makes the pollable ready; from any thread. */
-void mlg_workers_wake(MlgWorkers *w);
-int mlg_workers_dup_wake_fd(MlgWorkers *w); /* an eventfd that does the same by a write, or -errno */
+/* An eventfd that makes the pollable ready by a write, from any thread; or -errno. */
+int mlg_workers_dup_wake_fd(MlgWorkers *w);
 
-unsigned mlg_workers_parked(MlgWorkers *w);
 const MlgPollable *mlg_workers_pollable(MlgWorkers *w);
 
 /* Calls done(-ECANCELED) for all jobs. Waits a moment for jobs that run and urgent ones that are queued,

@@ -14,7 +14,6 @@
 #include "service/loop.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
