@@ -390,8 +390,8 @@ static int run_connect(void *context, void *data) {
         return r;
 }
 
-/* The job's data is freed by a parked thread: the connection, if it was made at last, must not outlive it.
- */
+/* A connection that was made too late, or is not wanted because the adapter ends: closing it takes up to a
+ * dozen calls, which the pool leaves to a thread. At the end it may stay open, for the kernel to close. */
 static void connect_data_free(void *userdata) {
         CallData *d = userdata;
 

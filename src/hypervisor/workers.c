@@ -4,8 +4,8 @@
  * Who owns what:
  * - MlgWorkers: the dispatching thread alone.
  * - Pool: shared, under its lock; counted, because a parked thread may outlive the MlgWorkers.
- * - Job: in exactly one place: queued (pool), running (one thread), finished (pool), or abandoned (a parked
- *   thread).
+ * - Job: in exactly one place: queued (pool), running (one thread), finished (pool), abandoned (a parked
+ *   thread), or left over (pool; its data is freed by the next thread that ends).
  * - Thread: its struct is freed by who joins it, or by itself once it is detached. */
 #include "hypervisor/workers.h"
 
@@ -52,6 +52,7 @@ struct Pool {
         GQueue urgent;        /* Work, queued */
         GQueue ordinary;
         GQueue finished;      /* Work, with result */
+        GQueue left_over;     /* Work that finished, but nobody was told; only while quit */
         GPtrArray *threads;   /* Thread: not ended */
         GPtrArray *ended;     /* Thread: to be joined */
         unsigned n_threads;   /* allowed for ordinary jobs */
@@ -77,6 +78,16 @@ static void work_free(Work *work) {
         if (work->job.data_free)
                 work->job.data_free(work->job.data);
         g_free(work);
+}
+
+/* The part of a job that done() needs, when a thread keeps the data. */
+static Work *work_without_data(const Work *work) {
+        Work *copy = g_new0(Work, 1);
+
+        copy->job = work->job;
+        copy->job.data = NULL;
+        copy->job.data_free = NULL;
+        return copy;
 }
 
 /* With the lock held; releases it. */
@@ -129,8 +140,24 @@ static void thread_work(Thread *t, Work *work) {
                 p->n_ordinary--;
                 pthread_cond_signal(&p->work_ready); /* an ordinary job that was held back may run now */
         }
+        if (p->quit) {
+                g_queue_push_tail(&p->finished, work_without_data(work));
+                g_queue_push_tail(&p->left_over, work);
+                return;
+        }
         g_queue_push_tail(&p->finished, work);
         pool_wake(p);
+}
+
+/* With the lock held at entry and at exit. */
+static void free_left_over(Pool *p) {
+        Work *work;
+
+        while ((work = g_queue_pop_head(&p->left_over))) {
+                pthread_mutex_unlock(&p->lock);
+                work_free(work);
+                pthread_mutex_lock(&p->lock);
+        }
 }
 
 static void *thread_main(void *userdata) {
@@ -151,6 +178,7 @@ static void *thread_main(void *userdata) {
                 pthread_cond_wait(&p->work_ready, &p->lock);
                 p->n_idle--;
         }
+        free_left_over(p);
         pthread_mutex_unlock(&p->lock);
 
         /* Closing a connection may block as well: still parked, if it was. */
@@ -274,7 +302,6 @@ static void expire_queue(GQueue *q, uint64_t now_usec, uint64_t *next_usec, GQue
 static void expire_running(Pool *p, uint64_t now_usec, uint64_t *next_usec, GQueue *ret) {
         for (guint i = 0; i < p->threads->len; i++) {
                 Thread *t = p->threads->pdata[i];
-                Work *late;
 
                 if (!t->work || t->parked)
                         continue;
@@ -287,11 +314,7 @@ static void expire_running(Pool *p, uint64_t now_usec, uint64_t *next_usec, GQue
                 p->n_parked++;
                 if (!t->work->job.urgent)
                         p->n_ordinary--;
-                late = g_new0(Work, 1);
-                late->job = t->work->job;
-                late->job.data = NULL;
-                late->job.data_free = NULL;
-                g_queue_push_tail(ret, late);
+                g_queue_push_tail(ret, work_without_data(t->work));
         }
 }
 
@@ -441,6 +464,14 @@ static void wait_for_threads(Pool *p) {
                         break;
 }
 
+/* With the lock held: what jobs left behind that were not dispatched is freed by threads, as that may take
+ * as long as a call. The thread that ran such a job is still there, and does it before it ends. */
+static void leave_to_threads(Pool *p) {
+        queue_steal(&p->finished, &p->left_over);
+        for (GList *i = p->left_over.head; i; i = i->next)
+                g_queue_push_tail(&p->finished, work_without_data(i->data));
+}
+
 MlgWorkers *mlg_workers_free(MlgWorkers *w) {
         g_autoptr(GPtrArray) ended = NULL;
         GQueue queued, urgent, finished, running = G_QUEUE_INIT;
@@ -452,6 +483,7 @@ MlgWorkers *mlg_workers_free(MlgWorkers *w) {
         p = w->pool;
         pthread_mutex_lock(&p->lock);
         p->quit = true;
+        leave_to_threads(p);
         pthread_cond_broadcast(&p->work_ready);
         wait_for_threads(p);
         queue_steal(&p->urgent, &urgent);

@@ -8,7 +8,8 @@
  *   -ETIME, data NULL                 it was never begun: no thread was free for it before its deadline
  *   -ECANCELED, data NULL             the pool was freed; done() is called by mlg_workers_free()
  * data belongs to the pool from submit on, and is freed by whoever touches it last: the pool after done(),
- * or the parked thread. run() may use its context and data, nothing else.
+ * or a thread, when it is parked or when the pool is freed before done(): what run() left in it may be slow
+ * to free. run() may use its context and data, nothing else.
  *
  * A parked thread is replaced, up to max_parked times; one that comes back ends. One thread more than
  * n_threads exists for urgent jobs, so that a burst of ordinary ones cannot delay them. */

@@ -25,6 +25,7 @@ typedef struct Data {
         int answer; /* what run() returns */
         gint *order; /* run() notes its place in `place` */
         gint place;
+        int free_fd; /* >= 0: data_free() reads from it first */
 } Data;
 
 typedef struct Outcome {
@@ -49,6 +50,11 @@ static void context_free(void *context) {
 }
 
 static void data_free(void *data) {
+        Data *d = data;
+        char c;
+
+        if (d->free_fd >= 0)
+                (void) !read(d->free_fd, &c, 1);
         g_free(data);
         (void) g_atomic_int_dec_and_test(&n_data);
 }
@@ -87,9 +93,8 @@ static MlgWorkers *workers(unsigned n_threads, unsigned max_parked, unsigned max
         return w;
 }
 
-static int submit(MlgWorkers *w, int fd, int answer, uint64_t wait_usec, bool urgent, gint *order,
-                  Outcome *o) {
-        Data *d = g_new0(Data, 1);
+static int submit_data(MlgWorkers *w, const Data *data, uint64_t wait_usec, bool urgent, Outcome *o) {
+        Data *d = g_memdup2(data, sizeof(*data));
         MlgJob job = {
                 .run = run,
                 .done = done,
@@ -102,12 +107,18 @@ static int submit(MlgWorkers *w, int fd, int answer, uint64_t wait_usec, bool ur
         int r;
 
         *o = (Outcome) { .place = -1 };
-        *d = (Data) { .fd = fd, .answer = answer, .order = order };
         g_atomic_int_inc(&n_data);
         r = mlg_workers_submit(w, &job);
         if (r < 0)
                 data_free(d);
         return r;
+}
+
+static int submit(MlgWorkers *w, int fd, int answer, uint64_t wait_usec, bool urgent, gint *order,
+                  Outcome *o) {
+        Data d = { .fd = fd, .answer = answer, .order = order, .free_fd = -1 };
+
+        return submit_data(w, &d, wait_usec, urgent, o);
 }
 
 /* As a loop does it, once. */
@@ -359,6 +370,33 @@ static void test_urgent_still_runs_at_the_end(void **state) {
         nothing_left();
 }
 
+/* A job came back, but the pool ends before anybody heard of it, and its data cannot be freed at once. */
+static void test_free_with_slow_data(void **state) {
+        MlgWorkers *w = workers(1, 0, 100);
+        gint order = 0;
+        Outcome o[2];
+        int fds[2];
+
+        make_pipe(fds);
+        for (int i = 0; i < 2; i++) {
+                Data d = { .fd = -1, .order = &order, .free_fd = fds[0] };
+
+                assert_int_equal(submit_data(w, &d, TIME_LIMIT_USEC, i == 1, &o[i]), 0);
+                WAIT_UNTIL(g_atomic_int_get(&order) == i + 1);
+        }
+        mlg_workers_free(w); /* this thread has nobody who would write */
+        for (int i = 0; i < 2; i++) {
+                assert_int_equal(o[i].n, 1);
+                assert_int_equal(o[i].r, -ECANCELED);
+                assert_false(o[i].had_data);
+        }
+        assert_int_equal(g_atomic_int_get(&n_data), 2);
+        assert_int_equal(write(fds[1], "xx", 2), 2);
+        nothing_left();
+        close(fds[0]);
+        close(fds[1]);
+}
+
 static void test_wake(void **state) {
         MlgWorkers *w = workers(1, 0, 1);
         const MlgPollable *p = mlg_workers_pollable(w);
@@ -400,6 +438,7 @@ int main(void) {
                 cmocka_unit_test(test_parked_makes_room),
                 cmocka_unit_test(test_free_with_hanging),
                 cmocka_unit_test(test_urgent_still_runs_at_the_end),
+                cmocka_unit_test(test_free_with_slow_data),
                 cmocka_unit_test(test_wake),
                 cmocka_unit_test(test_refused),
         };
