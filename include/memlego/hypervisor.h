@@ -32,7 +32,7 @@ typedef struct MlgGuestInfo {
         bool locked;                     /* <memoryBacking><locked/> */
         bool hugepages;
         bool virtio_mem;                 /* has such devices, which some of libvirt's sizes include */
-        bool confidential;               /* its memory is encrypted: QEMU discards nothing that a balloon gives */
+        bool confidential;               /* encrypted: QEMU discards nothing that its balloon gives */
         bool migrating;
 } MlgGuestInfo;
 

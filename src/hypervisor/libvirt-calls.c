@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Libvirt-calls: see libvirt-calls.h.
  *
+ * libvirt keeps the last error of each thread, and nearly every call, even one that only frees something,
+ * forgets it first: fail() takes it right behind the call that failed.
+ *
  * libvirtd is trusted to speak its protocol, not to be sensible: types and ranges of all values are checked.
  */
 #include "hypervisor/libvirt-calls.h"
@@ -28,7 +31,7 @@ struct MlgLibvirtContext {
         bool no_nowait; /* the driver refuses NOWAIT (test:///) */
 };
 
-typedef int (*CallFn)(MlgLibvirtContext *c, void *args);
+typedef int (*CallFn)(MlgLibvirtContext *c, void *args, char **ret_why);
 
 static void be_silent(void *userdata, virErrorPtr error) {
         /* libvirt prints to stderr otherwise; errors are read where they happen */
@@ -66,19 +69,8 @@ void mlg_libvirt_keep_alive(void *connection) {
         (void) virConnectSetKeepAlive(connection, KEEPALIVE_SEC, KEEPALIVE_COUNT);
 }
 
-static int context_connect(MlgLibvirtContext *c) {
-        if (c->connection && virConnectIsAlive(c->connection) == 1)
-                return 0;
-        context_disconnect(c);
-        c->connection = virConnectOpen(c->uri);
-        if (!c->connection)
-                return -ENOTCONN;
-        mlg_libvirt_keep_alive(c->connection);
-        return 0;
-}
-
-static int last_error(void) {
-        switch (virGetLastErrorCode()) {
+static int error_to_errno(int code) {
+        switch (code) {
         case VIR_ERR_NO_DOMAIN:
         case VIR_ERR_OPERATION_INVALID:
                 return -ENODEV;
@@ -102,6 +94,26 @@ static int last_error(void) {
         }
 }
 
+/* Code and text of the call that failed just now. */
+static int fail(char **ret_why) {
+        g_free(*ret_why);
+        *ret_why = g_strdup(virGetLastErrorMessage());
+        return error_to_errno(virGetLastErrorCode());
+}
+
+static int context_connect(MlgLibvirtContext *c, char **ret_why) {
+        if (c->connection && virConnectIsAlive(c->connection) == 1)
+                return 0;
+        context_disconnect(c);
+        c->connection = virConnectOpen(c->uri);
+        if (!c->connection) {
+                (void) fail(ret_why);
+                return -ENOTCONN;
+        }
+        mlg_libvirt_keep_alive(c->connection);
+        return 0;
+}
+
 /* Runs fn with a living connection. A connection that dies in the call is opened once more and the call is
  * made again: after a restart of libvirtd each thread finds its connection dead in the middle of the next
  * call. All calls here may be made twice. */
@@ -109,21 +121,18 @@ static int with_connection(MlgLibvirtContext *c, CallFn fn, void *args, char **r
         int r = -ENOTCONN;
 
         for (int attempt = 0; attempt < 2; attempt++) {
-                virResetLastError();
                 g_clear_pointer(ret_why, g_free);
-                r = context_connect(c);
+                r = context_connect(c, ret_why);
                 if (r < 0)
                         break;
-                r = fn(c, args);
+                r = fn(c, args, ret_why);
                 if (r >= 0)
                         return r;
                 if (virConnectIsAlive(c->connection) == 1)
                         break;
                 r = -ENOTCONN;
         }
-        if (!*ret_why && virGetLastErrorCode() != VIR_ERR_OK)
-                *ret_why = g_strdup(virGetLastErrorMessage());
-        if (!*ret_why)
+        if (!*ret_why) /* not libvirt's */
                 *ret_why = g_strdup(g_strerror(-r));
         return r;
 }
@@ -163,15 +172,15 @@ static uint32_t instance_of(virDomainPtr domain) {
         return id == (unsigned int) -1 ? 0 : id;
 }
 
-static int read_domain(virDomainPtr domain, MlgGuestInfo *ret) {
+static int read_domain(virDomainPtr domain, MlgGuestInfo *ret, char **ret_why) {
         int state, reason, r;
         char *xml;
 
         if (virDomainGetState(domain, &state, &reason, 0) < 0)
-                return last_error();
+                return fail(ret_why);
         xml = virDomainGetXMLDesc(domain, 0);
         if (!xml)
-                return last_error();
+                return fail(ret_why);
         r = mlg_domain_xml_parse(xml, strlen(xml), ret);
         free(xml);
         if (r < 0)
@@ -190,18 +199,18 @@ int mlg_libvirt_list(void *connection, GArray **ret, char **ret_why) {
 
         n = virConnectListAllDomains(connection, &domains, 0);
         if (n < 0) {
-                int r = virConnectIsAlive(connection) == 1 ? last_error() : -ENOTCONN;
+                int r = fail(ret_why);
 
-                *ret_why = g_strdup(virGetLastErrorMessage());
-                return r;
+                return virConnectIsAlive(connection) == 1 ? r : -ENOTCONN;
         }
         infos = g_array_sized_new(FALSE, FALSE, sizeof(MlgGuestInfo), (guint) n);
         for (int i = 0; i < n; i++) {
+                g_autofree char *why = NULL;
                 MlgGuestInfo info;
 
                 /* A guest that goes away meanwhile, or has a definition that cannot be read, is not there.
                  */
-                if (read_domain(domains[i], &info) >= 0)
+                if (read_domain(domains[i], &info, &why) >= 0)
                         g_array_append_val(infos, info);
                 (void) virDomainFree(domains[i]);
         }
@@ -301,7 +310,7 @@ static GArray *take_records(virDomainStatsRecordPtr *from, int n) {
         return records;
 }
 
-static int call_poll(MlgLibvirtContext *c, void *args) {
+static int call_poll(MlgLibvirtContext *c, void *args, char **ret_why) {
         unsigned int stats = VIR_DOMAIN_STATS_STATE | VIR_DOMAIN_STATS_BALLOON; /* all: 13 times as much */
         unsigned int flags = VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE;
         virDomainStatsRecordPtr *records = NULL;
@@ -313,10 +322,10 @@ static int call_poll(MlgLibvirtContext *c, void *args) {
         n = virConnectGetAllDomainStats(c->connection, stats, &records, flags);
         if (n < 0 && !c->no_nowait && virGetLastErrorCode() == VIR_ERR_INVALID_ARG) {
                 c->no_nowait = true;
-                return call_poll(c, args);
+                return call_poll(c, args, ret_why);
         }
         if (n < 0)
-                return last_error();
+                return fail(ret_why);
         *ret = take_records(records, n);
         virDomainStatsRecordListFree(records);
         return 0;
@@ -329,48 +338,47 @@ int mlg_libvirt_poll(MlgLibvirtContext *c, GArray **ret, char **ret_why) {
 /* Arguments of the calls on one guest. */
 typedef struct GuestCall {
         const char *uuid;
-        int (*fn)(virDomainPtr domain, struct GuestCall *call);
+        int (*fn)(virDomainPtr domain, const struct GuestCall *call, char **ret_why);
         uint64_t value;
         void *ret;
-        char **ret_why;
 } GuestCall;
 
-static int call_guest(MlgLibvirtContext *c, void *args) {
-        GuestCall *call = args;
+static int call_guest(MlgLibvirtContext *c, void *args, char **ret_why) {
+        const GuestCall *call = args;
         virDomainPtr domain = virDomainLookupByUUIDString(c->connection, call->uuid);
         int r;
 
         if (!domain)
-                return last_error();
-        r = call->fn(domain, call);
+                return fail(ret_why);
+        r = call->fn(domain, call, ret_why);
         (void) virDomainFree(domain);
         return r;
 }
 
-static int guest_read(virDomainPtr domain, GuestCall *call) {
-        return read_domain(domain, call->ret);
+static int guest_read(virDomainPtr domain, const GuestCall *call, char **ret_why) {
+        return read_domain(domain, call->ret, ret_why);
 }
 
 /* "Operation invalid" is libvirt's answer for a guest that is off, and for one whose balloon has no driver.
  */
 static int tell_apart(virDomainPtr domain, char **ret_why) {
-        int r = last_error();
+        bool invalid = virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID;
+        int r = fail(ret_why);
 
-        if (virGetLastErrorCode() != VIR_ERR_OPERATION_INVALID)
+        if (!invalid)
                 return r;
-        *ret_why = g_strdup(virGetLastErrorMessage()); /* the next call resets it */
         return virDomainIsActive(domain) == 1 ? -EOPNOTSUPP : r;
 }
 
-static int guest_set_target(virDomainPtr domain, GuestCall *call) {
+static int guest_set_target(virDomainPtr domain, const GuestCall *call, char **ret_why) {
         if (virDomainSetMemoryFlags(domain, (unsigned long) call->value, VIR_DOMAIN_AFFECT_LIVE) < 0)
-                return tell_apart(domain, call->ret_why);
+                return tell_apart(domain, ret_why);
         return 0;
 }
 
-static int guest_set_stats_period(virDomainPtr domain, GuestCall *call) {
+static int guest_set_stats_period(virDomainPtr domain, const GuestCall *call, char **ret_why) {
         if (virDomainSetMemoryStatsPeriod(domain, (int) call->value, VIR_DOMAIN_AFFECT_LIVE) < 0)
-                return tell_apart(domain, call->ret_why);
+                return tell_apart(domain, ret_why);
         return 0;
 }
 
@@ -392,14 +400,14 @@ static const struct {
         { VIR_DOMAIN_MEMORY_STAT_RSS, MLG_HAVE_RSS, offsetof(MlgRawStats, rss_kib) },
 };
 
-static int guest_look(virDomainPtr domain, GuestCall *call) {
+static int guest_look(virDomainPtr domain, const GuestCall *call, char **ret_why) {
         virDomainMemoryStatStruct stats[VIR_DOMAIN_MEMORY_STAT_NR];
         MlgRawStats *raw = call->ret;
         int n;
 
         n = virDomainMemoryStats(domain, stats, VIR_DOMAIN_MEMORY_STAT_NR, 0);
         if (n < 0)
-                return last_error();
+                return fail(ret_why);
         *raw = (MlgRawStats) {};
         for (int i = 0; i < n; i++)
                 for (size_t j = 0; j < G_N_ELEMENTS(memory_stats); j++) {
@@ -413,11 +421,11 @@ static int guest_look(virDomainPtr domain, GuestCall *call) {
         return 0;
 }
 
-static int guest_has_job(virDomainPtr domain, GuestCall *call) {
+static int guest_has_job(virDomainPtr domain, const GuestCall *call, char **ret_why) {
         virDomainJobInfo info = {};
 
         if (virDomainGetJobInfo(domain, &info) < 0)
-                return last_error();
+                return fail(ret_why);
         *(bool *) call->ret = info.type == VIR_DOMAIN_JOB_BOUNDED || info.type == VIR_DOMAIN_JOB_UNBOUNDED;
         return 0;
 }
@@ -435,13 +443,13 @@ int mlg_libvirt_look(MlgLibvirtContext *c, const char *uuid, MlgRawStats *ret, c
 }
 
 int mlg_libvirt_set_target(MlgLibvirtContext *c, const char *uuid, uint64_t kib, char **ret_why) {
-        GuestCall call = { .uuid = uuid, .fn = guest_set_target, .value = kib, .ret_why = ret_why };
+        GuestCall call = { .uuid = uuid, .fn = guest_set_target, .value = kib };
 
         return with_connection(c, call_guest, &call, ret_why);
 }
 
 int mlg_libvirt_set_stats_period(MlgLibvirtContext *c, const char *uuid, uint32_t sec, char **ret_why) {
-        GuestCall call = { .uuid = uuid, .fn = guest_set_stats_period, .value = sec, .ret_why = ret_why };
+        GuestCall call = { .uuid = uuid, .fn = guest_set_stats_period, .value = sec };
 
         return with_connection(c, call_guest, &call, ret_why);
 }

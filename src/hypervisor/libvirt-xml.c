@@ -210,7 +210,7 @@ static bool pins_memory(const xmlNode *device) {
 }
 
 /* libvirt counts virtio-mem devices in <memory>, in <currentMemory> and in the sizes of a bulk read, but not
- * in the size a balloon is set to, nor in its events and statistics: sizes of such a guest do not compare. */
+ * in the size a balloon is set to, nor in its events and statistics: such a guest's sizes do not compare. */
 static bool is_virtio_mem(const xmlNode *device) {
         return is_element(device, "memory") && attribute_is(device, "model", "virtio-mem");
 }

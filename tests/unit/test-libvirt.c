@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Libvirt: the adapter on libvirt's test driver. That driver has no balloon statistics, so each running
- * guest is one whose QEMU does not answer to a poll: good for the plumbing and for refusals. Some functions of
- * libvirt's are defined here once more, so that a test can hold calls back as a stopped QEMU does. The rest
+ * guest is one whose QEMU does not answer to a poll: good for the plumbing and for refusals. Some functions
+ * of libvirt are defined here once more, so that a test can hold calls back as a stopped QEMU does. The rest
  * needs real guests. */
 #include <dlfcn.h>
 #include <errno.h>
@@ -402,6 +402,7 @@ static void test_life_of_a_persistent_guest(void **state) {
         assert_int_equal(virDomainGetInfo(hand.domain, &info), 0);
         assert_int_equal(info.memory, 65536);
         assert_int_equal(set_target(&w, NEW_UUID, 1048576), -ERANGE); /* more than its maximum */
+        assert_non_null(strstr(w.answer_why, "higher than max memory")); /* libvirt's own words */
 
         assert_int_equal(virDomainSuspend(hand.domain), 0);
         run_until(&w, new_is_paused);
