@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* memlegod: command line and preconditions. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -80,6 +81,9 @@ static int run(void) {
 
         if (!options.state_dir)
                 options.state_dir = MLG_STATEDIR;
+        /* libvirt's client writes to its socket as to a file: when libvirtd goes away in between, the signal would end
+         * us, where an error is what reconnecting starts from. */
+        (void) signal(SIGPIPE, SIG_IGN);
         r = mlg_daemon_run(&options);
         return r == 0 ? EXIT_SUCCESS : r == -EINVAL ? EXIT_CONFIG : EXIT_FAILURE;
 }
