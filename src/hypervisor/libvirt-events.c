@@ -200,12 +200,16 @@ int mlg_libvirt_events_open(const char *uri, int wake_fd, MlgLibvirtEvents **ret
         return 0;
 }
 
-MlgLibvirtEvents *mlg_libvirt_events_close(MlgLibvirtEvents *e) {
-        if (!e)
-                return NULL;
+void mlg_libvirt_events_shut(MlgLibvirtEvents *e) {
         pthread_mutex_lock(&e->queue->lock);
         e->queue->shut = true;
         pthread_mutex_unlock(&e->queue->lock);
+}
+
+MlgLibvirtEvents *mlg_libvirt_events_close(MlgLibvirtEvents *e) {
+        if (!e)
+                return NULL;
+        mlg_libvirt_events_shut(e);
 
         /* Each callback holds the connection: closing it alone would leave it open. */
         for (unsigned i = 0; i < e->n_callback_ids; i++)

@@ -32,7 +32,9 @@ typedef struct MlgLibvirtEvent {
 /* Blocks: for workers. Takes wake_fd, an eventfd that is written to for each event. The connection can be
  * used for other calls too. On failure ret_why is a sentence. */
 int mlg_libvirt_events_open(const char *uri, int wake_fd, MlgLibvirtEvents **ret, char **ret_why);
-/* Blocks: for workers. No event is queued after it was called. */
+/* Any thread. No event is queued and nobody is woken from here on. */
+void mlg_libvirt_events_shut(MlgLibvirtEvents *e);
+/* Blocks: for workers. Shuts it first. */
 MlgLibvirtEvents *mlg_libvirt_events_close(MlgLibvirtEvents *e);
 void *mlg_libvirt_events_connection(MlgLibvirtEvents *e); /* virConnectPtr */
 

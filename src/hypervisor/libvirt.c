@@ -76,6 +76,7 @@ typedef struct Libvirt {
 
         MlgLibvirtEvents *events; /* NULL: not connected */
         unsigned epoch;           /* counts connections: results from before are dropped */
+        GQueue unclosed;          /* MlgLibvirtEvents: no thread was free to close them; shut */
         bool connecting;
         bool told_failure;        /* on_connection(false) was the last word */
         unsigned backoff_sec;
@@ -112,6 +113,7 @@ typedef struct Ticket {
         MlgDoneFn fn; /* one of these two */
         MlgLookFn look;
         void *userdata;
+        MlgLibvirtEvents *closing; /* the thread's from when it begins */
 } Ticket;
 
 static uint64_t now_usec(void) {
@@ -231,20 +233,35 @@ static int run_close(void *context, void *data) {
         return 0;
 }
 
+/* A close that was begun is the thread's, however long it takes. */
 static void on_closed(int r, void *data, void *userdata) {
-        /* nobody waits for it */
+        g_autofree Ticket *t = userdata;
+
+        if (r == -ETIME)
+                g_queue_push_tail(&t->l->unclosed, t->closing);
 }
 
-/* When not one thread is left the connection stays open: everything hangs then, and waiting for it would
- * too. */
-static void close_events(Libvirt *l, MlgLibvirtEvents *events) {
-        CallData *d;
+/* Closing blocks: this is left to a worker. */
+static int submit_close(Libvirt *l, MlgLibvirtEvents *events) {
+        CallData *d = call_data_new(NULL);
+        Ticket *t = ticket_new(l, NULL);
 
+        d->events = t->closing = events;
+        return submit(l, run_close, d, on_closed, t, now_usec() + CONNECT_TIMEOUT_USEC, true);
+}
+
+static void close_events(Libvirt *l, MlgLibvirtEvents *events) {
         if (!events)
                 return;
-        d = call_data_new(NULL);
-        d->events = events;
-        (void) submit(l, run_close, d, on_closed, NULL, now_usec() + CONNECT_TIMEOUT_USEC, true);
+        mlg_libvirt_events_shut(events);
+        if (submit_close(l, events) < 0)
+                g_queue_push_tail(&l->unclosed, events);
+}
+
+/* Not one thread was left then; each that comes back wakes the adapter. */
+static void close_unclosed(Libvirt *l) {
+        while (l->unclosed.length > 0 && submit_close(l, l->unclosed.head->data) >= 0)
+                (void) g_queue_pop_head(&l->unclosed);
 }
 
 static void connect_later(Libvirt *l) {
@@ -820,6 +837,8 @@ static void libvirt_free(MlgHypervisor *h) {
         if (!h)
                 return;
         close_events(l, g_steal_pointer(&l->events));
+        close_unclosed(l);
+        g_queue_clear(&l->unclosed); /* everything hangs: the kernel closes what is left */
         mlg_workers_free(l->workers);
         while ((reply = g_queue_pop_head(&l->replies)))
                 reply_free(reply);
@@ -849,6 +868,7 @@ static int libvirt_dispatch(uint64_t now, void *userdata) {
         r = workers->dispatch(now, workers->userdata);
         if (r < 0)
                 return r;
+        close_unclosed(l);
         handle_events(l);
         send_replies(l);
         if (l->connect_at_usec <= now)

@@ -40,6 +40,7 @@
 #define REAL(name) ((__typeof__(&(name))) dlsym(RTLD_NEXT, #name))
 
 typedef enum Call {
+        CALL_POLL,
         CALL_TARGET,
         _CALL_MAX,
 } Call;
@@ -90,6 +91,38 @@ static unsigned gate_held(Call c) {
         n = gate.n_held[c];
         pthread_mutex_unlock(&gate.lock);
         return n;
+}
+
+/* The test driver's connections are never lost by themselves. */
+static struct {
+        virConnectPtr connection;
+        virConnectCloseFunc on_close;
+        void *on_close_opaque;
+        gint n_closed;
+} last;
+
+int virConnectRegisterCloseCallback(virConnectPtr c, virConnectCloseFunc fn, void *opaque,
+                                    virFreeCallback ff) {
+        last.connection = c;
+        last.on_close = fn;
+        last.on_close_opaque = opaque;
+        return REAL(virConnectRegisterCloseCallback)(c, fn, opaque, ff);
+}
+
+int virConnectUnregisterCloseCallback(virConnectPtr c, virConnectCloseFunc fn) {
+        g_atomic_int_inc(&last.n_closed);
+        return REAL(virConnectUnregisterCloseCallback)(c, fn);
+}
+
+static void lose_connection(void) {
+        last.on_close(last.connection, VIR_CONNECT_CLOSE_REASON_EOF, last.on_close_opaque);
+}
+
+int virConnectGetAllDomainStats(virConnectPtr c, unsigned int stats, virDomainStatsRecordPtr **ret,
+                                unsigned int flags) {
+        gate_pass(CALL_POLL);
+        flags &= ~(unsigned int) VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT; /* the driver refuses it */
+        return REAL(virConnectGetAllDomainStats)(c, stats, ret, flags);
 }
 
 int virDomainSetMemoryFlags(virDomainPtr domain, unsigned long memory, unsigned int flags) {
@@ -514,6 +547,38 @@ static void test_no_thread_is_free(void **state) {
         stop(&w);
 }
 
+static bool is_connected_again(World *w) {
+        return w->n_connected == 2;
+}
+
+static bool is_closed(World *w) {
+        return g_atomic_int_get(&last.n_closed) > 0;
+}
+
+/* All threads hang when the connection is lost: it is closed, and made again, when one comes back. */
+static void test_lost_while_all_hang(void **state) {
+        enum { ALL = 2 + 1 + 8 }; /* ordinary, urgent, replaced */
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        g_atomic_int_set(&last.n_closed, 0);
+        gate_hold(CALL_POLL, ALL);
+        while (gate_held(CALL_POLL) < ALL) {
+                w.n_polls = 0;
+                assert_int_equal(w.h->ops->poll(w.h, in_usec(20 * 1000), on_polled, &w), 0);
+                run_until(&w, has_poll);
+                assert_int_equal(w.poll_answer, -ETIMEDOUT);
+        }
+        lose_connection();
+        run_until(&w, has_failed);
+        assert_int_equal(g_atomic_int_get(&last.n_closed), 0);
+        gate_open(CALL_POLL);
+        run_until(&w, is_closed);
+        run_until(&w, is_connected_again);
+        stop(&w);
+}
+
 #define NODE_GUEST(name, uuid, rest)                                                                        \
         "<domain type='test'><name>" name "</name><uuid>6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b1" uuid "</uuid>"  \
         "<memory>262144</memory><os><type>hvm</type></os>" rest "</domain>"
@@ -628,6 +693,7 @@ int main(void) {
                 cmocka_unit_test_teardown(test_life_of_a_transient_guest, drain),
                 cmocka_unit_test_teardown(test_poll, drain),
                 cmocka_unit_test_teardown(test_no_thread_is_free, drain),
+                cmocka_unit_test_teardown(test_lost_while_all_hang, drain),
                 cmocka_unit_test_teardown(test_connects_later, drain),
                 cmocka_unit_test_teardown(test_free_early, drain),
         };
