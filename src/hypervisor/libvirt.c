@@ -52,6 +52,7 @@ typedef struct Guest {
         bool late;           /* a call to it passed its deadline; until *calls is 0 it still hangs */
         gint *calls;         /* to this guest, not yet returned; shared with the threads */
         bool job;            /* its memory is being copied */
+        unsigned job_events; /* that said so */
         bool job_checking;
         uint64_t job_checked_usec;
 } Guest;
@@ -113,6 +114,7 @@ typedef struct Ticket {
         MlgDoneFn fn; /* one of these two */
         MlgLookFn look;
         void *userdata;
+        unsigned job_events;       /* of the guest, when it was asked for its job */
         MlgLibvirtEvents *closing; /* the thread's from when it begins */
 } Ticket;
 
@@ -207,6 +209,11 @@ static Ticket *ticket_new(Libvirt *l, const char *uuid) {
         if (uuid)
                 (void) g_strlcpy(t->uuid, uuid, sizeof(t->uuid));
         return t;
+}
+
+/* What was asked before the connection was made anew tells nothing of the new one. */
+static bool is_current(const Ticket *t) {
+        return t->epoch == t->l->epoch;
 }
 
 static void report(Libvirt *l, Guest *g) {
@@ -311,7 +318,7 @@ static void on_read(int r, void *data, void *userdata) {
         g_autofree Ticket *t = userdata;
         Libvirt *l = t->l;
         CallData *d = data;
-        Guest *g = r == -ECANCELED || t->epoch != l->epoch ? NULL : guest_get(l, t->uuid);
+        Guest *g = r == -ECANCELED || !is_current(t) ? NULL : guest_get(l, t->uuid);
 
         if (!g)
                 return;
@@ -345,6 +352,7 @@ static void read_guest(Libvirt *l, Guest *g) {
 /* --- jobs that copy a guest's memory --- */
 
 static void set_job(Libvirt *l, Guest *g, bool job) {
+        g->job_events += job;
         if (g->job == job)
                 return;
         g->job = job;
@@ -368,24 +376,29 @@ static int run_has_job(void *context, void *data) {
 static void on_has_job(int r, void *data, void *userdata) {
         g_autofree Ticket *t = userdata;
         CallData *d = data;
-        Guest *g = r == -ECANCELED ? NULL : guest_get(t->l, t->uuid);
+        Guest *g = r == -ECANCELED || !is_current(t) ? NULL : guest_get(t->l, t->uuid);
 
         if (!g)
                 return;
         g->job_checking = false;
         g->job_checked_usec = now_usec();
+        if (g->job_events != t->job_events)
+                return; /* the answer may be older than the job that was told of meanwhile */
         if (r == -ENODEV || (r == 0 && !d->flag))
                 set_job(t->l, g, false);
 }
 
 static void check_job(Libvirt *l, Guest *g) {
+        Ticket *t;
         int r;
 
         if (!g->job || g->job_checking || guest_hangs(g))
                 return;
         if (now_usec() - g->job_checked_usec < JOB_CHECK_USEC)
                 return;
-        r = submit(l, run_has_job, call_data_new(g->info.uuid), on_has_job, ticket_new(l, g->info.uuid),
+        t = ticket_new(l, g->info.uuid);
+        t->job_events = g->job_events;
+        r = submit(l, run_has_job, call_data_new(g->info.uuid), on_has_job, t,
                    now_usec() + l->call_timeout_usec, false);
         g->job_checking = r >= 0;
 }
@@ -626,10 +639,10 @@ static void on_polled(int r, void *data, void *userdata) {
                 attempt_poll(l);
                 return;
         }
-        if (r >= 0 && !l->events)
+        if (r >= 0 && !is_current(t))
                 r = -ENOTCONN; /* lost meanwhile: what is known of the guests is settled by the next list */
         end_poll(l, r, d ? d->array : NULL);
-        if (r == -ENOTCONN)
+        if (r == -ENOTCONN && is_current(t))
                 lost(l, d ? d->why : NULL);
 }
 
@@ -722,7 +735,7 @@ static void on_request(int r, void *data, void *userdata) {
                 t->look(r, r == 0 ? &d->raw : NULL, t->userdata);
         else
                 t->fn(r, why, t->userdata);
-        if (r == -ENOTCONN)
+        if (r == -ENOTCONN && is_current(t))
                 lost(l, why);
 }
 

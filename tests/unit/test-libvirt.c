@@ -42,6 +42,7 @@
 typedef enum Call {
         CALL_POLL,
         CALL_TARGET,
+        CALL_JOB,
         _CALL_MAX,
 } Call;
 
@@ -51,10 +52,14 @@ static struct {
         unsigned to_hold[_CALL_MAX]; /* how many of the next calls do not come back */
         unsigned n_begun[_CALL_MAX], n_held[_CALL_MAX];
         unsigned round[_CALL_MAX]; /* those that are held go on when it changes */
+        bool broken[_CALL_MAX];    /* they lose their connection */
 } gate = { .lock = PTHREAD_MUTEX_INITIALIZER, .opened = PTHREAD_COND_INITIALIZER };
 
-static void gate_pass(Call c) {
+static __thread bool thread_lost; /* the connection of this thread */
+
+static bool gate_pass(Call c) {
         unsigned round;
+        bool broken;
 
         pthread_mutex_lock(&gate.lock);
         gate.n_begun[c]++;
@@ -66,7 +71,10 @@ static void gate_pass(Call c) {
                         pthread_cond_wait(&gate.opened, &gate.lock);
                 gate.n_held[c]--;
         }
+        broken = gate.broken[c];
         pthread_mutex_unlock(&gate.lock);
+        thread_lost |= broken;
+        return !broken;
 }
 
 static void gate_hold(Call c, unsigned n) {
@@ -84,6 +92,21 @@ static void gate_open(Call c) {
         pthread_mutex_unlock(&gate.lock);
 }
 
+static void gate_break(Call c, bool broken) {
+        pthread_mutex_lock(&gate.lock);
+        gate.broken[c] = broken;
+        pthread_mutex_unlock(&gate.lock);
+}
+
+static unsigned gate_begun(Call c) {
+        unsigned n;
+
+        pthread_mutex_lock(&gate.lock);
+        n = gate.n_begun[c];
+        pthread_mutex_unlock(&gate.lock);
+        return n;
+}
+
 static unsigned gate_held(Call c) {
         unsigned n;
 
@@ -93,13 +116,24 @@ static unsigned gate_held(Call c) {
         return n;
 }
 
-/* The test driver's connections are never lost by themselves. */
+/* The test driver's connections are never lost by themselves, and its guests never migrate. */
 static struct {
         virConnectPtr connection;
         virConnectCloseFunc on_close;
         void *on_close_opaque;
         gint n_closed;
+        virConnectDomainEventMigrationIterationCallback on_pass;
+        void *on_pass_opaque;
 } last;
+
+virConnectPtr virConnectOpen(const char *uri) {
+        thread_lost = false;
+        return REAL(virConnectOpen)(uri);
+}
+
+int virConnectIsAlive(virConnectPtr c) {
+        return thread_lost ? 0 : REAL(virConnectIsAlive)(c);
+}
 
 int virConnectRegisterCloseCallback(virConnectPtr c, virConnectCloseFunc fn, void *opaque,
                                     virFreeCallback ff) {
@@ -118,16 +152,48 @@ static void lose_connection(void) {
         last.on_close(last.connection, VIR_CONNECT_CLOSE_REASON_EOF, last.on_close_opaque);
 }
 
+int virConnectDomainEventRegisterAny(virConnectPtr c, virDomainPtr domain, int id,
+                                     virConnectDomainEventGenericCallback fn, void *opaque,
+                                     virFreeCallback ff) {
+        if (id == VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION) {
+                last.on_pass = (virConnectDomainEventMigrationIterationCallback) (void *) fn;
+                last.on_pass_opaque = opaque;
+        }
+        return REAL(virConnectDomainEventRegisterAny)(c, domain, id, fn, opaque, ff);
+}
+
+static void begin_pass(virDomainPtr domain) {
+        last.on_pass(last.connection, domain, 1, last.on_pass_opaque);
+}
+
+int virDomainGetJobInfo(virDomainPtr domain, virDomainJobInfoPtr ret) {
+        if (!gate_pass(CALL_JOB))
+                return -1;
+        ret->type = VIR_DOMAIN_JOB_NONE;
+        return 0;
+}
+
+static gint qemus_answer; /* in bulk reads */
+
 int virConnectGetAllDomainStats(virConnectPtr c, unsigned int stats, virDomainStatsRecordPtr **ret,
                                 unsigned int flags) {
-        gate_pass(CALL_POLL);
+        int n;
+
+        if (!gate_pass(CALL_POLL))
+                return -1;
         flags &= ~(unsigned int) VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT; /* the driver refuses it */
-        return REAL(virConnectGetAllDomainStats)(c, stats, ret, flags);
+        n = REAL(virConnectGetAllDomainStats)(c, stats, ret, flags);
+        for (int i = 0; i < n && g_atomic_int_get(&qemus_answer); i++) {
+                virDomainStatsRecordPtr r = (*ret)[i];
+                int max = r->nparams;
+
+                (void) virTypedParamsAddULLong(&r->params, &r->nparams, &max, "balloon.usable", 65536);
+        }
+        return n;
 }
 
 int virDomainSetMemoryFlags(virDomainPtr domain, unsigned long memory, unsigned int flags) {
-        gate_pass(CALL_TARGET);
-        return REAL(virDomainSetMemoryFlags)(domain, memory, flags);
+        return gate_pass(CALL_TARGET) ? REAL(virDomainSetMemoryFlags)(domain, memory, flags) : -1;
 }
 
 /* ---- what the adapter tells ---- */
@@ -137,7 +203,7 @@ typedef struct World {
         MlgTimer *guard, *tick;
         MlgWatch *watch;
         MlgHypervisor *h;
-        unsigned n_connected, n_failed;
+        unsigned n_ticks, n_connected, n_failed;
         char *why;
         GHashTable *guests; /* uuid -> MlgGuestInfo */
         unsigned n_guest, n_gone;
@@ -234,6 +300,7 @@ static void on_tick(uint64_t now_usec, void *userdata) {
         World *w = userdata;
 
         mlg_timer_at(w->tick, now_usec + 2000);
+        w->n_ticks++;
         check(w);
 }
 
@@ -579,6 +646,108 @@ static void test_lost_while_all_hang(void **state) {
         stop(&w);
 }
 
+static bool a_poll_is_held(World *w) {
+        return gate_held(CALL_POLL) == 1;
+}
+
+static bool a_target_is_held(World *w) {
+        return gate_held(CALL_TARGET) == 1;
+}
+
+/* Calls that lost their connections come back when there is a new one already. */
+static void test_late_losses(void **state) {
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        gate_hold(CALL_POLL, 1);
+        gate_hold(CALL_TARGET, 1);
+        assert_int_equal(w.h->ops->poll(w.h, 0, on_polled, &w), 0);
+        ask(&w, DEFAULT_UUID, 0);
+        run_until(&w, a_poll_is_held);
+        run_until(&w, a_target_is_held);
+        lose_connection();
+        run_until(&w, is_connected_again);
+        assert_int_equal(w.n_failed, 1);
+
+        gate_break(CALL_POLL, true);
+        gate_open(CALL_POLL);
+        run_until(&w, has_poll);
+        assert_int_equal(w.poll_answer, -ENOTCONN);
+        gate_break(CALL_TARGET, true);
+        gate_open(CALL_TARGET);
+        run_until(&w, has_answer);
+        assert_int_equal(w.answer, -ENOTCONN);
+        assert_int_equal(w.n_failed, 1); /* the new one stays */
+
+        gate_break(CALL_POLL, false);
+        g_atomic_int_set(&qemus_answer, 1);
+        assert_int_equal(poll_once(&w), 0);
+        assert_int_equal(set_target(&w, DEFAULT_UUID, 65536), -ENOTCONN); /* this one counts */
+        assert_int_equal(w.n_failed, 2);
+        stop(&w);
+}
+
+static bool new_is_migrating(World *w) {
+        return guest(w, NEW_UUID)->migrating;
+}
+
+static bool new_is_not_migrating(World *w) {
+        return !guest(w, NEW_UUID)->migrating;
+}
+
+static bool a_job_is_held(World *w) {
+        return gate_held(CALL_JOB) == 1;
+}
+
+static bool ticked_on(World *w) {
+        return w->n_ticks >= 10;
+}
+
+/* Long enough for all that is on its way to the adapter by the loop itself. */
+static void run_on(World *w) {
+        w->n_ticks = 0;
+        run_until(w, ticked_on);
+}
+
+static void poll_until(World *w, bool (*until)(World *)) {
+        uint64_t limit = in_usec(TIME_LIMIT_USEC);
+
+        while (!until(w)) {
+                if ((uint64_t) g_get_monotonic_time() > limit)
+                        fail_msg("does not happen");
+                assert_int_equal(poll_once(w), 0);
+                run_on(w);
+        }
+}
+
+/* A migration that fails is told by nobody: the guest is asked. */
+static void test_migration(void **state) {
+        Hand hand;
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        hand_open(&hand);
+        hand.domain = virDomainCreateXML(hand.connection, NEW_XML("gold"), 0);
+        run_until(&w, new_is_running);
+        g_atomic_int_set(&qemus_answer, 1);
+
+        begin_pass(hand.domain);
+        run_until(&w, new_is_migrating);
+        gate_hold(CALL_JOB, 1);
+        poll_until(&w, a_job_is_held);
+        begin_pass(hand.domain); /* while the answer is on its way: is it about this one? */
+        run_on(&w);
+        gate_open(CALL_JOB);
+        poll_until(&w, new_is_not_migrating);
+        assert_int_equal(gate_begun(CALL_JOB), 2);
+
+        assert_int_equal(virDomainDestroy(hand.domain), 0);
+        hand_close(&hand);
+        stop(&w);
+}
+
 #define NODE_GUEST(name, uuid, rest)                                                                        \
         "<domain type='test'><name>" name "</name><uuid>6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b1" uuid "</uuid>"  \
         "<memory>262144</memory><os><type>hvm</type></os>" rest "</domain>"
@@ -662,8 +831,11 @@ static void on_quit(uint64_t now_usec, void *userdata) {
 static int drain(void **state) {
         MlgTimer *timer;
 
-        for (Call c = 0; c < _CALL_MAX; c++)
-                gate_open(c); /* a test that failed may have left threads there */
+        for (Call c = 0; c < _CALL_MAX; c++) { /* a test that failed may have left it so */
+                gate_break(c, false);
+                gate_open(c);
+        }
+        g_atomic_int_set(&qemus_answer, 0);
         for (int i = 0; i < 5; i++) {
                 if (mlg_timer_new(the_loop, on_quit, NULL, &timer) < 0)
                         return -1;
@@ -694,6 +866,8 @@ int main(void) {
                 cmocka_unit_test_teardown(test_poll, drain),
                 cmocka_unit_test_teardown(test_no_thread_is_free, drain),
                 cmocka_unit_test_teardown(test_lost_while_all_hang, drain),
+                cmocka_unit_test_teardown(test_late_losses, drain),
+                cmocka_unit_test_teardown(test_migration, drain),
                 cmocka_unit_test_teardown(test_connects_later, drain),
                 cmocka_unit_test_teardown(test_free_early, drain),
         };
