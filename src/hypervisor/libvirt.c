@@ -297,9 +297,10 @@ static int run_read(void *context, void *data) {
 }
 
 static void take_info(Libvirt *l, Guest *g, const MlgGuestInfo *from, bool always) {
-        MlgGuestInfo info = *from;
+        MlgGuestInfo info;
         bool changed;
 
+        memcpy(&info, from, sizeof(info));
         if (info.instance != g->info.instance || info.run_state == MLG_RUN_OFF) {
                 g->job = false;
                 g->silent = false;
@@ -319,20 +320,26 @@ static void on_read(int r, void *data, void *userdata) {
         Libvirt *l = t->l;
         CallData *d = data;
         Guest *g = r == -ECANCELED || !is_current(t) ? NULL : guest_get(l, t->uuid);
+        bool changed;
 
         if (!g)
                 return;
         g->reading = false;
-        if (r == -ENODEV || (r == -EBADMSG && !g->reported))
-                forget(l, t->uuid);
-        else if (r == -ENOTCONN)
+        changed = g->stale; /* while it was read */
+        if (r == -ENOTCONN) {
                 lost(l, d->why);
+                return;
+        }
+        /* Taken although it has changed since: who changes its metadata again and again must not be able to
+         * keep its facts from being known at all. */
+        if (r >= 0 && strcmp(d->info.uuid, t->uuid) == 0)
+                take_info(l, g, &d->info, false);
+        if (changed && d)
+                read_guest(l, g);
+        else if (r == -ENODEV || (r == -EBADMSG && !g->reported))
+                forget(l, t->uuid);
         else if (r < 0)
                 g->stale = r != -EBADMSG; /* tried again with the next poll */
-        else if (g->stale)
-                read_guest(l, g); /* it changed meanwhile */
-        else if (strcmp(d->info.uuid, t->uuid) == 0)
-                take_info(l, g, &d->info, false);
 }
 
 static void read_guest(Libvirt *l, Guest *g) {

@@ -173,6 +173,24 @@ int virDomainGetJobInfo(virDomainPtr domain, virDomainJobInfoPtr ret) {
         return 0;
 }
 
+static gint n_ticks;       /* of the loop */
+static gint keep_changing; /* > 0: each guest that is read changes then, and the loop hears of that first */
+
+char *virDomainGetXMLDesc(virDomainPtr domain, unsigned int flags) {
+        char *xml = REAL(virDomainGetXMLDesc)(domain, flags);
+        gint n = g_atomic_int_get(&keep_changing), ticks = g_atomic_int_get(&n_ticks);
+        g_autofree char *labels = g_strdup_printf("<guest labels='version%d'/>", n);
+
+        if (n == 0)
+                return xml;
+        g_atomic_int_inc(&keep_changing);
+        (void) virDomainSetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, labels, "m", MLG_METADATA_URI,
+                                    VIR_DOMAIN_AFFECT_LIVE);
+        while (g_atomic_int_get(&n_ticks) < ticks + 10)
+                g_usleep(500);
+        return xml;
+}
+
 static gint qemus_answer; /* in bulk reads */
 
 int virConnectGetAllDomainStats(virConnectPtr c, unsigned int stats, virDomainStatsRecordPtr **ret,
@@ -203,7 +221,8 @@ typedef struct World {
         MlgTimer *guard, *tick;
         MlgWatch *watch;
         MlgHypervisor *h;
-        unsigned n_ticks, n_connected, n_failed;
+        gint until_tick;
+        unsigned n_connected, n_failed;
         char *why;
         GHashTable *guests; /* uuid -> MlgGuestInfo */
         unsigned n_guest, n_gone;
@@ -300,7 +319,7 @@ static void on_tick(uint64_t now_usec, void *userdata) {
         World *w = userdata;
 
         mlg_timer_at(w->tick, now_usec + 2000);
-        w->n_ticks++;
+        g_atomic_int_inc(&n_ticks);
         check(w);
 }
 
@@ -439,6 +458,12 @@ static void hand_close(Hand *hand) {
         virConnectClose(hand->connection);
 }
 
+static void set_labels(Hand *hand, const char *xml) {
+        assert_int_equal(virDomainSetMetadata(hand->domain, VIR_DOMAIN_METADATA_ELEMENT, xml, "m",
+                                              MLG_METADATA_URI, VIR_DOMAIN_AFFECT_LIVE),
+                         0);
+}
+
 static void test_refused(void **state) {
         World w;
 
@@ -534,10 +559,7 @@ static void test_life_of_a_transient_guest(void **state) {
         hand.domain = virDomainCreateXML(hand.connection, NEW_XML("gold"), 0);
         assert_non_null(hand.domain);
         run_until(&w, new_is_running);
-        assert_int_equal(virDomainSetMetadata(hand.domain, VIR_DOMAIN_METADATA_ELEMENT,
-                                              "<guest labels='bronze'/>", "m", MLG_METADATA_URI,
-                                              VIR_DOMAIN_AFFECT_LIVE),
-                         0);
+        set_labels(&hand, "<guest labels='bronze'/>");
         run_until(&w, new_is_bronze);
         assert_int_equal(virDomainDestroy(hand.domain), 0);
         run_until(&w, new_is_gone);
@@ -701,12 +723,12 @@ static bool a_job_is_held(World *w) {
 }
 
 static bool ticked_on(World *w) {
-        return w->n_ticks >= 10;
+        return g_atomic_int_get(&n_ticks) >= w->until_tick;
 }
 
 /* Long enough for all that is on its way to the adapter by the loop itself. */
 static void run_on(World *w) {
-        w->n_ticks = 0;
+        w->until_tick = g_atomic_int_get(&n_ticks) + 10;
         run_until(w, ticked_on);
 }
 
@@ -743,6 +765,32 @@ static void test_migration(void **state) {
         poll_until(&w, new_is_not_migrating);
         assert_int_equal(gate_begun(CALL_JOB), 2);
 
+        assert_int_equal(virDomainDestroy(hand.domain), 0);
+        hand_close(&hand);
+        stop(&w);
+}
+
+static bool three_versions_were_told(World *w) {
+        return w->n_guest >= 3;
+}
+
+/* A guest that changes each time it is read: what it was is told all the same, and what it is at the end. */
+static void test_changes_faster_than_it_is_read(void **state) {
+        Hand hand;
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        hand_open(&hand);
+        hand.domain = virDomainCreateXML(hand.connection, NEW_XML("gold"), 0);
+        run_until(&w, new_is_running);
+        w.n_guest = 0;
+        g_atomic_int_set(&keep_changing, 1);
+        set_labels(&hand, "<guest labels='version0'/>");
+        run_until(&w, three_versions_were_told);
+        g_atomic_int_set(&keep_changing, 0);
+        set_labels(&hand, "<guest labels='bronze'/>");
+        run_until(&w, new_is_bronze);
         assert_int_equal(virDomainDestroy(hand.domain), 0);
         hand_close(&hand);
         stop(&w);
@@ -836,6 +884,7 @@ static int drain(void **state) {
                 gate_open(c);
         }
         g_atomic_int_set(&qemus_answer, 0);
+        g_atomic_int_set(&keep_changing, 0);
         for (int i = 0; i < 5; i++) {
                 if (mlg_timer_new(the_loop, on_quit, NULL, &timer) < 0)
                         return -1;
@@ -868,6 +917,7 @@ int main(void) {
                 cmocka_unit_test_teardown(test_lost_while_all_hang, drain),
                 cmocka_unit_test_teardown(test_late_losses, drain),
                 cmocka_unit_test_teardown(test_migration, drain),
+                cmocka_unit_test_teardown(test_changes_faster_than_it_is_read, drain),
                 cmocka_unit_test_teardown(test_connects_later, drain),
                 cmocka_unit_test_teardown(test_free_early, drain),
         };
