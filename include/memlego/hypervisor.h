@@ -53,7 +53,8 @@ typedef struct MlgHypervisorCallbacks {
         void (*on_event)(const char *uuid, MlgGuestEvent event, uint64_t value, void *userdata);
 } MlgHypervisorCallbacks;
 
-/* One guest's part of a poll. `raw` is NULL when its QEMU did not answer. */
+/* One guest's part of a poll. `raw` is NULL when its QEMU did not answer. A guest that could not be read
+ * because a call made through this adapter kept it busy is left out: that call tells how it is. */
 typedef struct MlgPollEntry {
         const char *uuid;
         const MlgRawStats *raw;

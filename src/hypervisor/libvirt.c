@@ -8,7 +8,8 @@
  *     asks not to wait. That call is parked at its deadline; as it holds the guest's job, later bulk reads
  *     pass the guest by and come back in milliseconds. Hence: one parked thread for each guest that hangs,
  *     and a poll tries again at once when half of its remaining time is over.
- * (3) A guest that did not answer, or has a call that hangs, is sent nothing until a poll had its answer.
+ * (3) A guest that did not answer, or has a call that hangs, is sent nothing until a poll had its answer. A
+ *     call of ours holds the guest's job too, and a poll passes it by: that is no silence.
  * (4) State is read, never concluded: an event only says that a guest must be read anew; polls find what
  *     events missed.
  *
@@ -48,9 +49,11 @@ typedef struct Guest {
         bool seen;           /* by the list or the poll that is looked at */
         bool stale;          /* must be read anew */
         bool reading;
-        bool silent;         /* see (3); cleared by a poll only */
+        bool silent;         /* see (3) */
+        bool passed_by;      /* by the poll that is looked at, because of a call of ours */
         bool late;           /* a call to it passed its deadline; until *calls is 0 it still hangs */
         gint *calls;         /* to this guest, not yet returned; shared with the threads */
+        uint64_t answered_usec; /* when the last call to it came back well */
         bool job;            /* its memory is being copied */
         unsigned job_events; /* that said so */
         bool job_checking;
@@ -87,6 +90,7 @@ typedef struct Libvirt {
         bool poll_refused;        /* answered in the next dispatch, with poll_error */
         int poll_error;
         uint64_t poll_deadline_usec;
+        uint64_t attempt_usec;    /* when the bulk read under way was asked for */
         MlgPollFn poll_fn;
         void *poll_userdata;
 } Libvirt;
@@ -154,10 +158,13 @@ static Guest *guest_add(Libvirt *l, const char *uuid) {
         return g;
 }
 
+static bool is_late(Guest *g) {
+        g->late = g->late && g_atomic_int_get(g->calls) > 0;
+        return g->late;
+}
+
 static bool guest_hangs(Guest *g) {
-        if (g->late && g_atomic_int_get(g->calls) == 0)
-                g->late = false;
-        return g->silent || g->late;
+        return is_late(g) || g->silent;
 }
 
 /* Frees what the job still owns. events is closed by a job of its own: closing blocks. */
@@ -566,6 +573,20 @@ static bool is_active(MlgRunState s) {
         return s == MLG_RUN_RUNNING || s == MLG_RUN_PAUSED;
 }
 
+/* Our own calls explain why a poll passed the guest by: one that is under way and has time left, or one that
+ * came back since the poll was asked for. */
+static bool is_explained(const Libvirt *l, Guest *g) {
+        return !is_late(g) && (g_atomic_int_get(g->calls) > 0 || g->answered_usec > l->attempt_usec);
+}
+
+/* Of a guest without balloon a poll asks QEMU nothing: it can only tell what libvirtd knows. */
+static void take_answer(const Libvirt *l, Guest *g, const MlgLibvirtRecord *record) {
+        bool passed_by = !record->answered && is_active(record->raw.run_state) && g->info.has_balloon;
+
+        g->passed_by = passed_by && is_explained(l, g);
+        g->silent = passed_by && !g->passed_by;
+}
+
 static void take_record(Libvirt *l, const MlgLibvirtRecord *record) {
         Guest *g = guest_get(l, record->uuid);
         bool migrating;
@@ -577,7 +598,7 @@ static void take_record(Libvirt *l, const MlgLibvirtRecord *record) {
                 return;
         }
         g->seen = true;
-        g->silent = !record->answered && is_active(record->raw.run_state);
+        take_answer(l, g, record);
         migrating = record->migrating || g->job;
         if (g->info.run_state == record->raw.run_state && g->info.migrating == migrating)
                 return;
@@ -616,6 +637,8 @@ static void end_poll(Libvirt *l, int r, const GArray *records) {
 
                 if (!g || !g->reported || g->info.instance != record->instance)
                         continue; /* it has not been introduced yet, or was started anew and is being read */
+                if (g->passed_by)
+                        continue;
                 entries[n_entries++] = (MlgPollEntry) {
                         .uuid = record->uuid, .raw = g->silent ? NULL : &record->raw,
                 };
@@ -660,6 +683,7 @@ static void attempt_poll(Libvirt *l) {
         uint64_t attempt_usec = mlg_max(mlg_sub_sat(l->poll_deadline_usec, now) / 2, ATTEMPT_MIN_USEC);
         int r;
 
+        l->attempt_usec = now;
         r = submit(l, run_poll, call_data_new(NULL), on_polled, ticket_new(l, NULL),
                    mlg_add_sat(now, attempt_usec), true);
         if (r < 0)
@@ -720,6 +744,18 @@ static void send_replies(Libvirt *l) {
         }
 }
 
+/* What the outcome of a call tells of the guest. */
+static void take_outcome(Libvirt *l, Guest *g, int r, const CallData *d) {
+        if (r == -ETIMEDOUT && !d)
+                g->silent = g->late = true;
+        if (r == -ENODEV)
+                read_guest(l, g);
+        if (r != 0)
+                return;
+        g->answered_usec = now_usec();
+        g->silent = g->silent && is_late(g);
+}
+
 static void on_request(int r, void *data, void *userdata) {
         g_autofree Ticket *t = userdata;
         Libvirt *l = t->l;
@@ -734,10 +770,8 @@ static void on_request(int r, void *data, void *userdata) {
                 why = "libvirt was busy with other calls";
         }
         g = guest_get(l, t->uuid);
-        if (g && r == -ETIMEDOUT && !d)
-                g->silent = g->late = true;
-        if (g && r == -ENODEV)
-                read_guest(l, g);
+        if (g)
+                take_outcome(l, g, r, d);
         if (t->look)
                 t->look(r, r == 0 ? &d->raw : NULL, t->userdata);
         else

@@ -796,6 +796,84 @@ static void test_changes_faster_than_it_is_read(void **state) {
         stop(&w);
 }
 
+static void assert_poll(World *w, size_t n_entries, size_t n_silent) {
+        run_until(w, has_poll);
+        assert_int_equal(w->poll_answer, 0);
+        assert_int_equal(w->n_entries, n_entries);
+        assert_int_equal(w->n_silent, n_silent);
+}
+
+static void begin_poll(World *w) {
+        w->n_polls = 0;
+        assert_int_equal(w->h->ops->poll(w->h, 0, on_polled, w), 0);
+}
+
+/* A poll passes a guest by that has a call of ours to answer; that says nothing of its QEMU. Nobody answers
+ * these polls, so the other guest is silent. */
+static void test_busy_with_us(void **state) {
+        Hand hand;
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        hand_open(&hand);
+        hand.domain = virDomainCreateXML(hand.connection, NEW_XML("gold"), 0);
+        run_until(&w, new_is_running);
+
+        gate_hold(CALL_TARGET, 1); /* under way when the poll comes back */
+        ask(&w, NEW_UUID, 0);
+        run_until(&w, a_target_is_held);
+        begin_poll(&w);
+        assert_poll(&w, 1, 1);
+        gate_open(CALL_TARGET);
+        run_until(&w, has_answer);
+        assert_int_equal(set_target(&w, NEW_UUID, 65536), 0);
+
+        gate_hold(CALL_POLL, 1); /* answered while the poll is under way */
+        begin_poll(&w);
+        run_until(&w, a_poll_is_held);
+        assert_int_equal(set_target(&w, NEW_UUID, 65536), 0);
+        gate_open(CALL_POLL);
+        assert_poll(&w, 1, 1);
+        assert_int_equal(set_target(&w, NEW_UUID, 65536), 0);
+
+        begin_poll(&w); /* and now there is no excuse */
+        assert_poll(&w, 2, 2);
+        assert_int_equal(set_target(&w, NEW_UUID, 65536), -EAGAIN);
+
+        assert_int_equal(virDomainDestroy(hand.domain), 0);
+        hand_close(&hand);
+        stop(&w);
+}
+
+static bool takes_a_target(World *w) {
+        return set_target(w, DEFAULT_UUID, 65536) == 0;
+}
+
+/* A call that passed its deadline is no excuse, and as long as it hangs nothing else is sent. */
+static void test_late(void **state) {
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        gate_hold(CALL_TARGET, 1);
+        ask(&w, DEFAULT_UUID, in_usec(2 * MLG_USEC_PER_SEC));
+        run_until(&w, a_target_is_held);
+        run_until(&w, has_answer);
+        assert_int_equal(w.answer, -ETIMEDOUT);
+        assert_int_equal(set_target(&w, DEFAULT_UUID, 65536), -EAGAIN);
+        begin_poll(&w);
+        assert_poll(&w, 1, 1);
+
+        g_atomic_int_set(&qemus_answer, 1);
+        begin_poll(&w);
+        assert_poll(&w, 1, 0);
+        assert_int_equal(set_target(&w, DEFAULT_UUID, 65536), -EAGAIN);
+        gate_open(CALL_TARGET);
+        poll_until(&w, takes_a_target);
+        stop(&w);
+}
+
 #define NODE_GUEST(name, uuid, rest)                                                                        \
         "<domain type='test'><name>" name "</name><uuid>6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b1" uuid "</uuid>"  \
         "<memory>262144</memory><os><type>hvm</type></os>" rest "</domain>"
@@ -838,6 +916,7 @@ static void test_connects_later(void **state) {
         assert_int_equal(set_target(&w, "6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b102", 65536), -EOPNOTSUPP);
         assert_int_equal(poll_once(&w), 0);
         assert_int_equal(w.n_entries, 3);
+        assert_int_equal(w.n_silent, 1); /* who has no balloon has nothing to answer */
         stop(&w);
         (void) unlink(path);
         (void) rmdir(dir);
@@ -918,6 +997,8 @@ int main(void) {
                 cmocka_unit_test_teardown(test_late_losses, drain),
                 cmocka_unit_test_teardown(test_migration, drain),
                 cmocka_unit_test_teardown(test_changes_faster_than_it_is_read, drain),
+                cmocka_unit_test_teardown(test_busy_with_us, drain),
+                cmocka_unit_test_teardown(test_late, drain),
                 cmocka_unit_test_teardown(test_connects_later, drain),
                 cmocka_unit_test_teardown(test_free_early, drain),
         };
