@@ -6,8 +6,10 @@
  * (1) No call of libvirt's is made here: workers make them (libvirt-calls.c), each with its own connection.
  * (2) A QEMU that stops answering blocks the first call that reaches it without limit, even a bulk read that
  *     asks not to wait. That call is parked at its deadline; as it holds the guest's job, later bulk reads
- *     pass the guest by and come back in milliseconds. Hence: one parked thread for each guest that hangs,
- *     and a poll tries again at once when half of its remaining time is over.
+ *     pass the guest by and come back in milliseconds. Hence a poll tries again at once when half of its
+ *     remaining time is over, and a guest that hangs mostly parks one thread; at worst one for each call
+ *     that is under way to it when it stops: a poll, a look, a target, a statistics period, a question for
+ *     its job.
  * (3) A guest that did not answer, or has a call that hangs, is sent nothing until a poll had its answer. A
  *     call of ours holds the guest's job too, and a poll passes it by: that is no silence.
  * (4) State is read, never concluded: an event only says that a guest must be read anew; polls find what
@@ -91,6 +93,8 @@ typedef struct Libvirt {
         int poll_error;
         uint64_t poll_deadline_usec;
         uint64_t attempt_usec;    /* when the bulk read under way was asked for */
+        uint64_t bulk_took_usec;  /* by the last one that came back well */
+        bool poll_timed_out;      /* the last one, all attempts of it */
         MlgPollFn poll_fn;
         void *poll_userdata;
 } Libvirt;
@@ -671,16 +675,26 @@ static void on_polled(int r, void *data, void *userdata) {
         }
         if (r >= 0 && !is_current(t))
                 r = -ENOTCONN; /* lost meanwhile: what is known of the guests is settled by the next list */
+        if (r >= 0)
+                l->bulk_took_usec = now_usec() - l->attempt_usec;
+        l->poll_timed_out = r == -ETIMEDOUT;
         end_poll(l, r, d ? d->array : NULL);
         if (r == -ENOTCONN && is_current(t))
                 lost(l, d ? d->why : NULL);
 }
 
-/* Each attempt has half of the time that is left, so that one QEMU that stopped, or some that stop one after
- * the other, leave enough for an attempt that passes them by. */
+/* Half of the time that is left, so that one QEMU that stopped, or some that stop one after the other, leave
+ * enough for an attempt that passes them by. But a bulk read that is merely slow must come to an end too: it
+ * has at least twice what the last one took, and all there is after a poll whose attempts timed out. */
+static uint64_t attempt_time_usec(const Libvirt *l, uint64_t left_usec) {
+        uint64_t usec = mlg_max(mlg_max(left_usec / 2, ATTEMPT_MIN_USEC), 2 * l->bulk_took_usec);
+
+        return l->poll_timed_out ? left_usec : mlg_min(usec, left_usec);
+}
+
 static void attempt_poll(Libvirt *l) {
         uint64_t now = now_usec();
-        uint64_t attempt_usec = mlg_max(mlg_sub_sat(l->poll_deadline_usec, now) / 2, ATTEMPT_MIN_USEC);
+        uint64_t attempt_usec = attempt_time_usec(l, mlg_sub_sat(l->poll_deadline_usec, now));
         int r;
 
         l->attempt_usec = now;

@@ -222,6 +222,7 @@ typedef struct World {
         MlgWatch *watch;
         MlgHypervisor *h;
         gint until_tick;
+        uint64_t until_usec;
         unsigned n_connected, n_failed;
         char *why;
         GHashTable *guests; /* uuid -> MlgGuestInfo */
@@ -874,6 +875,60 @@ static void test_late(void **state) {
         stop(&w);
 }
 
+static int poll_within(World *w, uint64_t usec) {
+        w->n_polls = 0;
+        assert_int_equal(w->h->ops->poll(w->h, in_usec(usec), on_polled, w), 0);
+        run_until(w, has_poll);
+        return w->poll_answer;
+}
+
+/* One QEMU stops: the bulk read that came upon it does not come back, the next one passes it by. */
+static void test_one_stops(void **state) {
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        gate_hold(CALL_POLL, 1);
+        assert_int_equal(poll_within(&w, 4 * MLG_USEC_PER_SEC), 0);
+        assert_int_equal(gate_held(CALL_POLL), 1);
+        assert_int_equal(gate_begun(CALL_POLL), 2);
+        gate_open(CALL_POLL);
+        stop(&w);
+}
+
+static bool a_while_is_over(World *w) {
+        return (uint64_t) g_get_monotonic_time() >= w->until_usec;
+}
+
+/* When no bulk read is as fast as it should be, it must not be given up half-way for ever. How often it was
+ * begun tells what time it had. */
+static void test_all_are_slow(void **state) {
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        gate_hold(CALL_POLL, 100);
+        assert_int_equal(poll_within(&w, 500 * 1000), -ETIMEDOUT);
+        gate_open(CALL_POLL);
+        gate_hold(CALL_POLL, 100);
+        assert_int_equal(poll_within(&w, 500 * 1000), -ETIMEDOUT);
+        assert_true(gate_begun(CALL_POLL) <= 1);
+
+        gate_open(CALL_POLL);
+        gate_hold(CALL_POLL, 1);
+        begin_poll(&w);
+        run_until(&w, a_poll_is_held);
+        w.until_usec = in_usec(300 * 1000);
+        run_until(&w, a_while_is_over);
+        gate_open(CALL_POLL);
+        assert_poll(&w, 1, 1);
+        gate_hold(CALL_POLL, 100);
+        assert_int_equal(poll_within(&w, 500 * 1000), -ETIMEDOUT); /* less than twice as long */
+        assert_true(gate_begun(CALL_POLL) <= 1);
+        gate_open(CALL_POLL);
+        stop(&w);
+}
+
 #define NODE_GUEST(name, uuid, rest)                                                                        \
         "<domain type='test'><name>" name "</name><uuid>6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b1" uuid "</uuid>"  \
         "<memory>262144</memory><os><type>hvm</type></os>" rest "</domain>"
@@ -999,6 +1054,8 @@ int main(void) {
                 cmocka_unit_test_teardown(test_changes_faster_than_it_is_read, drain),
                 cmocka_unit_test_teardown(test_busy_with_us, drain),
                 cmocka_unit_test_teardown(test_late, drain),
+                cmocka_unit_test_teardown(test_one_stops, drain),
+                cmocka_unit_test_teardown(test_all_are_slow, drain),
                 cmocka_unit_test_teardown(test_connects_later, drain),
                 cmocka_unit_test_teardown(test_free_early, drain),
         };
