@@ -38,6 +38,8 @@ static const struct {
         [MLG_REASON_PAUSED] = { "paused", "balancing is paused by an operator" },
         [MLG_REASON_FOREIGN] = { "foreign", "somebody else set its memory; that is respected for a while" },
         [MLG_REASON_REFUSED] = { "refused", "the hypervisor refused the last request" },
+        [MLG_REASON_MEMORY_DEVICE] = { "memory-device", "it has virtio-mem devices, which its balloon does not count" },
+        [MLG_REASON_CONFIDENTIAL] = { "confidential", "its memory is encrypted: what its balloon takes does not become free" },
         [MLG_REASON_DRY_RUN] = { "dry-run", "it would be moved, but this is a dry run" },
 };
 static_assert(G_N_ELEMENTS(reasons) == _MLG_REASON_MAX, "reasons[] misses a value");

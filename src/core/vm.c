@@ -122,6 +122,8 @@ static void copy_info(MlgVm *vm, const MlgGuestInfo *info) {
         vm->vfio = info->vfio;
         vm->locked = info->locked;
         vm->hugepages = info->hugepages;
+        vm->virtio_mem = info->virtio_mem;
+        vm->confidential = info->confidential;
         vm->migrating = info->migrating;
 }
 
@@ -436,6 +438,10 @@ static MlgReason alone_reason(const MlgVm *vm) {
                 return MLG_REASON_NO_BALLOON;
         if (vm->vfio || vm->locked || vm->hugepages)
                 return MLG_REASON_PINNED;
+        if (vm->virtio_mem)
+                return MLG_REASON_MEMORY_DEVICE;
+        if (vm->confidential)
+                return MLG_REASON_CONFIDENTIAL;
         return MLG_REASON_NONE;
 }
 

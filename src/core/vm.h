@@ -38,7 +38,7 @@ typedef struct MlgVm {
         MlgRunState run_state;
         uint32_t instance, stats_period_sec;
         uint64_t maximum_kib;
-        bool has_balloon, autodeflate, free_page_reporting, vfio, locked, hugepages, migrating;
+        bool has_balloon, autodeflate, free_page_reporting, vfio, locked, hugepages, virtio_mem, confidential, migrating;
 
         /* Settings, and what they come to for this guest; written on reload and when the maximum changes. */
         MlgGuestSettings settings;

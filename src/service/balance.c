@@ -401,7 +401,7 @@ static void on_poll(int r, const MlgPollEntry *entries, size_t n, void *userdata
 
         d->progress_usec = now;
         d->last_poll_usec = now - d->poll_started_usec;
-        d->poll_patience_usec = 2 * d->last_poll_usec;
+        d->poll_patience_usec = 4 * d->last_poll_usec;
         d->polls++;
         if (d->last_poll_usec > mlg_config_host(d->config)->poll_usec)
                 d->polls_late++;

@@ -44,7 +44,7 @@ typedef struct MlgDaemon {
         MlgTimer *poll_timer;
         uint64_t poll_due_usec;       /* when the next poll should start */
         uint64_t poll_started_usec;
-        uint64_t poll_patience_usec;  /* twice what the last one took */
+        uint64_t poll_patience_usec;  /* four times what the last one took: two attempts, and each has twice that */
         MlgTimer *look_timer, *gather_timer;
         bool look_armed, gathering;
         unsigned int looks;           /* under way */

@@ -127,6 +127,8 @@ static void test_left_alone(void **state) {
                 { "locked", offsetof(MlgGuestInfo, locked), true, MLG_VM_ALONE, MLG_REASON_PINNED, GIB },
                 { "huge pages", offsetof(MlgGuestInfo, hugepages), true, MLG_VM_ALONE, MLG_REASON_PINNED,
                   0 },
+                { "virtio-mem", offsetof(MlgGuestInfo, virtio_mem), true, MLG_VM_ALONE, MLG_REASON_MEMORY_DEVICE, GIB },
+                { "confidential", offsetof(MlgGuestInfo, confidential), true, MLG_VM_ALONE, MLG_REASON_CONFIDENTIAL, GIB },
                 { "migrating", offsetof(MlgGuestInfo, migrating), true, MLG_VM_HELD, MLG_REASON_MIGRATING,
                   GIB },
         };
