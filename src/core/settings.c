@@ -23,9 +23,9 @@ void mlg_host_settings_default(MlgHostSettings *ret) {
                  * is what a few dozen QEMU processes and the host's services use in practice. */
                 .reserve = MLG_AMOUNT_PERMILLE(100),
                 .guest_memory = MLG_AMOUNT_KIB(MLG_AMOUNT_MAX),
-                /* QEMU's statistics timer has a resolution of 1 s: a shorter poll reads the same report
-                 * twice. */
-                .poll_usec = 1 * MLG_USEC_PER_SEC,
+                /* Guests report once a second, each at a moment of its own: so none is read later than half a second after
+                 * it reported, and what it reports of is at most 1.5 s old. */
+                .poll_usec = 500 * 1000,
                 /* While memory is on its way only the balloon's size is of interest, and it has no such
                  * resolution: 100 ms keep a grow close behind the shrink that pays for it. */
                 .move_poll_usec = 100 * 1000,

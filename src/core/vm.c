@@ -225,11 +225,11 @@ static void take_pressure(MlgVm *vm, uint64_t now_usec) {
 
 /* cushion = max(Cushion=, CushionRatio= of the need, twice the forecast's usual miss), at most the rest of
  * the guest */
-static void take_forecast(MlgVm *vm) {
+static void take_forecast(MlgVm *vm, uint64_t horizon_usec) {
         const MlgGuestSettings *s = &vm->settings;
         uint64_t need;
 
-        vm->has_forecast = vm->predictor->predict(vm->predictor_priv, HORIZON_USEC, &vm->forecast) == 0;
+        vm->has_forecast = vm->predictor->predict(vm->predictor_priv, horizon_usec, &vm->forecast) == 0;
         if (!vm->has_forecast)
                 return;
         need = vm->forecast.need_kib = mlg_min(vm->forecast.need_kib, vm->maximum_kib);
@@ -368,50 +368,71 @@ static void begin_judging(MlgVm *vm, uint64_t now_usec) {
         vm->judge_usec = now_usec + HORIZON_USEC;
 }
 
-void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *host, uint64_t now_usec,
-                    uint64_t now_real_sec) {
-        uint64_t used_before;
-        MlgSample s;
+static void take_miss(MlgVm *vm, uint64_t now_usec) {
+        if (!vm->missed)
+                vm->missed_usec = now_usec;
+        vm->missed = true;
+        vm->unresponsive = vm->unresponsive || now_usec - vm->missed_usec >= MISS_USEC;
+        vm->progress_usec = now_usec; /* a stopped QEMU is not a stuck balloon */
+}
 
-        if (!raw) {
-                if (!vm->missed)
-                        vm->missed_usec = now_usec;
-                vm->missed = true;
-                vm->unresponsive = vm->unresponsive || now_usec - vm->missed_usec >= MISS_USEC;
-                vm->progress_usec = now_usec; /* a stopped QEMU is not a stuck balloon */
-                return;
-        }
-        vm->missed = vm->unresponsive = false;
+static void take_run_state(MlgVm *vm, const MlgRawStats *raw, uint64_t now_usec) {
+        vm->missed = false;
         if (raw->have & MLG_HAVE_RUN_STATE)
                 vm->run_state = raw->run_state;
         /* Nothing but its state, from the first poll on: the others need not wait for it. */
         vm->unresponsive = !vm->polled && !(raw->have & MLG_HAVE_ACTUAL);
         if (vm->run_state != MLG_RUN_RUNNING)
                 vm->progress_usec = now_usec; /* nor is a paused guest */
-        used_before = vm->sampler.last.used_kib;
+}
+
+static void take_size(MlgVm *vm, const MlgSample *s, const MlgHostSettings *host, uint64_t now_usec) {
+        /* The driver in the guest writes this number: a wrong one must not eat up the others' memory. */
+        vm->actual_kib = mlg_min(s->actual_kib, mlg_max(vm->maximum_kib, s->maximum_kib));
+        if (!vm->polled) {
+                vm->first_polled_usec = now_usec;
+                vm->allowed_kib = mlg_max(vm->allowed_kib, vm->actual_kib); /* nothing is known of how it came to it */
+                start_motion(vm, now_usec); /* towards an adopted target, perhaps */
+        }
+        vm->polled = true;
+        if (vm->has_balloon)
+                take_motion(vm, host, now_usec);
+}
+
+static void take_report(MlgVm *vm, const MlgSample *s, uint64_t used_before_kib, uint64_t now_usec) {
+        /* The first one may be from before a move that nobody saw: what it makes of the demand could be wrong by all of
+         * the move, and would be remembered for half a minute. */
+        if (vm->reports == 0) {
+                vm->reports++;
+                return;
+        }
+        judge(vm, s, now_usec);
+        vm->predictor->observe(vm->predictor_priv, s);
+        take_forecast(vm, HORIZON_USEC);
+        begin_judging(vm, now_usec);
+        vm->rises = vm->reports > 1 && s->used_kib > used_before_kib + mlg_mul_div(vm->maximum_kib, RISE_PERMILLE, 1000);
+        if (vm->reports < UINT32_MAX)
+                vm->reports++;
+}
+
+void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *host, uint64_t now_usec,
+                    uint64_t now_real_sec) {
+        uint64_t used_before = vm->sampler.last.used_kib;
+        MlgSample s;
+
+        if (!raw) {
+                take_miss(vm, now_usec);
+                return;
+        }
+        take_run_state(vm, raw, now_usec);
         mlg_sampler_take(&vm->sampler, raw, vm->stats_period_sec, now_usec, now_real_sec, &s);
-        if (raw->have & MLG_HAVE_ACTUAL) {
-                /* The driver in the guest writes this number: a wrong one must not eat up the others'
-                 * memory. */
-                vm->actual_kib = mlg_min(s.actual_kib, mlg_max(vm->maximum_kib, s.maximum_kib));
-                if (!vm->polled) {
-                        vm->first_polled_usec = now_usec;
-                        vm->allowed_kib = mlg_max(vm->allowed_kib, vm->actual_kib); /* nothing is known of how it came to it */
-                        start_motion(vm, now_usec); /* towards an adopted target, perhaps */
-                }
-                vm->polled = true;
-                if (vm->has_balloon)
-                        take_motion(vm, host, now_usec);
-        }
-        if (s.is_new && s.trust == MLG_TRUST_FRESH) {
-                judge(vm, &s, now_usec);
-                vm->predictor->observe(vm->predictor_priv, &s);
-                take_forecast(vm);
-                begin_judging(vm, now_usec);
-                vm->rises = vm->reports > 0 && s.used_kib > used_before + mlg_mul_div(vm->maximum_kib, RISE_PERMILLE, 1000);
-                if (vm->reports < UINT32_MAX)
-                        vm->reports++;
-        }
+        if (raw->have & MLG_HAVE_ACTUAL)
+                take_size(vm, &s, host, now_usec);
+        if (s.is_new && s.trust == MLG_TRUST_FRESH)
+                take_report(vm, &s, used_before, now_usec);
+        else if (vm->rises && s.trust == MLG_TRUST_FRESH)
+                /* A driver that is busy with its balloon reports late: what was rising goes on rising meanwhile. */
+                take_forecast(vm, HORIZON_USEC + s.age_usec);
         take_pressure(vm, now_usec);
         take_silence(vm, now_usec);
 }

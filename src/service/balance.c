@@ -2,7 +2,7 @@
 /* Balance: the turn of the daemon. poll -> observe -> decide -> ask the hypervisor -> take its answers ->
  * tell.
  *
- * A poll reads all guests at once, each PollIntervalSec=. Guests whose balloon is on its way, or who are
+ * A poll reads all guests at once, each PollIntervalSec= or somewhat later. Guests whose balloon is on its way, or who are
  * about to suffer, are besides *looked at* one by one, each MovePollIntervalSec=: the poll's sizes are too
  * old to follow a move, and looks cost only for those that move, however many guests there are. What looks
  * bring is decided upon together, shortly after.
@@ -256,8 +256,16 @@ static void tell_status(const MlgDaemon *d) {
         mlg_notify_status(text);
 }
 
+/* On a host with many guests a bulk read is work for libvirtd: it gets ten times as long to rest, up to twice the
+ * interval, which is the guests' own pace. */
+static uint64_t interval_usec(const MlgDaemon *d) {
+        uint64_t usec = mlg_config_host(d->config)->poll_usec;
+
+        return mlg_clamp(10 * d->last_poll_usec, usec, 2 * usec);
+}
+
 static void arm_next(MlgDaemon *d, uint64_t now) {
-        uint64_t interval = mlg_config_host(d->config)->poll_usec;
+        uint64_t interval = interval_usec(d);
 
         /* From when this one was due, not from when it ended; a time that has passed already is not made up
          * for. */

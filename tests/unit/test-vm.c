@@ -379,6 +379,29 @@ static void test_pressure_is_forgotten_while_reports_are_bad(void **state) {
         assert_int_equal(f->vm->pressure, MLG_PRESSURE_NONE);
 }
 
+/* No report comes while the driver is busy; the programs do not wait for it. */
+static void test_rise_goes_on_between_reports(void **state) {
+        Fixture *f = *state;
+        uint64_t need;
+
+        polls(f, 5);
+        f->g->demand_kib += 60 * SIM_MIB;
+        polls(f, 1);
+        assert_true(f->vm->rises);
+        need = f->vm->forecast.need_kib;
+        f->g->report_due_usec += 10 * SIM_SEC;
+        for (int i = 1; i <= 10; i++) {
+                poll_after(f, SIM_SEC / 10);
+                assert_true(f->vm->forecast.need_kib > need);
+                need = f->vm->forecast.need_kib;
+        }
+        assert_int_equal(f->vm->pressure, MLG_PRESSURE_NONE);
+        polls(f, 6); /* but not for ever: old reports say nothing */
+        need = f->vm->forecast.need_kib;
+        polls(f, 2);
+        assert_int_equal(f->vm->forecast.need_kib, need);
+}
+
 /* ---- targets and motion ---- */
 
 static void test_a_move(void **state) {
@@ -907,6 +930,7 @@ int main(void) {
                 WITH_GUEST(test_pressure),
                 WITH_GUEST(test_warning),
                 WITH_GUEST(test_swapping_in_is_critical),
+                WITH_GUEST(test_rise_goes_on_between_reports),
                 WITH_GUEST(test_pressure_is_forgotten_while_reports_are_bad),
                 WITH_GUEST(test_a_move),
                 WITH_GUEST(test_stuck),
