@@ -48,7 +48,7 @@ static const char *const mode_names[] = {
 };
 static_assert(G_N_ELEMENTS(mode_names) == _MLG_MODE_MAX, "mode_names[] misses a value");
 
-#define NAME_OF(table, value) ((size_t) (value) < G_N_ELEMENTS(table) ? table[value] : "invalid")
+#define NAME_OF(table, value) ((size_t) (value) < G_N_ELEMENTS(table) ? (table)[value] : "invalid")
 
 const char *mlg_run_state_to_string(MlgRunState s) {
         return NAME_OF(run_state_names, s);

@@ -191,7 +191,7 @@ static int read_all(int fd, char *text, size_t size, size_t *ret_len) {
 
 int mlg_hostmem_read(MlgHostmem *h, MlgRawHost *ret) {
         MlgRawHost host = {};
-        size_t len;
+        size_t len = 0;
         int r;
 
         r = read_all(h->meminfo_fd, h->text, sizeof(h->text), &len);
