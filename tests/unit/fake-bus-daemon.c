@@ -26,30 +26,50 @@ static int timeout_ms(uint64_t until, uint64_t now) {
 }
 
 #define CROWD 8
-#define CROWD_CALLS 200000 /* some ten seconds, if nobody ends it */
+#define CROWD_CALLS 400 /* that each of them has under way: far more than are kept */
+#define CROWD_USEC (60 * MLG_USEC_PER_SEC) /* if nobody ends it before */
 
-/* The opposite: a crowd of clients of one user that ask for changes as fast as they can, and want no answer. */
+static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        --*(unsigned int *) userdata;
+        return 1;
+}
+
+static int crowd_round(sd_bus *const *clients) {
+        unsigned int waiting = 0;
+        int r;
+
+        for (size_t i = 0; i < CROWD; i++) {
+                for (size_t k = 0; k < CROWD_CALLS; k++, waiting++)
+                        if (sd_bus_call_method_async(clients[i], NULL, MLG_BUS_NAME, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER,
+                                                     "Pause", on_answer, &waiting, "s", "web-1") < 0)
+                                return 1;
+                if (sd_bus_flush(clients[i]) < 0)
+                        return 1;
+        }
+        while (waiting > 0) {
+                for (size_t i = 0; i < CROWD; i++)
+                        while ((r = sd_bus_process(clients[i], NULL)) != 0)
+                                if (r < 0)
+                                        return 1;
+                (void) sd_bus_wait(clients[0], 5000);
+        }
+        return 0;
+}
+
+/* The opposite: a crowd of clients of one user that ask for changes as fast as they are answered. */
 static int crowd(void) {
+        uint64_t until = clock_usec() + CROWD_USEC;
         sd_bus *clients[CROWD] = {};
 
         for (size_t i = 0; i < CROWD; i++)
                 if (sd_bus_open_system(&clients[i]) < 0)
                         return 1;
-        for (unsigned int n = 0; n < CROWD_CALLS; n++)
-                for (size_t i = 0; i < CROWD; i++) {
-                        sd_bus_message *m = NULL;
-
-                        if (sd_bus_message_new_method_call(clients[i], &m, MLG_BUS_NAME, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER,
-                                                           "Pause") < 0 ||
-                            sd_bus_message_append(m, "s", "web-1") < 0 || sd_bus_message_set_expect_reply(m, 0) < 0 ||
-                            sd_bus_send(clients[i], m, NULL) < 0)
-                                return 1;
-                        sd_bus_message_unref(m);
-                        if (n % 100 == 0 && sd_bus_flush(clients[i]) < 0)
-                                return 1;
-                        if (n == 100)
-                                printf("crowding\n");
-                }
+        for (bool first = true; clock_usec() < until; first = false) {
+                if (crowd_round(clients) != 0)
+                        return 1;
+                if (first)
+                        printf("crowding\n");
+        }
         return 0;
 }
 

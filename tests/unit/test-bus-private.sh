@@ -142,7 +142,7 @@ start_polkit() {
         exit 1
 }
 start_polkit
-as daemon daemon "$fake" >"$t/fake.log" &
+setpriv --reuid=daemon --regid=daemon --clear-groups -- "$fake" >"$t/fake.log" 2>&1 &
 fake_pid=$!
 until_true grep -qs ready "$t/fake.log" || { cat "$t/fake.log" "$t/dbus.log"; exit 1; }
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Kinds of guests: without balloon, driver or agent; autodeflate; free page reporting; kernel 6.12
 # suite: all
+# kernels: 6.12
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
 
