@@ -611,7 +611,8 @@ const MlgDecision *mlg_vm_decision(const MlgVm *vm, unsigned int back) {
 void mlg_vm_record(MlgVm *vm, const MlgDecision *d) {
         MlgDecision *newest = (MlgDecision *) mlg_vm_decision(vm, 0);
         bool same = newest && newest->state == d->state && newest->why == d->why && newest->wanted_why == d->wanted_why &&
-                newest->from_kib == d->from_kib && newest->to_kib == d->to_kib && d->to_kib == d->from_kib;
+                newest->from_kib == d->from_kib && newest->to_kib == d->to_kib &&
+                (d->to_kib == d->from_kib || d->result == 2); /* a move that is only said, in a dry run, is one, too */
 
         if (same) {
                 uint64_t first = newest->first_at_usec;

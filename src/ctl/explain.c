@@ -50,6 +50,11 @@ static const char *error_text(const char *name) {
         return name;
 }
 
+/* A move that nobody was asked for: of a dry run. */
+static bool is_only_said(const MlgCtlDecision *d) {
+        return d->to_kib != d->from_kib && g_str_equal(d->result, "none");
+}
+
 /* What was done: "512 MiB -> 640 MiB" and what came of it, or "left at 512 MiB". */
 static void render_move(const MlgCtlDecision *d, const MlgStyle *style, GString *out) {
         g_autofree char *from = mlg_format_kib(d->from_kib), *to = mlg_format_kib(d->to_kib);
@@ -58,8 +63,12 @@ static void render_move(const MlgCtlDecision *d, const MlgStyle *style, GString 
                 append_line(out, style, MLG_COLOUR_BOLD, "left alone");
                 return;
         }
-        if (d->to_kib == d->from_kib || g_str_equal(d->result, "none")) {
+        if (d->to_kib == d->from_kib) {
                 append_line(out, style, MLG_COLOUR_BOLD, "left at %s", from);
+                return;
+        }
+        if (is_only_said(d)) {
+                append_line(out, style, MLG_COLOUR_BOLD, "would go %s -> %s", from, to);
                 return;
         }
         append_line(out, style, MLG_COLOUR_BOLD, "%s -> %s", from, to);
@@ -96,7 +105,8 @@ static void render_inputs(const MlgCtlDecision *d, const MlgStyle *style, GStrin
 static void render_wish(const MlgCtlDecision *d, const MlgStyle *style, GString *out) {
         g_autofree char *wanted = mlg_format_kib(d->wanted_kib);
 
-        if (d->wanted_kib == 0 || d->wanted_kib == d->to_kib)
+        /* Of a dry run the reason says only that it is one. */
+        if (d->wanted_kib == 0 || (d->wanted_kib == d->to_kib && !is_only_said(d)))
                 return;
         append_line(out, style, MLG_COLOUR_DIM, INDENT "the policy wanted %s (%s)", wanted,
                     d->wanted_reason);

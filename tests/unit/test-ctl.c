@@ -412,7 +412,8 @@ static void test_explain(void **state) {
                 decision(65000000, 1, 655360, "accepted", "-"), decision(90000000, 1, 600000, "failed", "EIO"),
                 decision(90000000, 3, 600000, "-", "-"), /* of a memlegod that says nothing about it */
         };
-        g_autoptr(GString) out = g_string_new(NULL), none = g_string_new(NULL), fresh = g_string_new(NULL);
+        g_autoptr(GString) out = g_string_new(NULL), none = g_string_new(NULL), fresh = g_string_new(NULL),
+                           dry = g_string_new(NULL);
         MlgCtlDecision unknown = decision(300000, 1, 0, "none", "-");
         g_autofree char *json = mlg_explain_to_json("web\n1", d, 2, true);
 
@@ -423,6 +424,10 @@ static void test_explain(void **state) {
         unknown.actual_kib = unknown.from_kib = unknown.wanted_kib = unknown.need_kib = 0;
         mlg_render_explain("new", &unknown, 1, &(MlgStyle) { .utf8 = true, .colour = true }, fresh);
         assert_golden("explain-new", fresh->str);
+        unknown = decision(300000, 7, 655360, "none", "-"); /* of a dry run */
+        mlg_render_explain("web-2", &unknown, 1, &(MlgStyle) { .utf8 = true }, dry);
+        assert_non_null(strstr(dry->str, "just now: would go 512 MiB -> 640 MiB: "));
+        assert_non_null(strstr(dry->str, "the policy wanted 640 MiB (demand)"));
         mlg_render_explain("web-1", NULL, 0, &(MlgStyle) { .utf8 = true }, none);
         assert_string_equal(none->str, "Nothing was decided about web-1 yet.\n");
 }
