@@ -8,9 +8,10 @@
  *   room      only ReserveMemory: the answer waits until the whole room is there
  *
  * Invariants: each stage holds at most MLG_BUS_PENDING_MAX requests, and of one user
- * MLG_BUS_PENDING_PER_USER_MAX, so that no user can lock out others. In the first stage, where the user is not known
- * yet, the connection stands for it, and the stage is large enough for all connections that one user may have. A request is in the list exactly while somebody waits for its answer; a
- * reservation whose client did not live to hear its id is released. */
+ * MLG_BUS_PENDING_PER_USER_MAX, so that no user can lock out others. In the first stage, where the user is not
+ * known yet, the connection stands for it, and the stage is large enough for all connections that one user may
+ * have. A request is in the list exactly while somebody waits for its answer; a reservation whose client did
+ * not live to hear its id is released. */
 #include "bus/bus-internal.h"
 
 #include <assert.h>

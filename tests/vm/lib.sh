@@ -445,6 +445,9 @@ daemon_kill9() {
 }
 daemon_reload() { kill -HUP "$(daemon_pid)"; }
 daemon_log() { cat "$T/memlegod.log"; }
+moves() { daemon_log | grep -c "Resized guest ${1:+$1:}" || true; } # [GUEST]: how many memlegod made
+is_settled() { local n; n=$(moves); sleep 3; [ "$n" = "$(moves)" ]; }
+wait_settled() { wait_until "$1" "nothing moves any more" is_settled; } # SECONDS
 daemon_logged() { grep -qE -- "$1" "$T/memlegod.log"; } # REGEX
 
 ctl() {

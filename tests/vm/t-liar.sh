@@ -7,7 +7,6 @@ need_daemon
 
 reason_of() { ctl status --json | jq -r ".guests[] | select(.name == \"$1\") | .reason"; }
 trust_of() { ctl status --json | jq -r ".guests[] | select(.name == \"$1\") | .trust"; }
-moves_of() { daemon_log | grep -c "Resized guest $1:" || true; }
 swapped_kib() { guest_run "$1" "sed -n 's/^pswpout //p' /proc/vmstat"; }
 
 step "two honest guests that need what they have, and a third"
@@ -26,7 +25,7 @@ SettleSec=0
 CoolDownSec=2
 ShrinkRate=20%"
 wait_until 40 "all are managed" "[ \$(ctl status --json | jq .host.n_managed) = 3 ]"
-wait_until 20 "nothing moves any more" 'n=$(daemon_log | grep -c "Resized guest" || true); sleep 3; [ $n = "$(daemon_log | grep -c "Resized guest" || true)" ]'
+wait_settled 20
 pass "settled: A $(guest_actual_mib A), B $(guest_actual_mib B), liar $(guest_actual_mib liar) MiB"
 
 # lie OPTIONS CONDITION: another driver in place of the one before; until memlegod sees it as it should
@@ -35,9 +34,9 @@ lie() {
         guest_run liar "rmmod virtio_balloon 2>/dev/null; rmmod liar 2>/dev/null; modprobe liar $1"
         wait_until 30 "memlegod sees through it: $2" "$2"
         local a b
-        a=$(moves_of A) b=$(moves_of B)
+        a=$(moves A) b=$(moves B)
         stays_true 6 "the others keep what they need" 'actual_at_least A 165 && actual_at_least B 165'
-        a=$(($(moves_of A) - a)) b=$(($(moves_of B) - b))
+        a=$(($(moves A) - a)) b=$(($(moves B) - b))
         [ $((a + b)) -le 6 ] || fail "the others oscillate: $a and $b moves in 6 s"
         pass "$(reason_of liar); A $(guest_actual_mib A), B $(guest_actual_mib B) MiB, after $a and $b moves"
 }

@@ -17,17 +17,17 @@ Cushion=32M
 SettleSec=0
 CoolDownSec=2"
 wait_until 40 "both are managed" "[ \$(ctl status --json | jq .host.n_managed) = 2 ]"
-wait_until 20 "nothing moves any more" 'n=$(daemon_log | grep -c "Resized guest" || true); sleep 2; [ $n = "$(daemon_log | grep -c "Resized guest" || true)" ]'
+wait_settled 20
 pass "settled"
 
 step "it goes"
 guest_migrate goes 5
 wait_until 15 "its migration is seen" "[ \"\$(state_of goes)\" = 'held migrating' ]"
-n=$(daemon_log | grep -c "Resized guest goes" || true)
+n=$(moves goes)
 load_start stays 60 --rate 30 # somebody else wants memory meanwhile
 wait_until 90 "it has gone" guest_gone goes
 expect_eq "" "$(cat "$T/migrate.log")" "what the migration said"
-expect_eq "$n" "$(daemon_log | grep -c "Resized guest goes" || true)" "moves of the guest that was migrated"
+expect_eq "$n" "$(moves goes)" "moves of the guest that was migrated"
 expect_eq running "$(virsh -q -c "$URI2" domstate goes)" "state of the guest at its new place"
 pass "not touched on its way"
 

@@ -21,7 +21,7 @@ SettleSec=0
 CoolDownSec=2
 ShrinkRate=20%"
 wait_until 40 "all are managed" "[ \$(ctl status --json | jq .host.n_managed) = 3 ]"
-wait_until 20 "nothing moves any more" 'n=$(daemon_log | grep -c "Resized guest" || true); sleep 3; [ $n = "$(daemon_log | grep -c "Resized guest" || true)" ]'
+wait_settled 20
 pass "settled"
 
 step "the driver is removed from one of them"
