@@ -46,6 +46,12 @@ typedef struct MlgVmView {
         uint64_t usable_kib;
         uint64_t unused_kib;
         uint64_t swap_in_kib_per_sec;
+        bool knows_stalls;      /* a program inside the guest tells the next three */
+        uint32_t stall_some_permille; /* part of the time in which some task waited for memory */
+        uint32_t stall_full_permille; /* all of them did */
+        uint64_t refault_kib_per_sec;
+        bool knows_cold;        /* and this one, where its kernel keeps ages */
+        uint64_t cold_kib;      /* memory not touched for minutes */
         uint32_t shares;        /* weight when memory is shared out, 1..10000 */
         int32_t priority;       /* higher ones are served first when memory is short */
 } MlgVmView;

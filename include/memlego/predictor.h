@@ -4,9 +4,14 @@
  * A predictor is a set of functions over a private state of `priv_size` bytes, which the engine allocates,
  * zeroed, one per guest, and frees. It owns no memory, reads no clock, does no I/O: same calls, same answer.
  * observe() is called once per fresh report, in the order of time; predict() at each decision; reflect()
- * once per horizon with what really was needed. */
+ * once per horizon with what really was needed.
+ *
+ * The state outlives memlegod and the guest: the engine saves its bytes and gives them back, so it holds no pointers,
+ * and valid() refuses what cannot be its own (another version, a damaged file). at_usec of the next sample may then
+ * be before or long after that of the last one. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +22,7 @@
 typedef struct MlgForecast {
         uint64_t need_kib;  /* expected demand within the horizon, without any cushion */
         uint64_t error_kib; /* typical size of its misses: by how much demand exceeded it (mean excess) */
+        uint64_t upper_kib; /* demand that is rarely exceeded within the horizon; 0: this predictor has no opinion */
 } MlgForecast;
 
 typedef struct MlgPredictorOps {
@@ -34,6 +40,17 @@ typedef struct MlgPredictorOps {
 
         /* Optional: what was forecast, and the highest demand seen within its horizon. */
         void (*reflect)(void *priv, const MlgForecast *was, uint64_t actual_kib);
+
+        /* Optional: the guest was started anew. Without it the state is zeroed then; with it what was learned over days
+         * may be kept. */
+        void (*restarted)(void *priv);
+
+        /* Optional: may these bytes, read from a file, be used as a state? Without it a state is not saved. Must be
+         * safe for any bytes. */
+        bool (*valid)(const void *priv);
+
+        /* Optional: what it does at the moment, in words, for status ("quantile: 0.4 % missed of 0.5 %"). Returns buf. */
+        const char *(*describe)(const void *priv, char *buf, size_t size);
 } MlgPredictorOps;
 
 #define MLG_PREDICTOR_PRIV_MAX 16384 /* bytes per guest: 1,000 guests stay below 16 MiB */

@@ -60,6 +60,37 @@ typedef struct MlgRawStats {
         uint64_t last_update_sec; /* host wall clock of the guest's last report */
 } MlgRawStats;
 
+/* Bits of MlgRawMonitor.have: which of the fields were delivered. */
+typedef enum MlgMonitorHave {
+        MLG_MONITOR_SIZES = 1 << 0,    /* total, available, free */
+        MLG_MONITOR_LISTS = 1 << 1,    /* active, inactive */
+        MLG_MONITOR_SWAP = 1 << 2,     /* swap_in, swap_out */
+        MLG_MONITOR_FAULTS = 1 << 3,   /* major_faults */
+        MLG_MONITOR_REFAULTS = 1 << 4, /* refaults */
+        MLG_MONITOR_PSI = 1 << 5,      /* psi_some_usec, psi_full_usec */
+        MLG_MONITOR_OOM = 1 << 6,      /* oom_kills */
+        MLG_MONITOR_COLD = 1 << 7,     /* cold_kib, cold_age_sec */
+} MlgMonitorHave;
+
+/* What a program inside the guest (memlego-guestd, or the QEMU guest agent) told, unchecked: all that is known as of
+ * its last message. Counters are since the guest's boot. */
+typedef struct MlgRawMonitor {
+        uint32_t have;          /* MlgMonitorHave */
+        bool alarm;             /* sent because tasks wait for memory now (a PSI trigger fired), not because time was up */
+        uint64_t total_kib;     /* MemTotal */
+        uint64_t available_kib; /* MemAvailable */
+        uint64_t free_kib;      /* MemFree */
+        uint64_t active_kib, inactive_kib;
+        uint64_t swap_in_kib, swap_out_kib;
+        uint64_t major_faults;
+        uint64_t refaults;      /* pages read anew soon after they were reclaimed (workingset_refault_*) */
+        uint64_t psi_some_usec; /* "total" of /proc/pressure/memory: some task waited for memory */
+        uint64_t psi_full_usec; /* all tasks did */
+        uint64_t oom_kills;
+        uint64_t cold_kib;      /* memory not touched for cold_age_sec, by the kernel's own ages (MGLRU or DAMON) */
+        uint64_t cold_age_sec;
+} MlgRawMonitor;
+
 /* How far a sample may be believed. Only FRESH may shrink a guest. */
 typedef enum MlgTrust {
         MLG_TRUST_NONE,       /* the guest never reported */
@@ -80,6 +111,7 @@ typedef enum MlgPressure {
 /* One guest, checked. Rates are over the time between the two last reports of the guest. */
 typedef struct MlgSample {
         uint64_t at_usec;     /* when the poll was taken */
+        uint64_t at_real_sec; /* the same on the wall clock (UTC): for what goes by the time of day */
         uint64_t age_usec;    /* how old the guest's report was then; UINT64_MAX: never reported */
         MlgTrust trust;
         bool is_new;          /* the guest reported since the sample before */
@@ -94,6 +126,14 @@ typedef struct MlgSample {
         uint64_t swap_in_kib_per_sec;
         uint64_t swap_out_kib_per_sec;
         uint64_t major_faults_per_sec;
+
+        /* Only where a program inside the guest tells it. */
+        bool knows_stalls;
+        uint32_t stall_some_permille; /* part of the time since the report before in which some task waited for memory */
+        uint32_t stall_full_permille; /* the same: all of them */
+        uint64_t refault_kib_per_sec;
+        bool knows_cold;
+        uint64_t cold_kib;            /* not touched for minutes, whether in use or not */
 } MlgSample;
 
 /* The host in one poll, unchecked. */

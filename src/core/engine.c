@@ -318,6 +318,12 @@ static void make_view(MlgEngine *e, guint i, uint64_t now_usec, uint64_t *fixed_
                 .usable_kib = s->usable_kib,
                 .unused_kib = s->unused_kib,
                 .swap_in_kib_per_sec = s->swap_in_kib_per_sec,
+                .knows_stalls = s->knows_stalls,
+                .stall_some_permille = s->stall_some_permille,
+                .stall_full_permille = s->stall_full_permille,
+                .refault_kib_per_sec = s->refault_kib_per_sec,
+                .knows_cold = s->knows_cold,
+                .cold_kib = s->cold_kib,
                 .shares = vm->settings.shares,
                 .priority = vm->settings.priority,
         };

@@ -150,6 +150,7 @@ void mlg_sampler_take(MlgSampler *st, const MlgRawStats *raw, uint32_t period_se
         bool is_first = !st->seen;
 
         s.at_usec = now_usec;
+        s.at_real_sec = now_real_sec;
         s.is_new = false;
         if ((raw->have & MLG_HAVE_ACTUAL) && raw->actual_kib < IMPOSSIBLE_KIB) {
                 s.actual_kib = raw->actual_kib;

@@ -91,7 +91,10 @@ static void take_predictor(MlgVm *vm) {
 /* Forgets everything that belongs to one run of the guest. */
 static void forget_run(MlgVm *vm, uint64_t started_usec) {
         mlg_sampler_reset(&vm->sampler);
-        memset(vm->predictor_priv, 0, vm->predictor->priv_size);
+        if (vm->predictor->restarted)
+                vm->predictor->restarted(vm->predictor_priv);
+        else
+                memset(vm->predictor_priv, 0, vm->predictor->priv_size);
         vm->polled = vm->missed = vm->unresponsive = vm->silent = vm->has_forecast = vm->rises = false;
         vm->period_asked_usec = vm->looked_usec = vm->judge_usec = 0;
         vm->reports = 0;
@@ -223,7 +226,7 @@ static void take_pressure(MlgVm *vm, uint64_t now_usec) {
                 vm->suffered_usec = now_usec;
 }
 
-/* cushion = max(Cushion=, CushionRatio= of the need, twice the forecast's usual miss), at most the rest of
+/* cushion = max(Cushion=, CushionRatio= of the need, twice the forecast's usual miss, upper - need), at most the rest of
  * the guest */
 static void take_forecast(MlgVm *vm, uint64_t horizon_usec) {
         const MlgGuestSettings *s = &vm->settings;
@@ -236,6 +239,7 @@ static void take_forecast(MlgVm *vm, uint64_t horizon_usec) {
         vm->forecast.error_kib = mlg_min(vm->forecast.error_kib, vm->maximum_kib);
         vm->cushion_kib = mlg_max(mlg_amount_resolve(s->cushion, need), mlg_mul_div(need, s->cushion_permille, 1000));
         vm->cushion_kib = mlg_max(vm->cushion_kib, 2 * vm->forecast.error_kib);
+        vm->cushion_kib = mlg_max(vm->cushion_kib, mlg_sub_sat(vm->forecast.upper_kib, need));
         vm->cushion_kib = mlg_min(vm->cushion_kib, mlg_sub_sat(vm->maximum_kib, need));
 }
 
