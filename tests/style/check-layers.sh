@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # check-layers.sh ROOT: holds the layers of ARCHITECTURE.md by what each file under src/ and include/ includes.
 #
-#   main > service > adapters (hypervisor, bus) > core (core, predict, policies) > util
+#   main > service > adapters (hypervisor, bus), simulator (sim) > core (core, predict, policies) > util
 #
 # A layer may include itself and those below; contracts (include/memlego) may be included by all and include only
 # contracts. The table below says for each directory which quoted includes and which system headers it may have; some
@@ -35,6 +35,8 @@ function quoted_of(file) {
                 return "util/"
         if (file ~ /^src\/(core|predict|policies)\//)
                 return "memlego/ util/ core/ predict/ policies/"
+        if (file ~ /^src\/sim\//)
+                return "memlego/ util/ core/ predict/ policies/ sim/"
         if (file ~ /^src\/hypervisor\//)
                 return "memlego/ util/ core/ hypervisor/"
         if (file ~ /^src\/bus\//)
@@ -43,6 +45,8 @@ function quoted_of(file) {
                 return "util/ service/loop"
         if (file ~ /^src\/service\//)
                 return "memlego/ util/ core/ predict/ policies/ hypervisor/ bus/ service/"
+        if (file ~ /^src\/ctl\/simulate/) # the only command that decides itself, by the configuration on disk
+                return "memlego/ util/ core/settings.h policies/registry.h predict/registry.h service/config.h sim/ ctl/"
         if (file ~ /^src\/ctl\//)
                 return "memlego/ util/ ctl/"
         if (file ~ /^src\/main\.c$/)
@@ -85,6 +89,10 @@ function check_system(header) {
                 bad("<" header ">: only src/service/loop*.c include libevent")
         if (header ~ /^json-c\// && FILENAME !~ /^src\/(service|ctl|hypervisor)\//)
                 bad("<" header ">: JSON is the business of the service, of adapters to guests and of memlegoctl")
+        if (header ~ /^archive/ && FILENAME !~ /^src\/sim\/source\.c$/)
+                bad("<" header ">: only src/sim/source.c reads archives")
+        if (header ~ /^(time|sys\/time)\.h$/ && FILENAME ~ /^src\/sim\//)
+                bad("<" header ">: the simulator has its own time")
         if (header ~ /^libxml\// && FILENAME !~ /^src\/hypervisor\/libvirt[^\/]*\.c$/)
                 bad("<" header ">: only src/hypervisor/libvirt*.c read XML")
 }

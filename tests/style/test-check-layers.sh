@@ -54,6 +54,12 @@ inject src/hypervisor/libvirt.c '#include "hypervisor/hostmem.h"'
 inject src/hypervisor/hostmem.c '#include "hypervisor/libvirt.h"'
 inject src/service/loop.c '#include "core/engine.h"'
 inject src/ctl/memlegoctl.c '#include "service/config.h"'
+inject src/ctl/simulate.c '#include "core/engine.h"'
+inject src/ctl/ctl.c '#include "sim/guest.h"'
+inject src/sim/guest.c '#include "service/config.h"'
+inject src/sim/guest.c '#include "hypervisor/hostmem.h"'
+inject src/core/guard.c '#include "sim/guest.h"'
+inject src/bus/bus.c '#include "sim/guest.h"'
 inject include/memlego/plan.h '#include "core/guard.h"'
 inject src/new/thing.c '#include "util/util.h"'
 # How they are written.
@@ -81,6 +87,8 @@ inject src/main.c '#include <systemd/sd-bus.h>'
 inject src/hypervisor/libvirt.c '#include <systemd/sd-journal.h>'
 inject src/bus/bus.c '#include <json-c/json.h>'
 inject src/bus/bus.c '#include <libxml/tree.h>'
+inject src/sim/guest.c '#include <archive.h>'
+inject src/sim/guest.c '#include <time.h>'
 
 # What must stay allowed.
 for ok in 'src/hypervisor/libvirt.c #include <libvirt/libvirt.h>' \

@@ -9,7 +9,7 @@
 
 #include "memlego/hypervisor.h"
 #include "service/daemon.h"
-#include "sim-guest.h"
+#include "sim/guest.h"
 
 #define FAKE_GUESTS_MAX 1024
 

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "core/guard.h"
-#include "sim-guest.h"
+#include "sim/guest.h"
 #include "util/util.h"
 
 #define GIB (1024 * SIM_MIB)

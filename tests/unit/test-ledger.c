@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "core/ledger.h"
-#include "sim-guest.h"
+#include "sim/guest.h"
 #include "util/util.h"
 
 #define N_ACCOUNTS 8

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "policies/registry.h"
-#include "sim-guest.h"
+#include "sim/guest.h"
 #include "util/util.h"
 
 #define GIB (1024 * SIM_MIB)

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "predict/registry.h"
-#include "sim-guest.h"
+#include "sim/guest.h"
 #include "util/util.h"
 
 #define GIB (1024 * SIM_MIB)

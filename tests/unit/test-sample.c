@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "core/sample.h"
-#include "sim-guest.h"
+#include "sim/guest.h"
 #include "util/util.h"
 
 #define GIB (1024 * SIM_MIB)
