@@ -33,6 +33,8 @@ static const Command commands[] = {
         [MLG_COMMAND_CONFIG] = { "config", 0, 0, "",
                                  "Show the configuration in force, and where it is from" },
         [MLG_COMMAND_DUMP] = { "dump", 0, 0, "", "Print all that memlegod knows, as JSON" },
+        [MLG_COMMAND_RECORD] = { "record", 0, 0, "", "Write down what the guests need, for simulate" },
+        [MLG_COMMAND_SIMULATE] = { "simulate", 0, 0, "", "Try a policy on recorded guests; moves nothing" },
 };
 static_assert(G_N_ELEMENTS(commands) == _MLG_COMMAND_MAX, "commands[] misses a value");
 
@@ -46,6 +48,17 @@ typedef enum OptionId {
         OPTION_WATCH,
         OPTION_HOLD,
         OPTION_TIMEOUT,
+        OPTION_OUTPUT,
+        OPTION_INTERVAL,
+        OPTION_DURATION,
+        OPTION_TRACE,
+        OPTION_POLICY,
+        OPTION_PREDICTOR,
+        OPTION_COMPARE,
+        OPTION_HOST_MEMORY,
+        OPTION_CONFIG,
+        OPTION_SVG,
+        OPTION_STEP,
         _OPTION_MAX,
 } OptionId;
 
@@ -69,8 +82,8 @@ static const Option options[] = {
         [OPTION_SYSTEM] = { "system", '\0', VALUE_NONE, FOR_ALL, NULL, "Use the system bus (the default)" },
         [OPTION_ADDRESS] = { "address", '\0', VALUE_REQUIRED, FOR_ALL, "ADDR",
                              "Use the bus at this D-Bus address" },
-        [OPTION_JSON] = { "json", 'j', VALUE_NONE, FOR(STATUS) | FOR(EXPLAIN) | FOR(RESERVATIONS), NULL,
-                          "status, explain, reservations: print JSON" },
+        [OPTION_JSON] = { "json", 'j', VALUE_NONE, FOR(STATUS) | FOR(EXPLAIN) | FOR(RESERVATIONS) | FOR(SIMULATE),
+                          NULL, "status, explain, reservations, simulate: print JSON" },
         [OPTION_NAMES] = { "names", '\0', VALUE_NONE, FOR(STATUS), NULL,
                            "status: print only the guests' names" },
         [OPTION_WATCH] = { "watch", 'w', VALUE_OPTIONAL, FOR(STATUS), "SEC",
@@ -79,6 +92,28 @@ static const Option options[] = {
                           "set: hold the size so long (default 10min)" },
         [OPTION_TIMEOUT] = { "timeout", '\0', VALUE_REQUIRED, FOR(RESERVE), "TIME",
                              "reserve: give it back by itself after TIME (default 5min)" },
+        [OPTION_OUTPUT] = { "output", 'o', VALUE_REQUIRED, FOR(RECORD), "FILE",
+                            "record: the trace to write; - is stdout" },
+        [OPTION_INTERVAL] = { "interval", '\0', VALUE_REQUIRED, FOR(RECORD), "TIME",
+                              "record: look so often (default 1s)" },
+        [OPTION_DURATION] = { "duration", '\0', VALUE_REQUIRED, FOR(RECORD) | FOR(SIMULATE), "TIME",
+                              "record, simulate: so long (default: until ctrl-C; all)" },
+        [OPTION_TRACE] = { "trace", '\0', VALUE_REQUIRED, FOR(SIMULATE), "PATH",
+                           "simulate: the recorded guests, a file or a directory" },
+        [OPTION_POLICY] = { "policy", '\0', VALUE_REQUIRED, FOR(SIMULATE), "NAME",
+                            "simulate: instead of Policy=" },
+        [OPTION_PREDICTOR] = { "predictor", '\0', VALUE_REQUIRED, FOR(SIMULATE), "NAME",
+                               "simulate: instead of Predictor=" },
+        [OPTION_COMPARE] = { "compare", '\0', VALUE_REQUIRED, FOR(SIMULATE), "LIST",
+                             "simulate: one row each for POLICY[:PREDICTOR],..." },
+        [OPTION_HOST_MEMORY] = { "host-memory", '\0', VALUE_REQUIRED, FOR(SIMULATE), "N",
+                                 "simulate: of the host; N% of the guests' maxima" },
+        [OPTION_CONFIG] = { "config", '\0', VALUE_REQUIRED, FOR(SIMULATE), "FILE",
+                            "simulate: settings, with policy.d beside it" },
+        [OPTION_SVG] = { "svg", '\0', VALUE_REQUIRED, FOR(SIMULATE), "FILE",
+                         "simulate: draw what happened" },
+        [OPTION_STEP] = { "step", '\0', VALUE_REQUIRED, FOR(SIMULATE), "TIME",
+                          "simulate: decide so often (default PollIntervalSec=)" },
 };
 static_assert(G_N_ELEMENTS(options) == _OPTION_MAX, "options[] misses a value");
 
@@ -135,6 +170,29 @@ static bool parse_size(const char *text, uint64_t *ret_kib, GError **error) {
         return true;
 }
 
+static bool parse_host_memory(const char *text, MlgArgs *a, GError **error) {
+        if (!g_str_has_suffix(text, "%"))
+                return parse_size(text, &a->host_kib, error);
+        if (mlg_parse_permille(text, &a->host_permille) < 0 || a->host_permille == 0)
+                return usage_error(error, "--host-memory: '%s' is not a part, write it like 60%%", text);
+        return true;
+}
+
+/* Options whose value is taken as it is, and where it goes. */
+static const size_t text_offsets[_OPTION_MAX] = {
+        [OPTION_OUTPUT] = offsetof(MlgArgs, output),       [OPTION_TRACE] = offsetof(MlgArgs, trace),
+        [OPTION_POLICY] = offsetof(MlgArgs, policy),       [OPTION_PREDICTOR] = offsetof(MlgArgs, predictor),
+        [OPTION_COMPARE] = offsetof(MlgArgs, compare),     [OPTION_CONFIG] = offsetof(MlgArgs, config),
+        [OPTION_SVG] = offsetof(MlgArgs, svg),
+};
+
+static bool take_text(OptionId id, const char *value, MlgArgs *a, GError **error) {
+        if (!*value)
+                return usage_error(error, "--%s: the value is empty", options[id].name);
+        *(const char **) (void *) ((char *) a + text_offsets[id]) = value;
+        return true;
+}
+
 static bool apply_option(OptionId id, const char *value, MlgArgs *a, GError **error) {
         switch (id) {
         case OPTION_HELP:
@@ -167,6 +225,24 @@ static bool apply_option(OptionId id, const char *value, MlgArgs *a, GError **er
         case OPTION_TIMEOUT:
                 return parse_duration("--timeout", value, MLG_USEC_PER_SEC, 86400 * MLG_USEC_PER_SEC,
                                       &a->timeout_usec, error);
+        case OPTION_OUTPUT:
+        case OPTION_TRACE:
+        case OPTION_POLICY:
+        case OPTION_PREDICTOR:
+        case OPTION_COMPARE:
+        case OPTION_CONFIG:
+        case OPTION_SVG:
+                return take_text(id, value, a, error);
+        case OPTION_INTERVAL:
+                return parse_duration("--interval", value, MLG_USEC_PER_SEC, 3600 * MLG_USEC_PER_SEC,
+                                      &a->interval_usec, error);
+        case OPTION_DURATION:
+                return parse_duration("--duration", value, MLG_USEC_PER_SEC, 3660 * 86400 * MLG_USEC_PER_SEC,
+                                      &a->duration_usec, error);
+        case OPTION_HOST_MEMORY:
+                return parse_host_memory(value, a, error);
+        case OPTION_STEP:
+                return parse_duration("--step", value, MLG_USEC_PER_SEC / 10, 10 * MLG_USEC_PER_SEC, &a->step_usec, error);
         case _OPTION_MAX:
                 break;
         }
@@ -237,6 +313,12 @@ static bool check_options(uint32_t seen, const MlgArgs *a, GError **error) {
                                            commands[a->command].name);
         if (a->json + a->names + a->watch > 1)
                 return usage_error(error, "only one of --json, --names and --watch can be given");
+        if (a->command == MLG_COMMAND_RECORD && !a->output)
+                return usage_error(error, "record needs --output=FILE");
+        if (a->command == MLG_COMMAND_SIMULATE && !a->trace)
+                return usage_error(error, "simulate needs --trace=PATH");
+        if (a->compare && (a->policy || a->predictor || a->svg))
+                return usage_error(error, "--compare names the policies itself, and draws nothing: leave out --policy, --predictor and --svg");
         return true;
 }
 
@@ -276,6 +358,8 @@ static bool take_operands(char **operands, size_t n, MlgArgs *a, GError **error)
         case MLG_COMMAND_RELOAD:
         case MLG_COMMAND_CONFIG:
         case MLG_COMMAND_DUMP:
+        case MLG_COMMAND_RECORD:
+        case MLG_COMMAND_SIMULATE:
                 return true;
         case _MLG_COMMAND_MAX:
                 g_assert_not_reached();
@@ -290,6 +374,7 @@ bool mlg_args_parse(int argc, char **argv, MlgArgs *ret, GError **error) {
                 .watch_usec = MLG_ARGS_WATCH_DEFAULT_SEC * MLG_USEC_PER_SEC,
                 .hold_usec = MLG_ARGS_HOLD_DEFAULT_SEC * MLG_USEC_PER_SEC,
                 .timeout_usec = MLG_ARGS_TIMEOUT_DEFAULT_SEC * MLG_USEC_PER_SEC,
+                .interval_usec = MLG_ARGS_INTERVAL_DEFAULT_SEC * MLG_USEC_PER_SEC,
         };
         bool only_operands = false;
         uint32_t seen = 0;

@@ -20,6 +20,8 @@ typedef enum MlgCommand {
         MLG_COMMAND_RELOAD,
         MLG_COMMAND_CONFIG,
         MLG_COMMAND_DUMP,
+        MLG_COMMAND_RECORD,
+        MLG_COMMAND_SIMULATE,
         _MLG_COMMAND_MAX,
 } MlgCommand;
 
@@ -36,10 +38,20 @@ typedef struct MlgArgs {
         uint64_t watch_usec;
         uint64_t hold_usec;    /* set */
         uint64_t timeout_usec; /* reserve */
+        const char *output;    /* record; never NULL there */
+        const char *trace;     /* simulate; never NULL there */
+        const char *policy, *predictor, *config, *svg; /* simulate; NULL: not given */
+        const char *compare;   /* simulate: POLICY[:PREDICTOR],...; NULL: not given */
+        uint64_t host_kib;     /* simulate; 0: not given so */
+        uint32_t host_permille; /* simulate: of the guests' maxima; 0: not given so */
+        uint64_t interval_usec; /* record */
+        uint64_t duration_usec; /* record, simulate; 0: not given */
+        uint64_t step_usec;    /* simulate; 0: not given */
 } MlgArgs;
 
 #define MLG_ARGS_HOLD_DEFAULT_SEC 600   /* long enough to look at what the change does */
 #define MLG_ARGS_TIMEOUT_DEFAULT_SEC 300 /* a guest's start takes less */
+#define MLG_ARGS_INTERVAL_DEFAULT_SEC 1 /* as often as guests report */
 #define MLG_ARGS_WATCH_DEFAULT_SEC 2    /* twice the usual poll: each redraw has something new */
 
 /* argv is rearranged: operands go to its front. Errors: MLG_CTL_ERROR, MLG_EXIT_USAGE. */

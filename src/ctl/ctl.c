@@ -11,7 +11,9 @@
 
 #include "ctl/args.h"
 #include "ctl/client.h"
+#include "ctl/record.h"
 #include "ctl/render.h"
+#include "ctl/simulate.h"
 #include "ctl/snapshot.h"
 #include "ctl/text.h"
 #include "ctl/watch.h"
@@ -187,6 +189,8 @@ static const CommandFn command_fns[] = {
         [MLG_COMMAND_RELOAD] = run_reload,
         [MLG_COMMAND_CONFIG] = run_config,
         [MLG_COMMAND_DUMP] = run_dump,
+        [MLG_COMMAND_RECORD] = NULL, /* these two do not ask once and answer: see run() */
+        [MLG_COMMAND_SIMULATE] = NULL,
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(command_fns) == _MLG_COMMAND_MAX);
 
@@ -228,6 +232,15 @@ static int run(const MlgArgs *a, const MlgStyle *style) {
                 int code = mlg_watch_run(a, style, &error);
 
                 return error ? fail(error, style) : code;
+        }
+        if (a->command == MLG_COMMAND_RECORD)
+                return mlg_record_run(a, &error) ? MLG_EXIT_OK : fail(error, style);
+        if (a->command == MLG_COMMAND_SIMULATE) {
+                if (mlg_simulate_run(a, style, out, &error))
+                        return write_out(out);
+                if (out->len > 0) /* there is a result, but not one to trust */
+                        (void) write_out(out);
+                return fail(error, style);
         }
         c = mlg_client_open(a->address, MLG_CLIENT_PATIENCE_USEC, &error);
         if (!c || !command_fns[a->command](a, c, style, out, &error))

@@ -45,6 +45,7 @@ static void read_guest(json_object *o, MlgCtlGuest *ret) {
                 .state = get_string(o, "state"),
                 .reason = get_string(o, "reason"),
                 .pressure = get_string(o, "pressure"),
+                .run_state = get_string(o, "run_state"),
                 .actual_kib = get_u64(o, "actual_kib", 0),
                 .target_kib = get_u64(o, "target_kib", 0),
                 .maximum_kib = get_u64(o, "maximum_kib", 0),
@@ -52,6 +53,8 @@ static void read_guest(json_object *o, MlgCtlGuest *ret) {
                 .usable_kib = get_u64(o, "usable_kib", 0),
                 .need_kib = get_u64(o, "need_kib", 0),
                 .error_kib = get_u64(o, "error_kib", 0),
+                .swap_in_kib_per_sec = get_u64(o, "swap_in_kib_per_sec", 0),
+                .stall_some_permille = get_u64(o, "stall_some_permille", 0),
                 .sample_age_usec = get_u64(o, "sample_age_usec", UINT64_MAX),
                 .json = o,
         };

@@ -17,9 +17,10 @@
 
 /* What is shown of it, named as in memlego/status.h. Strings live as long as the snapshot. */
 typedef struct MlgCtlGuest {
-        const char *name, *uuid, *state, *reason, *pressure;
+        const char *name, *uuid, *state, *reason, *pressure, *run_state;
         uint64_t actual_kib, target_kib, maximum_kib;
         uint64_t used_kib, usable_kib, need_kib, error_kib;
+        uint64_t swap_in_kib_per_sec, stall_some_permille;
         uint64_t sample_age_usec; /* UINT64_MAX: never reported */
         json_object *json;
 } MlgCtlGuest;

@@ -7,7 +7,6 @@
 #include "util/util.h"
 
 #define SWAP_KIB_PER_SEC (200 * SIM_MIB)
-#define OVERHEAD_KIB (16 * SIM_MIB) /* of a QEMU process */
 #define STEP_USEC (50 * 1000)
 
 /* virtio-balloon with 4 KiB pages, as measured by others on a machine with 12 cores (18 GiB in 20.4 s and in 8.5 s): 0.88
@@ -54,21 +53,19 @@ static uint64_t room_kib(const SimGuest *g) {
 
 /* What its QEMU would occupy if the host had room for all. */
 static uint64_t occupied_kib(const SimGuest *g) {
-        return mlg_sub_sat(g->actual_kib, g->untouched_kib) + OVERHEAD_KIB;
+        return mlg_sub_sat(g->actual_kib, g->untouched_kib) + SIM_OVERHEAD_KIB;
 }
 
 /* Part of what is occupied that nobody uses: page cache and free pages. */
 static uint64_t cold_kib(const SimGuest *g) {
-        return mlg_sub_sat(occupied_kib(g), resident_kib(g) + OVERHEAD_KIB);
+        return mlg_sub_sat(occupied_kib(g), resident_kib(g) + SIM_OVERHEAD_KIB);
 }
 
 uint64_t sim_guest_unmet_kib(const SimGuest *g) {
-        uint64_t inside = mlg_sub_sat(g->demand_kib, mlg_min(room_kib(g), resident_kib(g)));
-
         /* What they have not come to yet is no want of memory where there is room for it. */
-        if (mlg_sub_sat(room_kib(g), resident_kib(g)) > 0 && g->swapped_kib == 0)
-                inside = mlg_sub_sat(g->demand_kib, room_kib(g));
-        return inside + mlg_sub_sat(g->host_swapped_kib, cold_kib(g));
+        uint64_t inside = mlg_max(g->swapped_kib, mlg_sub_sat(g->demand_kib, room_kib(g)));
+
+        return g->killed_kib + inside + mlg_sub_sat(g->host_swapped_kib, cold_kib(g));
 }
 
 static void write_report(SimGuest *g) {
@@ -101,7 +98,7 @@ static void write_report(SimGuest *g) {
 static void start(SimGuest *g) {
         g->actual_kib = g->target_kib = g->told_actual_kib = g->least_kib = g->info.maximum_kib;
         g->in_use_kib = g->touch_kib_per_sec ? 0 : g->demand_kib;
-        g->swapped_kib = g->swap_in_kib = g->swap_out_kib = 0;
+        g->swapped_kib = g->swap_in_kib = g->swap_out_kib = g->killed_kib = 0;
         g->report = (MlgRawStats) {};
         g->report_due_usec = g->now_usec + g->report_usec;
 }
@@ -183,6 +180,7 @@ static void page(SimGuest *g, uint64_t dt_usec) {
                 g->swap_out_kib += out;
                 if (resident - out > room) { /* the OOM killer makes it fit */
                         g->n_oom++;
+                        g->killed_kib += g->demand_kib - (room + g->swapped_kib);
                         g->demand_kib = g->in_use_kib = room + g->swapped_kib;
                 }
                 return;
@@ -235,7 +233,7 @@ static void add_up(SimGuest *g, uint64_t dt_usec) {
         uint64_t unmet = sim_guest_unmet_kib(g);
 
         g->run_sec += sec;
-        g->demand_kib_sec += sec * (double) g->demand_kib;
+        g->demand_kib_sec += sec * (double) (g->demand_kib + g->killed_kib);
         g->actual_kib_sec += sec * (double) g->actual_kib;
         g->unmet_kib_sec += sec * (double) unmet;
         g->short_sec += unmet > 0 ? sec : 0;

@@ -21,6 +21,7 @@
 
 /* What a guest's kernel keeps free for itself: programs get no more than the rest. */
 #define SIM_WATERMARK_KIB (8 * SIM_MIB)
+#define SIM_OVERHEAD_KIB (16 * SIM_MIB) /* of a QEMU process, besides its guest */
 
 typedef enum SimFault {
         SIM_STUCK = 1 << 0,    /* the balloon does not move */
@@ -53,6 +54,7 @@ typedef struct SimGuest {
         uint64_t now_usec, actual_kib, target_kib;
         uint64_t in_use_kib;    /* what programs have come to, swapped or not; on the way to demand_kib */
         uint64_t swapped_kib, swap_in_kib, swap_out_kib;
+        uint64_t killed_kib;    /* demand of programs that the OOM killer ended, until somebody sets this to 0 */
         uint64_t report_due_usec, wall_base_sec;
         uint64_t told_actual_kib, event_due_usec;
         MlgRawStats report;
@@ -92,7 +94,7 @@ bool sim_guest_look(const SimGuest *g, MlgRawStats *ret);
 int sim_guest_set(SimGuest *g, uint64_t target_kib);
 void sim_guest_restart(SimGuest *g);
 
-/* What its programs want and do not have now: beyond what it has, or swapped out by the host. */
+/* What its programs want and do not have now: swapped out by the guest or by the host, beyond what it has, or killed. */
 uint64_t sim_guest_unmet_kib(const SimGuest *g);
 
 /* Small random numbers that are the same everywhere. */

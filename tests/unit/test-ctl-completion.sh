@@ -40,11 +40,17 @@ expect() {
 evil=$(printf %q "\$(touch $asked.evil)")
 guests="web-1 web\\ 2 $evil db vm:a vm:b\\ 2 me@db it\\'s a\\!\\\"\\\$\\\`b"
 
-expect "status explain pause resume set reserve release reservations reload config dump" 'memlegoctl '
-expect "resume reserve release reservations reload" 'memlegoctl re'
-expect "resume reserve release reservations reload" 'memlegoctl re' 'load'
+expect "status explain pause resume set reserve release reservations reload config dump record simulate" 'memlegoctl '
+expect "resume reserve release reservations reload record" 'memlegoctl re'
+expect "resume reserve release reservations reload record" 'memlegoctl re' 'load'
 expect "--help --version --system --address --json --names --watch" 'memlegoctl -'
 expect "--hold" 'memlegoctl set web-1 1G --ho'
+expect "--interval" 'memlegoctl record --i'
+expect "--host-memory" 'memlegoctl simulate --trace x --ho'
+expect "5min" 'memlegoctl record --duration=5m'
+expect "$asked" "memlegoctl simulate --trace $asked"
+expect "$asked" "memlegoctl record -o $asked"
+expect "" 'memlegoctl simulate --policy '
 expect "--timeout" 'memlegoctl reserve 1G --t'
 expect "$guests" 'memlegoctl explain '
 expect 'web-1 web\ 2' 'memlegoctl pause w'

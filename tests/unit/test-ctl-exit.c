@@ -16,9 +16,11 @@
 
 #include <cmocka.h>
 #include <glib.h>
+#include <json-c/json.h>
 
 #include "ctl/ctl.h"
 #include "fake-peer.h"
+#include "sim/trace.h"
 
 static char *dump;
 static FakePeer peer; /* of the test that runs; its teardown ends it */
@@ -332,6 +334,167 @@ static void test_no_color(void **state) {
         }
 }
 
+/* ---- traces ---- */
+
+static char *new_path(const char *name) {
+        return g_strdup_printf("%s/%s", peer.dir, name);
+}
+
+static const SimTraceGuest *guest_named(const SimTrace *t, const char *name) {
+        for (guint i = 0; i < t->guests->len; i++)
+                if (g_str_equal(((const SimTraceGuest *) t->guests->pdata[i])->name, name))
+                        return t->guests->pdata[i];
+        fail_msg("there is no guest %s in the trace", name);
+        return NULL;
+}
+
+static void check_record(FakeTemper temper, const char *contains) {
+        g_autofree char *path = NULL, *line = NULL, *out = NULL, *err = NULL, *text = NULL;
+        g_autoptr(GError) error = NULL;
+        g_autoptr(SimTrace) t = NULL;
+        int code;
+
+        fake_peer_start(&peer, temper, dump);
+        path = new_path("trace");
+        line = g_strdup_printf("record --interval 1s --duration 2s -o %s", path);
+        code = run(peer.address, line, NULL, &out, &err);
+        if (code != MLG_EXIT_OK || *err)
+                fail_msg("record: exit code %i: %s", code, err);
+        assert_true(g_file_get_contents(path, &text, NULL, NULL));
+        if (!strstr(text, contains))
+                fail_msg("'%s' is not in the trace:\n%s", contains, text);
+        t = sim_trace_load(path, &error);
+        (void) remove(path);
+        if (!t)
+                fail_msg("%s\n%s", error->message, text);
+        assert_int_equal(t->end_sec, 2);
+        assert_true(t->host_kib > 0);
+        assert_int_equal(guest_named(t, "web-2")->maximum_kib, 2097152);
+        assert_int_equal(g_array_index(guest_named(t, "web-2")->rows, SimRow, 0).demand_kib, 1000000);
+        assert_int_equal(t->guests->len, 6); /* without those that never reported, and the one of no size */
+        fake_peer_stop(&peer);
+        peer.pid = 0;
+}
+
+static void test_record(void **state) {
+        check_record(FAKE_GOOD, "\nend 2\n");
+        check_record(FAKE_FALLS_SILENT, "# memlegod does not answer from second");
+}
+
+static void test_record_fails(void **state) {
+        static const Case cases[] = {
+                { "record", MLG_EXIT_USAGE, NULL, "record needs --output" },
+                { "record -o /nowhere/at/all --duration 1s", MLG_EXIT_FAILED, NULL, "cannot write /nowhere/at/all: No such file" },
+                { "record -o x --interval 0.1s", MLG_EXIT_USAGE, NULL, "--interval: '0.1s' is out of range" },
+        };
+
+        check(FAKE_GOOD, cases, G_N_ELEMENTS(cases));
+        fake_peer_stop(&peer);
+        check(FAKE_ABSENT, &(Case) { "record -o /nowhere/at/all", MLG_EXIT_NOT_RUNNING, NULL, "not running" }, 1);
+}
+
+/* ---- simulate ---- */
+
+static json_object *simulate(const char *more) {
+        g_autofree char *path = g_build_filename(g_getenv("MLG_SOURCE_ROOT"), "tests/data/google2011-12vm-24h.tar.xz", NULL);
+        g_autofree char *line = g_strdup_printf("simulate --json --trace %s%s", path, more), *out = NULL, *err = NULL;
+        int code = run("unix:path=/nowhere", line, NULL, &out, &err); /* it needs no bus */
+        json_object *o, *runs;
+
+        if (code != MLG_EXIT_OK || *err)
+                fail_msg("%s: exit code %i: %s", line, code, err);
+        o = json_tokener_parse(out);
+        assert_non_null(o);
+        assert_true(json_object_object_get_ex(o, "runs", &runs));
+        for (size_t i = 0; i < json_object_array_length(runs); i++) /* the only figure that is not of the simulated world */
+                json_object_object_del(json_object_array_get_idx(runs, i), "decide_ns_per_guest");
+        return o;
+}
+
+static double number(json_object *o, const char *key) {
+        json_object *v;
+
+        if (!json_object_object_get_ex(o, key, &v))
+                fail_msg("there is no %s in %s", key, json_object_to_json_string(o));
+        return json_object_get_double(v);
+}
+
+static json_object *run_at(json_object *o, size_t i) {
+        json_object *runs;
+
+        (void) json_object_object_get_ex(o, "runs", &runs);
+        return json_object_array_get_idx(runs, i);
+}
+
+static void check_range(json_object *o, const char *key, double least, double most) {
+        double v = number(o, key);
+
+        if (!(v >= least && v <= most))
+                fail_msg("%s is %g, expected %g to %g: %s", key, v, least, most, json_object_to_json_string(o));
+}
+
+/* The same figures at each run, and sensible ones: ranges, so that a better policy does not break it. */
+static void test_simulate_golden(void **state) {
+        json_object *first = simulate(""), *second = simulate("");
+
+        assert_string_equal(json_object_to_json_string(first), json_object_to_json_string(second));
+        check_range(first, "guests", 12, 12);
+        check_range(first, "simulated_s", 86400, 86400);
+        check_range(first, "maxima_kib", 12.0 * 4194304, 12.0 * 4194304);
+        check_range(first, "used_pct", 26, 27);
+        check_range(run_at(first, 0), "guard_violations", 0, 0);
+        check_range(run_at(first, 0), "short_pct", 0, 0.5);
+        check_range(run_at(first, 0), "unmet_pct", 0, 0.5);
+        check_range(run_at(first, 0), "allocated_pct", 27, 50);
+        check_range(run_at(first, 0), "moves", 100, 50000);
+        check_range(run_at(first, 0), "oom_kills", 0, 0);
+        json_object_put(first);
+        json_object_put(second);
+}
+
+static void test_simulate_compares(void **state) {
+        json_object *o = simulate(" --compare static,proportional:last,mom --host-memory 45% --duration 6h");
+
+        check_range(run_at(o, 0), "moves", 0, 0);
+        check_range(run_at(o, 0), "short_pct", 10, 90);
+        check_range(run_at(o, 1), "short_pct", 0, number(run_at(o, 0), "short_pct") / 3);
+        for (size_t i = 0; i < 3; i++)
+                check_range(run_at(o, i), "guard_violations", 0, 0);
+        assert_null(run_at(o, 3));
+        json_object_put(o);
+}
+
+static void test_simulate_cases(void **state) {
+        g_autofree char *trace = g_build_filename(g_getenv("MLG_SOURCE_ROOT"), "tests/data/google2011-12vm-24h.tar.xz", NULL);
+        static const struct {
+                const char *more; /* behind the trace; without '-' first: instead of it */
+                int code;
+                const char *out, *err;
+        } cases[] = {
+                { "", MLG_EXIT_OK, "guests of google2011-12vm-24h.tar.xz, 1h, on a host with", NULL },
+                { "", MLG_EXIT_OK, "proportional  ewma ", NULL },
+                { "--host-memory 8G", MLG_EXIT_OK, "more than there is, so nothing can be moved", NULL },
+                { "--compare static,mom:last", MLG_EXIT_OK, "mom     last ", NULL },
+                { "--policy magic", MLG_EXIT_USAGE, NULL, "there is no policy 'magic', expected one of: proportional" },
+                { "--compare static:magic", MLG_EXIT_USAGE, NULL, "there is no predictor 'magic'" },
+                { "--compare static --policy mom", MLG_EXIT_USAGE, NULL, "leave out" },
+                { "--host-memory 0%", MLG_EXIT_USAGE, NULL, "--host-memory: '0%' is not a part" },
+                { "--host-memory 120%", MLG_EXIT_USAGE, NULL, "--host-memory: '120%'" },
+                { "--config /nowhere/at/all", MLG_EXIT_CONFIG, NULL, "/nowhere/at/all" },
+                { "--svg /nowhere/at/all", MLG_EXIT_FAILED, "proportional", "/nowhere/at/all" },
+                { "--hold 5s", MLG_EXIT_USAGE, NULL, "--hold makes no sense with 'simulate'" },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autofree char *line = g_strdup_printf("simulate --trace %s --duration 1h %s", trace, cases[i].more);
+
+                check_at("unix:path=/nowhere", &(Case) { g_strchomp(line), cases[i].code, cases[i].out, cases[i].err }, 1);
+        }
+        check_at("unix:path=/nowhere", &(Case) { "simulate", MLG_EXIT_USAGE, NULL, "simulate needs --trace" }, 1);
+        check_at("unix:path=/nowhere", &(Case) { "simulate --trace /nowhere/x", MLG_EXIT_FAILED, NULL,
+                                                "memlegoctl: /nowhere/x: No such file" }, 1);
+}
+
 static int load_dump(void **state) {
         const char *root = g_getenv("MLG_SOURCE_ROOT");
         g_autofree char *path = g_build_filename(root ? root : ".", "tests/unit/fake-dump.json", NULL);
@@ -352,7 +515,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_good),    TEST(test_absent),  TEST(test_denied), TEST(test_bad_config),
                 TEST(test_garbled), TEST(test_hangs_up), TEST(test_fails),  TEST(test_no_bus),
-                TEST(test_watch_hangs), TEST(test_no_color),
+                TEST(test_watch_hangs), TEST(test_no_color), TEST(test_record), TEST(test_record_fails),
+                TEST(test_simulate_golden), TEST(test_simulate_compares), TEST(test_simulate_cases),
         };
 
         return cmocka_run_group_tests(tests, load_dump, NULL);
