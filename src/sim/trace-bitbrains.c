@@ -53,14 +53,18 @@ static bool take(Field *f, char stop, uint64_t *ret) {
         if (f->at < f->end)
                 f->at++;
         *ret = v;
-        return v <= SIM_GUEST_KIB_MAX / MLG_KIB_PER_MIB;
+        return true;
+}
+
+static bool take_mib(Field *f, uint64_t *ret) {
+        return take(f, ',', ret) && *ret <= SIM_GUEST_KIB_MAX / MLG_KIB_PER_MIB;
 }
 
 static bool read_capacity(Field f, uint64_t *ret_mib) {
         uint64_t most = 0, index, mib;
 
         while (f.at < f.end) {
-                if (!take(&f, ':', &index) || !take(&f, ',', &mib))
+                if (!take(&f, ':', &index) || !take_mib(&f, &mib))
                         return false;
                 most = mlg_max(most, mib);
         }
@@ -72,7 +76,7 @@ static bool read_usage(SimTrace *t, SimTraceGuest *g, Field f) {
         uint64_t mib, at_sec = 0, peak = 0;
 
         for (; f.at < f.end; at_sec += g->step_sec) {
-                if (!take(&f, ',', &mib) || !sim_trace_add_row(t, g, at_sec, mib * MLG_KIB_PER_MIB))
+                if (!take_mib(&f, &mib) || !sim_trace_add_row(t, g, at_sec, mib * MLG_KIB_PER_MIB))
                         return false;
                 peak = mlg_max(peak, mib);
         }

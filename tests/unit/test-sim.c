@@ -104,6 +104,7 @@ static void test_mistakes(void **state) {
                 { "memlego-trace 1\nsize 5\n", "a.trace:2: expected 'SECOND GUEST DEMAND'" },
                 { "# t\nvm\t1000\t300\t2\t0\t0:1024\t5,x\n", "a.trace:2: expected MIB,MIB" },
                 { "# t\nvm\t1000\t300\t2\t0\t0-1024\t5,6\n", "a.trace:2: expected INDEX:MIB" },
+                { "# t\nvm\t1000\t300\t2\t0\t0:1024\t99999999999\n", "a.trace:2: expected MIB,MIB" },
                 { "# t\nvm\t1000\t0\t2\t0\t0:1024\t5,6\n", "a.trace:2: expected a step" },
                 { "# t\nvm\t1000\t300\t2\t0\t0:1024\t5,6\nvm\t1000\n", "a.trace:3: expected seven fields" },
                 { "5.0 6.0\n5.0\n", "a.trace:2: expected two percentages" },
@@ -122,8 +123,8 @@ static void test_mistakes(void **state) {
 static void test_formats_of_others(void **state) {
         g_autoptr(GError) error = NULL;
         g_autoptr(SimTrace) b = parse("# names of the fields\n"
-                                      "7\t1000\t300\t3\t0\t0:512,2:1024\t5,6,2000\n"
-                                      "8\t1450\t300\t2\t0\t0:512\t7,8", &error);
+                                      "7\t1372629900\t300\t3\t0\t0:512,2:1024\t5,6,2000\n"
+                                      "8\t1372630350\t300\t2\t0\t0:512\t7,8", &error);
         g_autoptr(SimTrace) g = parse("10.5 50\n1 25.0\n1e1 120\n", &error);
 
         if (!b || !g)
@@ -133,7 +134,7 @@ static void test_formats_of_others(void **state) {
         assert_int_equal(demand_at(b, 0, 300), 6 * SIM_MIB);
         assert_int_equal(demand_at(b, 1, 300), 7 * SIM_MIB); /* it began later, and keeps step with the others */
         assert_int_equal(b->end_sec, 900);
-        assert_int_equal(b->start_real_sec, 1000);
+        assert_int_equal(b->start_real_sec, 1372629900);
         assert_string_equal(guest_at(g, 0)->name, "a.trace");
         assert_int_equal(demand_at(g, 0, 0), guest_at(g, 0)->maximum_kib / 2);
         assert_int_equal(demand_at(g, 0, 300), guest_at(g, 0)->maximum_kib / 4);
