@@ -214,19 +214,31 @@ static double span_sec(const SimSeries *s) {
         return (double) (s->end_usec - s->begin_usec) / (double) SIM_SEC;
 }
 
+/* The budget belongs into the picture where it limits anything; far above all else it would only flatten the rest. */
+#define BUDGET_IS_FAR 2.5
+
 static void draw_host(GString *out, const SimPicture *p) {
         Box b = { .x = MARGIN + LABELS_LEFT, .y = HEAD + CAPTION, .width = WIDTH - 2 * MARGIN - LABELS_LEFT,
                   .height = HOST_HEIGHT - CAPTION - LABELS_BELOW, .top_kib = 1024, .span_sec = span_sec(p->series) };
         const SimHostPoint *points = p->series->host;
+        double budget_kib = 0;
+        bool far;
 
-        for (size_t c = 0; c < SIM_COLUMNS; c++)
-                b.top_kib = fmax(b.top_kib, 1.05 * fmax(fmax(points[c].budget_kib, points[c].charged_kib), points[c].demand_kib));
-        text(out, MARGIN, HEAD + 12, "name", "start", "Host: all guests together");
+        for (size_t c = 0; c < SIM_COLUMNS; c++) {
+                b.top_kib = fmax(b.top_kib, 1.05 * fmax(points[c].charged_kib, points[c].demand_kib));
+                budget_kib = fmax(budget_kib, 1.05 * points[c].budget_kib);
+        }
+        far = budget_kib > BUDGET_IS_FAR * b.top_kib;
+        if (!far)
+                b.top_kib = fmax(b.top_kib, budget_kib);
+        text(out, MARGIN, HEAD + 12, "name", "start",
+             far ? "Host: all guests together (there is far more than they have)" : "Host: all guests together");
         draw_axes(out, &b, 4);
         draw_curve(out, &b, "demand", points, host_demand, true);
         draw_short(out, &b, points, host_demand, host_unmet);
         draw_curve(out, &b, "target", points, host_charged, false);
-        draw_curve(out, &b, "limit", points, host_budget, false);
+        if (!far)
+                draw_curve(out, &b, "limit", points, host_budget, false);
 }
 
 /* ---- guests ---- */

@@ -382,6 +382,7 @@ static void test_replay_moves_memory(void **state) {
         SimResult still, moving;
         g_autoptr(SimReplay) a = play(t, "static", 6 * GIB, NULL, &still), b = play(t, "proportional", 6 * GIB, NULL, &moving);
 
+        assert_true(a && b); /* the results' figures are theirs */
         assert_int_equal(still.simulated_usec, 2701 * SIM_SEC);
         assert_int_equal(still.all.moves, 0);
         assert_true(still.all.short_sec > 2000); /* one of them at any time */
@@ -449,6 +450,7 @@ static void test_picture(void **state) {
                                                            .result = &result, .series = series });
         GMarkupParseContext *c = g_markup_parse_context_new(&(GMarkupParser) {}, 0, NULL, NULL);
 
+        assert_non_null(r); /* the result's figures are its */
         if (!g_markup_parse_context_parse(c, svg, -1, &error) || !g_markup_parse_context_end_parse(c, &error))
                 fail_msg("the picture is no XML: %s", error->message);
         g_markup_parse_context_free(c);
