@@ -167,6 +167,8 @@ static void draw_curve(GString *out, const Box *b, const char *class_, const voi
 
 /* From the demand down by what is missing of it; what is there must be seen, however small. */
 static void draw_short(GString *out, const Box *b, const void *points, ValueFn demand, ValueFn unmet) {
+        double width = fmax(b->width / SIM_COLUMNS + 0.4, 1.2); /* so that neighbours touch */
+
         g_string_append(out, "<path class='short' d='");
         for (size_t c = 0; c < SIM_COLUMNS; c++) {
                 float d = demand(points, c), u = unmet(points, c);
@@ -174,8 +176,7 @@ static void draw_short(GString *out, const Box *b, const void *points, ValueFn d
                 if (d < 0 || u <= 0)
                         continue;
                 g_string_append_printf(out, "M%.1f %.1fh%.1fv%.1fh-%.1fz", x_of(b, (double) c), y_of(b, d),
-                                       fmax(b->width / SIM_COLUMNS, 1.2), fmax(y_of(b, d - u) - y_of(b, d), 3),
-                                       fmax(b->width / SIM_COLUMNS, 1.2));
+                                       width, fmax(y_of(b, d - u) - y_of(b, d), 3), width);
         }
         g_string_append(out, "'/>\n");
 }

@@ -395,6 +395,22 @@ static void test_replay_moves_memory(void **state) {
         assert_true(moving.n_turns < 2 * 2821 * 2); /* and not all of them short */
 }
 
+/* Real guests of ours: what balancing is for. */
+static void test_recorded_guests(void **state) {
+        g_autoptr(SimTrace) t = load("test-guests.trace");
+        SimResult still, moving;
+        g_autoptr(SimReplay) a = play(t, "static", 920 * SIM_MIB, NULL, &still);
+        g_autoptr(SimReplay) b = play(t, "proportional", 920 * SIM_MIB, NULL, &moving);
+
+        assert_true(a && b);
+        assert_int_equal(t->guests->len, 3);
+        assert_int_equal(t->end_sec, 232);
+        assert_true(still.all.short_sec > 60);
+        if (moving.all.short_sec > still.all.short_sec / 3)
+                fail_msg("short for %.1f s, and for %.1f s where nothing is moved", moving.all.short_sec, still.all.short_sec);
+        assert_int_equal(moving.all.oom_kills, 0);
+}
+
 static void test_guests_come_and_go(void **state) {
         g_autoptr(GError) error = NULL;
         g_autoptr(SimTrace) t = parse("memlego-trace 1\nguest 0 4194304 a\nguest 1 4194304 b\n0 0 524288\n100 1 524288\n"
@@ -474,6 +490,7 @@ int main(void) {
                 cmocka_unit_test(test_what_is_missing),
                 cmocka_unit_test(test_zigzag),
                 cmocka_unit_test(test_replay_moves_memory),
+                cmocka_unit_test(test_recorded_guests),
                 cmocka_unit_test(test_guests_come_and_go),
                 cmocka_unit_test(test_pace),
                 cmocka_unit_test(test_picture),
