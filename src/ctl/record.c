@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Record: see record.h; the format is memlego-trace(5).
  *
- * Rows are written where demand changed by enough to matter, or the guest had to wait for memory: a quiet guest costs nothing.
- * Guests that never told what they use are left out. */
+ * Rows are written where demand changed by enough to matter, or the guest had to wait for memory: a quiet
+ * guest costs nothing. Guests that never told what they use are left out. */
 #include "ctl/record.h"
 
 #include <errno.h>
@@ -88,20 +88,23 @@ static Known *get_known(Recorder *r, const MlgCtlGuest *g) {
 }
 
 static void write_guest(Recorder *r, const MlgCtlGuest *g) {
-        bool runs = g_str_equal(g->run_state, "running"), waits = g->stall_some_permille > 0 || g->swap_in_kib_per_sec > 0;
+        bool runs = g_str_equal(g->run_state, "running"),
+             waits = g->stall_some_permille > 0 || g->swap_in_kib_per_sec > 0;
         Known *k;
 
         if (g->sample_age_usec == UINT64_MAX || g->maximum_kib == 0 || !runs)
                 return; /* one that does not run any more is found by what is missing */
         k = get_known(r, g);
         k->seen_usec = r->now_usec;
-        if (!k->gone && !waits && mlg_abs_diff(k->demand_kib, g->used_kib) < mlg_max(CHANGE_KIB, g->maximum_kib / CHANGE_PART))
+        if (!k->gone && !waits &&
+            mlg_abs_diff(k->demand_kib, g->used_kib) < mlg_max(CHANGE_KIB, g->maximum_kib / CHANGE_PART))
                 return;
         k->gone = false;
         k->demand_kib = g->used_kib;
         (void) fprintf(r->file, "%" PRIu64 " %u %" PRIu64, at_sec(r), k->number, g->used_kib);
         if (waits)
-                (void) fprintf(r->file, " %" PRIu64 " %" PRIu64, mlg_min(g->stall_some_permille, 1000), g->swap_in_kib_per_sec);
+                (void) fprintf(r->file, " %" PRIu64 " %" PRIu64, mlg_min(g->stall_some_permille, 1000),
+                               g->swap_in_kib_per_sec);
         (void) fputc('\n', r->file);
 }
 
@@ -138,7 +141,8 @@ static void look(Recorder *r) {
                 write_round(r, s);
         else if (!r->silent) {
                 r->silent = true;
-                (void) fprintf(r->file, "# memlegod does not answer from second %" PRIu64 " on\n", at_sec(r));
+                (void) fprintf(r->file, "# memlegod does not answer from second %" PRIu64 " on\n",
+                               at_sec(r));
         }
         mlg_snapshot_free(s);
 }
@@ -153,7 +157,8 @@ static bool wait_until(uint64_t until_usec, const sigset_t *signals) {
 }
 
 static bool write_error(const Recorder *r, GError **error) {
-        g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_FAILED, "cannot write %s: %s", r->args->output, g_strerror(errno));
+        g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_FAILED, "cannot write %s: %s", r->args->output,
+                    g_strerror(errno));
         return false;
 }
 
@@ -180,8 +185,10 @@ static bool begin(Recorder *r, const MlgSnapshot *s, GError **error) {
         if (!r->file)
                 return write_error(r, error);
         r->start_usec = r->now_usec = (uint64_t) g_get_monotonic_time();
-        (void) fprintf(r->file, "memlego-trace 1\n# by memlegoctl " MLG_VERSION ", policy %s\nstart %" PRIi64 "\n",
-                       g_str_is_ascii(s->host.policy) && !strpbrk(s->host.policy, "\r\n") ? s->host.policy : "-",
+        (void) fprintf(r->file,
+                       "memlego-trace 1\n# by memlegoctl " MLG_VERSION ", policy %s\nstart %" PRIi64 "\n",
+                       g_str_is_ascii(s->host.policy) && !strpbrk(s->host.policy, "\r\n") ? s->host.policy
+                                                                                          : "-",
                        g_get_real_time() / G_USEC_PER_SEC);
         if (s->host.total_kib > 0)
                 (void) fprintf(r->file, "host %" PRIu64 "\n", s->host.total_kib);
@@ -190,7 +197,8 @@ static bool begin(Recorder *r, const MlgSnapshot *s, GError **error) {
 }
 
 bool mlg_record_run(const MlgArgs *args, GError **error) {
-        Recorder r = { .args = args, .guests = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free) };
+        Recorder r = { .args = args,
+                       .guests = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free) };
         MlgSnapshot *s = take_snapshot(&r, MLG_CLIENT_PATIENCE_USEC, error);
         sigset_t signals;
         bool ok;

@@ -8,6 +8,6 @@
 
 #include "ctl/args.h"
 
-/* Until --duration is over or a signal comes; what was written by then is a whole trace at any time. Errors of the first
- * look end it; later ones are noted in the trace, and memlegod is waited for. */
+/* Until --duration is over or a signal comes; what was written by then is a whole trace at any time.
+ * Errors of the first look end it; later ones are noted in the trace, and memlegod is waited for. */
 bool mlg_record_run(const MlgArgs *args, GError **error);

@@ -39,9 +39,10 @@ static void add_count(MlgTable *t, uint64_t n, MlgColour colour_if_any) {
 
 static void render_runs(const MlgSimReport *r, const MlgStyle *style, GString *out) {
         static const MlgColumn columns[] = {
-                { "POLICY" }, { "PREDICTOR" }, { "SHORT", true }, { "UNMET", true }, { "ALLOCATED", true },
-                { "MOVES", true }, { "MOVED", true }, { "TURNS", true }, { "OSCILL.", true }, { "SWAP-IN", true },
-                { "OOM", true }, { "VIOLATIONS", true }, { "DECIDE", true },
+                { "POLICY" },          { "PREDICTOR" },     { "SHORT", true }, { "UNMET", true },
+                { "ALLOCATED", true }, { "MOVES", true },   { "MOVED", true }, { "TURNS", true },
+                { "OSCILL.", true },   { "SWAP-IN", true }, { "OOM", true },   { "VIOLATIONS", true },
+                { "DECIDE", true },
         };
         g_autoptr(MlgTable) t = mlg_table_new(columns, G_N_ELEMENTS(columns));
 
@@ -53,7 +54,8 @@ static void render_runs(const MlgSimReport *r, const MlgStyle *style, GString *o
                 mlg_table_add(t, MLG_COLOUR_PLAIN, g_strdup(run->predictor));
                 mlg_table_add(t, MLG_COLOUR_PLAIN, percent_text(a->short_sec, a->run_sec));
                 mlg_table_add(t, MLG_COLOUR_PLAIN, percent_text(a->unmet_kib_sec, a->demand_kib_sec));
-                mlg_table_add(t, MLG_COLOUR_PLAIN, percent_text(a->actual_kib_sec, run->result.capacity_kib_sec));
+                mlg_table_add(t, MLG_COLOUR_PLAIN,
+                              percent_text(a->actual_kib_sec, run->result.capacity_kib_sec));
                 add_count(t, a->moves, MLG_COLOUR_PLAIN);
                 mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(a->moved_kib));
                 add_count(t, a->turns, MLG_COLOUR_PLAIN);
@@ -73,14 +75,16 @@ typedef struct Worst {
 } Worst;
 
 static int by_unmet(const void *a, const void *b) {
-        double x = ((const Worst *) a)->result->unmet_kib_sec, y = ((const Worst *) b)->result->unmet_kib_sec;
+        double x = ((const Worst *) a)->result->unmet_kib_sec,
+               y = ((const Worst *) b)->result->unmet_kib_sec;
 
         return x > y ? -1 : x < y;
 }
 
 static void render_worst(const MlgSimReport *r, const MlgStyle *style, GString *out) {
-        static const MlgColumn columns[] = { { "WORST GUESTS" }, { "MAXIMUM", true }, { "SHORT", true }, { "UNMET", true },
-                                             { "MOVES", true }, { "SWAP-IN", true }, { "OOM", true } };
+        static const MlgColumn columns[] = { { "WORST GUESTS" }, { "MAXIMUM", true }, { "SHORT", true },
+                                             { "UNMET", true },  { "MOVES", true },   { "SWAP-IN", true },
+                                             { "OOM", true } };
         g_autoptr(MlgTable) t = mlg_table_new(columns, G_N_ELEMENTS(columns));
         const SimResult *result = &r->runs[0].result;
         g_autofree Worst *worst = g_new(Worst, result->n_guests);
@@ -90,10 +94,12 @@ static void render_worst(const MlgSimReport *r, const MlgStyle *style, GString *
         qsort(worst, result->n_guests, sizeof(worst[0]), by_unmet);
         if (worst[0].result->unmet_kib_sec <= 0)
                 return;
-        for (size_t i = 0; i < mlg_min(result->n_guests, WORST_GUESTS) && worst[i].result->unmet_kib_sec > 0; i++) {
+        for (size_t i = 0; i < mlg_min(result->n_guests, WORST_GUESTS) && worst[i].result->unmet_kib_sec > 0;
+             i++) {
                 const SimGuestResult *g = worst[i].result;
 
-                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_text_escape(worst[i].guest->name, MLG_TEXT_LINE, style->utf8));
+                mlg_table_add(t, MLG_COLOUR_PLAIN,
+                              mlg_text_escape(worst[i].guest->name, MLG_TEXT_LINE, style->utf8));
                 mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(worst[i].guest->maximum_kib));
                 mlg_table_add(t, MLG_COLOUR_PLAIN, percent_text(g->short_sec, g->run_sec));
                 mlg_table_add(t, MLG_COLOUR_PLAIN, percent_text(g->unmet_kib_sec, g->demand_kib_sec));
@@ -120,12 +126,16 @@ void mlg_simulate_render(const MlgSimReport *r, const MlgStyle *style, GString *
         if (first->floors_kib > first->budget_kib) {
                 g_autofree char *floors = mlg_format_kib(first->floors_kib);
 
-                g_string_append_printf(out, "Their floors are %s together: more than there is, so nothing can be moved\n", floors);
+                g_string_append_printf(
+                        out, "Their floors are %s together: more than there is, so nothing can be moved\n",
+                        floors);
         }
         if (r->trace->n_strained > 0)
-                g_string_append_printf(out, "In %.1f %% of the rows the guest waited for memory while it was recorded: it wanted "
-                                       "more than the trace shows\n",
-                                       percent((double) r->trace->n_strained, (double) r->trace->n_rows));
+                g_string_append_printf(
+                        out,
+                        "In %.1f %% of the rows the guest waited for memory while it was recorded: it wanted "
+                        "more than the trace shows\n",
+                        percent((double) r->trace->n_strained, (double) r->trace->n_rows));
         g_string_append_c(out, '\n');
         render_runs(r, style, out);
         if (r->n_runs == 1)
@@ -170,7 +180,8 @@ static json_object *run_object(const MlgSimRun *run) {
                    mib(r->host_swap_kib_sec) / ((double) r->simulated_usec / (double) MLG_USEC_PER_SEC) : 0);
         put_u64(o, "guard_violations", r->n_violations);
         put_u64(o, "decisions", r->n_turns);
-        put_double(o, "decide_ns_per_guest", r->n_decided ? (double) r->decide_nsec / (double) r->n_decided : 0);
+        put_double(o, "decide_ns_per_guest",
+                   r->n_decided ? (double) r->decide_nsec / (double) r->n_decided : 0);
         return o;
 }
 
@@ -204,7 +215,8 @@ char *mlg_simulate_to_json(const MlgSimReport *r, bool utf8) {
         put_u64(o, "floors_kib", first->floors_kib);
         put_u64(o, "peaks_kib", sim_trace_peaks_kib(r->trace));
         put_double(o, "used_pct", percent(first->all.demand_kib_sec, first->capacity_kib_sec));
-        put_double(o, "strained_rows_pct", percent((double) r->trace->n_strained, (double) r->trace->n_rows));
+        put_double(o, "strained_rows_pct",
+                   percent((double) r->trace->n_strained, (double) r->trace->n_rows));
         for (size_t i = 0; i < r->n_runs; i++)
                 (void) json_object_array_add(runs, run_object(&r->runs[i]));
         (void) json_object_object_add(o, "runs", runs);

@@ -43,10 +43,11 @@ static bool add_run(GArray *runs, const char *policy, const char *predictor, GEr
         if (runs->len >= RUNS_MAX)
                 return fail(error, MLG_EXIT_USAGE, "--compare: more than %d policies", RUNS_MAX);
         if (policy && !mlg_policy_find(policy))
-                return fail(error, MLG_EXIT_USAGE, "there is no policy '%s', expected one of: %s", policy, mlg_policy_names());
+                return fail(error, MLG_EXIT_USAGE, "there is no policy '%s', expected one of: %s", policy,
+                            mlg_policy_names());
         if (predictor && !mlg_predictor_find(predictor))
-                return fail(error, MLG_EXIT_USAGE, "there is no predictor '%s', expected one of: %s", predictor,
-                            mlg_predictor_names());
+                return fail(error, MLG_EXIT_USAGE, "there is no predictor '%s', expected one of: %s",
+                            predictor, mlg_predictor_names());
         g_strlcpy(run.policy, policy ? policy : "", sizeof(run.policy));
         g_strlcpy(run.predictor, predictor ? predictor : "", sizeof(run.predictor));
         g_array_append_val(runs, run);
@@ -88,14 +89,15 @@ static uint64_t floors_kib(const MlgConfig *c, const SimTrace *t) {
                 MlgGuestSettings settings;
 
                 mlg_config_guest(c, g->name, NULL, NULL, &settings);
-                sum = mlg_add_sat(sum, mlg_min(mlg_amount_resolve(settings.floor, g->maximum_kib), g->maximum_kib));
+                sum = mlg_add_sat(sum, mlg_min(mlg_amount_resolve(settings.floor, g->maximum_kib),
+                                               g->maximum_kib));
         }
         return sum;
 }
 
-/* Without a wish: the host that was recorded; else one on which each guest could have its own peak at any time (but all of
- * them their floors at least). More than that no guest ever used; so whatever runs short there is the fault of rules and
- * speeds. */
+/* Without a wish: the host that was recorded; else one on which each guest could have its own peak at any
+ * time (but all of them their floors at least). More than that no guest ever used; so whatever runs short
+ * there is the fault of rules and speeds. */
 static uint64_t host_memory_kib(const MlgArgs *a, const MlgConfig *c, const SimTrace *t) {
         MlgAmount reserve = mlg_config_host(c)->reserve;
         uint64_t kib = a->host_kib;
@@ -150,8 +152,8 @@ static void show_progress(const MlgSimRun *run, const SimReplay *r, double end_s
         (void) fprintf(stderr, "\r%s: %d %%\033[K%s", run->policy, now, now >= 100 ? "\r\033[K" : "");
 }
 
-static void run_one(const MlgArgs *a, const MlgConfig *c, const SimTrace *t, uint64_t host_kib, MlgSimRun *run,
-                    SimSeries *series) {
+static void run_one(const MlgArgs *a, const MlgConfig *c, const SimTrace *t, uint64_t host_kib,
+                    MlgSimRun *run, SimSeries *series) {
         Settings settings = { .config = c, .run = run, .by_config = !*run->predictor };
         SimOptions options = {
                 .host = *mlg_config_host(c),
@@ -163,7 +165,8 @@ static void run_one(const MlgArgs *a, const MlgConfig *c, const SimTrace *t, uin
                 .clock_nsec = cpu_nsec,
                 .series = series,
         };
-        double end_sec = a->duration_usec ? mlg_min(t->end_sec, a->duration_usec / MLG_USEC_PER_SEC) : t->end_sec;
+        double end_sec = a->duration_usec ? mlg_min(t->end_sec, a->duration_usec / MLG_USEC_PER_SEC)
+                                          : t->end_sec;
         bool terminal = isatty(STDERR_FILENO);
         int percent = 0;
 
@@ -227,7 +230,8 @@ bool mlg_simulate_run(const MlgArgs *a, const MlgStyle *style, GString *out, GEr
         trace = sim_trace_load(a->trace, &cause);
         if (!trace)
                 return pass_on(error, cause, MLG_EXIT_FAILED);
-        report = (MlgSimReport) { name, trace, host_memory_kib(a, config, trace), (MlgSimRun *) (void *) runs->data, runs->len };
+        report = (MlgSimReport) { name, trace, host_memory_kib(a, config, trace),
+                                 (MlgSimRun *) (void *) runs->data, runs->len };
         if (!mlg_config_check_host(config, report.host_kib, &cause))
                 return pass_on(error, cause, MLG_EXIT_CONFIG);
         series = a->svg ? sim_series_new(trace->guests->len) : NULL;

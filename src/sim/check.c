@@ -29,11 +29,13 @@ static void check_books(SimCheck *c, const MlgEngine *e) {
                 const MlgVm *vm = mlg_engine_guest_at(e, i);
 
                 if (vm->charge_kib != mlg_vm_due_kib(vm))
-                        violated(c, "%s is charged %" PRIu64 " KiB, due are %" PRIu64, vm->name, vm->charge_kib, mlg_vm_due_kib(vm));
+                        violated(c, "%s is charged %" PRIu64 " KiB, due are %" PRIu64, vm->name,
+                                 vm->charge_kib, mlg_vm_due_kib(vm));
                 charged += vm->charge_kib;
         }
         if (charged != l->charged_kib)
-                violated(c, "%" PRIu64 " KiB are charged, the ledger says %" PRIu64, charged, l->charged_kib);
+                violated(c, "%" PRIu64 " KiB are charged, the ledger says %" PRIu64, charged,
+                         l->charged_kib);
 }
 
 static void check_grants(SimCheck *c, const MlgEngine *e, const MlgMove *moves, size_t n) {
@@ -43,17 +45,21 @@ static void check_grants(SimCheck *c, const MlgEngine *e, const MlgMove *moves, 
         for (size_t i = 0; i < n; i++) {
                 const MlgVm *vm = moves[i].vm;
 
-                granted += mlg_sub_sat(vm->pending_kib, mlg_max(mlg_max(vm->actual_kib, vm->target_kib), vm->unsure_kib));
+                granted += mlg_sub_sat(vm->pending_kib,
+                                       mlg_max(mlg_max(vm->actual_kib, vm->target_kib), vm->unsure_kib));
         }
         if (granted > 0 && l->charged_kib + l->reserved_kib > l->budget_kib)
-                violated(c, "%" PRIu64 " KiB were granted: %" PRIu64 " charged and %" PRIu64 " reserved of %" PRIu64, granted,
-                         l->charged_kib, l->reserved_kib, l->budget_kib);
+                violated(c,
+                         "%" PRIu64 " KiB were granted: %" PRIu64 " charged and %" PRIu64
+                         " reserved of %" PRIu64,
+                         granted, l->charged_kib, l->reserved_kib, l->budget_kib);
 }
 
 static void check_shrink(SimCheck *c, const MlgMove *m, bool host_is_short, uint64_t now_usec) {
         const MlgVm *vm = m->vm;
         uint64_t rate = mlg_max(vm->settings.urgent_permille, vm->settings.shrink_permille);
-        uint64_t band = mlg_max(MLG_LEAST_STEP_KIB, mlg_mul_div(vm->maximum_kib, vm->settings.dead_band_permille, 1000));
+        uint64_t band = mlg_max(MLG_LEAST_STEP_KIB,
+                                mlg_mul_div(vm->maximum_kib, vm->settings.dead_band_permille, 1000));
         uint64_t most = mlg_max(band, mlg_mul_div(vm->maximum_kib, RATE_WINDOW_SEC * rate, 1000));
         const char *wrong = NULL;
 
@@ -65,30 +71,34 @@ static void check_shrink(SimCheck *c, const MlgMove *m, bool host_is_short, uint
                 wrong = "although its report is not fresh";
         else if (vm->pressure != MLG_PRESSURE_NONE && !host_is_short)
                 wrong = "although it suffers";
-        else if (vm->suffered_usec > 0 && now_usec - vm->suffered_usec < vm->settings.cool_down_usec && !host_is_short)
+        else if (vm->suffered_usec > 0 && now_usec - vm->suffered_usec < vm->settings.cool_down_usec &&
+                 !host_is_short)
                 wrong = "within its cool-down";
         else if (m->from_kib - m->to_kib > most)
                 wrong = "faster than its rate";
         if (wrong)
-                violated(c, "%s was shrunk from %" PRIu64 " to %" PRIu64 " KiB %s", vm->name, m->from_kib, m->to_kib, wrong);
+                violated(c, "%s was shrunk from %" PRIu64 " to %" PRIu64 " KiB %s", vm->name, m->from_kib,
+                         m->to_kib, wrong);
 }
 
 static void check_move(SimCheck *c, const MlgMove *m, bool host_is_short, uint64_t now_usec) {
         const MlgVm *vm = m->vm;
 
         if (vm->pending_kib != m->to_kib)
-                violated(c, "%s: %" PRIu64 " KiB asked for, %" PRIu64 " in the books", vm->name, m->to_kib, vm->pending_kib);
+                violated(c, "%s: %" PRIu64 " KiB asked for, %" PRIu64 " in the books", vm->name, m->to_kib,
+                         vm->pending_kib);
         if (m->why == MLG_REASON_STUCK) {
                 if (m->to_kib != vm->actual_kib)
-                        violated(c, "%s is stuck at %" PRIu64 " KiB, and told %" PRIu64, vm->name, vm->actual_kib, m->to_kib);
+                        violated(c, "%s is stuck at %" PRIu64 " KiB, and told %" PRIu64, vm->name,
+                                 vm->actual_kib, m->to_kib);
         } else if (m->to_kib < m->from_kib)
                 check_shrink(c, m, host_is_short, now_usec);
         else if (m->to_kib > vm->ceiling_kib)
                 violated(c, "%s was grown to %" PRIu64 " KiB, above its ceiling", vm->name, m->to_kib);
 }
 
-void sim_check(SimCheck *c, const MlgEngine *e, const MlgRawHost *raw, const MlgHostSettings *host, const MlgMove *moves,
-               size_t n_moves, uint64_t now_usec) {
+void sim_check(SimCheck *c, const MlgEngine *e, const MlgRawHost *raw, const MlgHostSettings *host,
+               const MlgMove *moves, size_t n_moves, uint64_t now_usec) {
         bool host_is_short = raw->available_kib < mlg_amount_resolve(host->reserve, raw->total_kib) ||
                              raw->available_kib < raw->total_kib / 100;
 

@@ -9,8 +9,8 @@
 #define SWAP_KIB_PER_SEC (200 * SIM_MIB)
 #define STEP_USEC (50 * 1000)
 
-/* virtio-balloon with 4 KiB pages, as measured by others on a machine with 12 cores (18 GiB in 20.4 s and in 8.5 s): 0.88
- * GiB/s down, 2.1 GiB/s up. */
+/* virtio-balloon with 4 KiB pages, as measured by others on a machine with 12 cores (18 GiB in 20.4 s and
+ * in 8.5 s): 0.88 GiB/s down, 2.1 GiB/s up. */
 #define SHRINK_KIB_PER_SEC (900 * SIM_MIB)
 #define GROW_KIB_PER_SEC (2150 * SIM_MIB)
 /* A driver that takes back what it gave does it at the pace of a program that is in no hurry. */
@@ -158,7 +158,8 @@ void sim_guest_restart(SimGuest *g) {
 
 /* Programs come to what they want. */
 static void touch(SimGuest *g, uint64_t dt_usec) {
-        uint64_t step = g->touch_kib_per_sec ? mlg_mul_div(g->touch_kib_per_sec, dt_usec, SIM_SEC) : g->demand_kib;
+        uint64_t step = g->touch_kib_per_sec ? mlg_mul_div(g->touch_kib_per_sec, dt_usec, SIM_SEC)
+                                             : g->demand_kib;
 
         g->in_use_kib = mlg_min(g->demand_kib, g->in_use_kib + step);
 }
@@ -224,8 +225,8 @@ static bool step(SimGuest *g, uint64_t dt_usec) {
         move(g, dt_usec);
         touch(g, dt_usec);
         page(g, dt_usec);
-        return actual == g->actual_kib && in_use == g->in_use_kib && swapped == g->swapped_kib && in == g->swap_in_kib &&
-               out == g->swap_out_kib;
+        return actual == g->actual_kib && in_use == g->in_use_kib && swapped == g->swapped_kib &&
+               in == g->swap_in_kib && out == g->swap_out_kib;
 }
 
 static void add_up(SimGuest *g, uint64_t dt_usec) {
@@ -251,7 +252,9 @@ static void report(SimGuest *g) {
                 return;
         write_report(g);
         /* Whole seconds; ahead of the wall clock where reports come faster than that. */
-        g->report.last_update_sec = mlg_max(before + n, g->wall_base_sec + (g->report_due_usec - g->report_usec) / SIM_SEC);
+        g->report.last_update_sec = mlg_max(before + n,
+                                            g->wall_base_sec +
+                                                    (g->report_due_usec - g->report_usec) / SIM_SEC);
 }
 
 /* QEMU tells of a balloon that moves once in event_usec. */
@@ -269,7 +272,8 @@ static void guest_advance(SimGuest *g, uint64_t now_usec) {
 
         g->at_rest = false;
         while (g->now_usec < now_usec) {
-                uint64_t dt = g->at_rest || !runs ? now_usec - g->now_usec : mlg_min(now_usec - g->now_usec, STEP_USEC);
+                uint64_t dt = g->at_rest || !runs ? now_usec - g->now_usec
+                                                  : mlg_min(now_usec - g->now_usec, STEP_USEC);
 
                 g->now_usec += dt;
                 if (!runs) {

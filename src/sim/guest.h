@@ -7,8 +7,8 @@
  * swapped memory is read back when there is room. A balloon that finds nothing free pushes memory to
  * swap, and stops where there is no swap left.
  *
- * Nothing of a guest depends on how its time is cut into calls of sim_host_advance(): while nothing changes in it, any
- * time passes in one step. */
+ * Nothing of a guest depends on how its time is cut into calls of sim_host_advance(): while nothing
+ * changes in it, any time passes in one step. */
 #pragma once
 
 #include <glib.h>
@@ -30,7 +30,7 @@ typedef enum SimFault {
         SIM_LIAR = 1 << 3,     /* claims to use nothing at all, beyond what it has */
         SIM_STOPPED = 1 << 4,  /* its QEMU does not answer and does not run */
         SIM_PARTIAL = 1 << 5,  /* the hypervisor knows its size only */
-        SIM_GREEDY = 1 << 6,   /* claims that nothing is usable, whatever it is given: a lie that could be true */
+        SIM_GREEDY = 1 << 6,   /* claims that nothing is usable: a lie that could be true */
         SIM_MODEST = 1 << 7,   /* claims to use half of what it uses: another one */
         SIM_TAKES = 1 << 8,    /* its driver takes back what the balloon held, unasked */
         _SIM_FAULT_ALL = (1 << 9) - 1,
@@ -47,14 +47,14 @@ typedef struct SimGuest {
         uint64_t swap_size_kib;
         uint64_t shrink_kib_per_sec, grow_kib_per_sec;
         uint64_t report_usec;
-        uint64_t event_usec;    /* QEMU tells the balloon's size so often, whatever it is meanwhile; 0: always */
+        uint64_t event_usec;    /* QEMU tells the balloon's size so often; 0: always */
         uint64_t untouched_kib; /* of what it has: its QEMU occupies nothing for it */
 
         /* State */
         uint64_t now_usec, actual_kib, target_kib;
         uint64_t in_use_kib;    /* what programs have come to, swapped or not; on the way to demand_kib */
         uint64_t swapped_kib, swap_in_kib, swap_out_kib;
-        uint64_t killed_kib;    /* demand of programs that the OOM killer ended, until somebody sets this to 0 */
+        uint64_t killed_kib;    /* demand that the OOM killer ended, until somebody sets this to 0 */
         uint64_t report_due_usec, wall_base_sec;
         uint64_t told_actual_kib, event_due_usec;
         MlgRawStats report;

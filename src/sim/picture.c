@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Picture: see picture.h. Numbers in, text out.
  *
- * Everything is drawn in boxes of two axes: time to the right, the same for all, and memory upwards, each box in its own unit.
- * Curves are made of columns (sim/series.h): what is short is drawn from the worst moment of each column, so that a second of
- * trouble in a day is still seen, one column wide. */
+ * Everything is drawn in boxes of two axes: time to the right, the same for all, and memory upwards, each
+ * box in its own unit. Curves are made of columns (sim/series.h): what is short is drawn from the worst
+ * moment of each column, so that a second of trouble in a day is still seen, one column wide. */
 #include "sim/picture.h"
 
 #include <math.h>
@@ -71,8 +71,11 @@ static const char *unit_of(double top_kib, double *ret_kib) {
 
 /* So that some four to nine marks fit. */
 static double time_step(double span_sec) {
-        static const double steps[] = { 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200,
-                                        86400, 2 * 86400, 7 * 86400, 14 * 86400, 30 * 86400, 90 * 86400, 365 * 86400 };
+        static const double steps[] = {
+                1,     2,     5,         10,        20,         30,         60,         120,
+                300,   600,   1200,      1800,      3600,       7200,       14400,      21600,
+                43200, 86400, 2 * 86400, 7 * 86400, 14 * 86400, 30 * 86400, 90 * 86400, 365 * 86400
+        };
 
         for (size_t i = 0; i < G_N_ELEMENTS(steps); i++)
                 if (span_sec / steps[i] <= 9)
@@ -102,7 +105,8 @@ static void text(GString *out, double x, double y, const char *class_, const cha
         g_autofree char *valid = g_utf8_make_valid(s, -1), *escaped = g_markup_escape_text(valid, -1);
 
         /* What XML does not allow, not even escaped, and what would turn the text's direction. */
-        g_string_append_printf(out, "<text x='%.1f' y='%.1f' class='%s' text-anchor='%s'>", x, y, class_, anchor);
+        g_string_append_printf(out, "<text x='%.1f' y='%.1f' class='%s' text-anchor='%s'>", x, y, class_,
+                               anchor);
         for (const char *p = escaped; *p; p = g_utf8_next_char(p)) {
                 gunichar c = g_utf8_get_char(p);
 
@@ -112,7 +116,8 @@ static void text(GString *out, double x, double y, const char *class_, const cha
 }
 
 static void line(GString *out, const char *class_, double x1, double y1, double x2, double y2) {
-        g_string_append_printf(out, "<line class='%s' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>\n", class_, x1, y1, x2, y2);
+        g_string_append_printf(out, "<line class='%s' x1='%.1f' y1='%.1f' x2='%.1f' y2='%.1f'/>\n", class_,
+                               x1, y1, x2, y2);
 }
 
 static void draw_axes(GString *out, const Box *b, int n_marks) {
@@ -123,7 +128,8 @@ static void draw_axes(GString *out, const Box *b, int n_marks) {
         for (double v = 0; v <= b->top_kib / kib + step / 1000; v += step) {
                 g_autofree char *label = g_strdup_printf(v == 0 ? "0" : "%.10g %s", v, unit);
 
-                line(out, v == 0 ? "axis" : "grid", b->x, y_of(b, v * kib), b->x + b->width, y_of(b, v * kib));
+                line(out, v == 0 ? "axis" : "grid", b->x, y_of(b, v * kib), b->x + b->width,
+                     y_of(b, v * kib));
                 text(out, b->x - 6, y_of(b, v * kib) + 4, "small", "end", label);
         }
         if (b->width < WIDTH / 2.0)
@@ -133,14 +139,16 @@ static void draw_axes(GString *out, const Box *b, int n_marks) {
                 g_autofree char *label = time_text(sec, step_sec);
 
                 line(out, "axis", x, b->y + b->height, x, b->y + b->height + 4);
-                text(out, x, b->y + b->height + 16, "small", sec + step_sec / 2 > b->span_sec ? "end" : "middle", label);
+                text(out, x, b->y + b->height + 16, "small",
+                     sec + step_sec / 2 > b->span_sec ? "end" : "middle", label);
         }
 }
 
 typedef float (*ValueFn)(const void *points, size_t column); /* less than 0: there is none */
 
 /* Upper edge of each column; where `area`, closed down to the axis. */
-static void draw_curve(GString *out, const Box *b, const char *class_, const void *points, ValueFn value, bool area) {
+static void draw_curve(GString *out, const Box *b, const char *class_, const void *points, ValueFn value,
+                       bool area) {
         bool open = false;
 
         g_string_append_printf(out, "<path class='%s' d='", class_);
@@ -154,7 +162,8 @@ static void draw_curve(GString *out, const Box *b, const char *class_, const voi
                         continue;
                 }
                 if (!open && area)
-                        g_string_append_printf(out, "M%.1f %.1fV%.1f", x_of(b, (double) c), b->y + b->height, y_of(b, v));
+                        g_string_append_printf(out, "M%.1f %.1fV%.1f", x_of(b, (double) c), b->y + b->height,
+                                               y_of(b, v));
                 else if (!open)
                         g_string_append_printf(out, "M%.1f %.1f", x_of(b, (double) c), y_of(b, v));
                 else if (y_of(b, v) != y_of(b, value(points, c - 1)))
@@ -219,8 +228,12 @@ static double span_sec(const SimSeries *s) {
 #define BUDGET_IS_FAR 2.5
 
 static void draw_host(GString *out, const SimPicture *p) {
-        Box b = { .x = MARGIN + LABELS_LEFT, .y = HEAD + CAPTION, .width = WIDTH - 2 * MARGIN - LABELS_LEFT,
-                  .height = HOST_HEIGHT - CAPTION - LABELS_BELOW, .top_kib = 1024, .span_sec = span_sec(p->series) };
+        Box b = { .x = MARGIN + LABELS_LEFT,
+                  .y = HEAD + CAPTION,
+                  .width = WIDTH - 2 * MARGIN - LABELS_LEFT,
+                  .height = HOST_HEIGHT - CAPTION - LABELS_BELOW,
+                  .top_kib = 1024,
+                  .span_sec = span_sec(p->series) };
         const SimHostPoint *points = p->series->host;
         double budget_kib = 0;
         bool far;
@@ -233,7 +246,8 @@ static void draw_host(GString *out, const SimPicture *p) {
         if (!far)
                 b.top_kib = fmax(b.top_kib, budget_kib);
         text(out, MARGIN, HEAD + 12, "name", "start",
-             far ? "Host: all guests together (there is far more than they have)" : "Host: all guests together");
+             far ? "Host: all guests together (there is far more than they have)"
+                 : "Host: all guests together");
         draw_axes(out, &b, 4);
         draw_curve(out, &b, "demand", points, host_demand, true);
         draw_short(out, &b, points, host_demand, host_unmet);
@@ -268,8 +282,10 @@ static void draw_guest(GString *out, const SimPicture *p, size_t guest, double x
         const SimPoint *points = &p->series->points[guest * SIM_COLUMNS];
         Box b = { .x = x + LABELS_LEFT, .y = y + CAPTION, .width = width - LABELS_LEFT - 8,
                   .height = GUEST_HEIGHT - CAPTION, .top_kib = 1024, .span_sec = span_sec(p->series) };
-        g_autofree char *name = g_utf8_make_valid(g->name, -1), *cut = g_utf8_substring(name, 0, mlg_min(24, (uint64_t) g_utf8_strlen(name, -1)));
-        g_autofree char *figure = g_strdup_printf("short %.3f %% of the time", r->run_sec > 0 ? 100 * r->short_sec / r->run_sec : 0);
+        g_autofree char *name = g_utf8_make_valid(g->name, -1),
+                        *cut = g_utf8_substring(name, 0, mlg_min(24, (uint64_t) g_utf8_strlen(name, -1)));
+        g_autofree char *figure = g_strdup_printf("short %.3f %% of the time",
+                                                  r->run_sec > 0 ? 100 * r->short_sec / r->run_sec : 0);
 
         for (size_t c = 0; c < SIM_COLUMNS; c++)
                 b.top_kib = fmax(b.top_kib, 1.05 * fmax(guest_demand(points, c), guest_target(points, c)));
@@ -302,11 +318,14 @@ static void draw_guests(GString *out, const SimPicture *p, size_t n) {
         double width = (WIDTH - 2.0 * MARGIN) / GUESTS_A_ROW;
 
         for (size_t i = 0; i < p->result->n_guests; i++)
-                places[i] = (Place) { i, p->result->guests[i].unmet_kib_sec, p->result->guests[i].demand_kib_sec };
+                places[i] = (Place) { i, p->result->guests[i].unmet_kib_sec,
+                                     p->result->guests[i].demand_kib_sec };
         qsort(places, p->result->n_guests, sizeof(places[0]), by_trouble);
         for (size_t i = 0; i < n; i++)
                 draw_guest(out, p, places[i].guest, MARGIN + width * (double) (i % GUESTS_A_ROW),
-                           HEAD + HOST_HEIGHT + 34 + (double) (i / GUESTS_A_ROW) * (GUEST_HEIGHT + LABELS_BELOW + 18), width);
+                           HEAD + HOST_HEIGHT + 34 +
+                                   (double) (i / GUESTS_A_ROW) * (GUEST_HEIGHT + LABELS_BELOW + 18),
+                           width);
 }
 
 /* ---- all of it ---- */
@@ -327,8 +346,9 @@ static void draw_legend(GString *out, double y) {
                 double x = MARGIN + entries[i].x;
 
                 if (entries[i].area)
-                        g_string_append_printf(out, "<rect class='%s' x='%.1f' y='%.1f' width='18' height='10'/>\n",
-                                               entries[i].class_, x, y - 9);
+                        g_string_append_printf(
+                                out, "<rect class='%s' x='%.1f' y='%.1f' width='18' height='10'/>\n",
+                                entries[i].class_, x, y - 9);
                 else
                         line(out, entries[i].class_, x, y - 4, x + 18, y - 4);
                 text(out, x + 24, y, "", "start", entries[i].label);
@@ -337,30 +357,39 @@ static void draw_legend(GString *out, double y) {
 
 static void draw_head(GString *out, const SimPicture *p, size_t n_drawn) {
         const SimResult *r = p->result;
-        g_autofree char *title = g_strdup_printf("%s: policy %s, predictor %s", p->title, p->policy, p->predictor);
-        g_autofree char *span = time_text((double) r->simulated_usec / (double) SIM_SEC, time_step((double) r->simulated_usec / (double) SIM_SEC));
+        g_autofree char *title = g_strdup_printf("%s: policy %s, predictor %s", p->title, p->policy,
+                                                 p->predictor);
+        double sec = (double) r->simulated_usec / (double) SIM_SEC;
+        g_autofree char *span = time_text(sec, time_step(sec));
         g_autofree char *figures = g_strdup_printf(
-                "%" G_GUINT64_FORMAT " guests, %s. Short %.3f %% of the time, by %.3f %% of what they wanted; %.1f %% of their "
+                "%" G_GUINT64_FORMAT
+                " guests, %s. Short %.3f %% of the time, by %.3f %% of what they wanted; %.1f %% of their "
                 "maxima given; %" G_GUINT64_FORMAT " moves, %" G_GUINT64_FORMAT " oscillations.",
                 r->n_guests, span, r->all.run_sec > 0 ? 100 * r->all.short_sec / r->all.run_sec : 0,
                 r->all.demand_kib_sec > 0 ? 100 * r->all.unmet_kib_sec / r->all.demand_kib_sec : 0,
-                r->capacity_kib_sec > 0 ? 100 * r->all.actual_kib_sec / r->capacity_kib_sec : 0, r->all.moves, r->all.oscillations);
-        g_autofree char *drawn = g_strdup_printf("The %zu of %" G_GUINT64_FORMAT " guests that fared worst, worst first", n_drawn,
-                                                 r->n_guests);
+                r->capacity_kib_sec > 0 ? 100 * r->all.actual_kib_sec / r->capacity_kib_sec : 0,
+                r->all.moves, r->all.oscillations);
+        g_autofree char *drawn = g_strdup_printf("The %zu of %" G_GUINT64_FORMAT
+                                                 " guests that fared worst, worst first",
+                                                 n_drawn, r->n_guests);
 
         text(out, MARGIN, 28, "title", "start", title);
         text(out, MARGIN, 49, "", "start", figures);
         draw_legend(out, 72);
-        text(out, MARGIN, HEAD + HOST_HEIGHT + 20, "small", "start", n_drawn < r->n_guests ? drawn : "Each guest, worst first");
+        text(out, MARGIN, HEAD + HOST_HEIGHT + 20, "small", "start",
+             n_drawn < r->n_guests ? drawn : "Each guest, worst first");
 }
 
 char *sim_picture(const SimPicture *p) {
-        size_t n = mlg_min(p->result->n_guests, SIM_PICTURE_GUESTS), rows = (n + GUESTS_A_ROW - 1) / GUESTS_A_ROW;
+        size_t n = mlg_min(p->result->n_guests, SIM_PICTURE_GUESTS),
+               rows = (n + GUESTS_A_ROW - 1) / GUESTS_A_ROW;
         size_t height = HEAD + HOST_HEIGHT + 34 + rows * (GUEST_HEIGHT + LABELS_BELOW + 18);
         GString *out = g_string_new("<?xml version='1.0' encoding='UTF-8'?>\n");
 
-        g_string_append_printf(out, "<svg xmlns='http://www.w3.org/2000/svg' width='%d' height='%zu' viewBox='0 0 %d %zu'>\n", WIDTH,
-                               height, WIDTH, height);
+        g_string_append_printf(
+                out,
+                "<svg xmlns='http://www.w3.org/2000/svg' width='%d' height='%zu' viewBox='0 0 %d %zu'>\n",
+                WIDTH, height, WIDTH, height);
         g_string_append(out, style);
         g_string_append_printf(out, "<rect class='paper' width='%d' height='%zu'/>\n", WIDTH, height);
         draw_head(out, p, n);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Picture: a replay as one SVG, for a report: the host's books over time, then one small picture for each of the guests that
- * fared worst. Needs nothing outside of itself: no fonts, scripts or files; light or dark as the viewer is. */
+/* Picture: a replay as one SVG, for a report: the host's books over time, then one small picture for each
+ * of the guests that fared worst. Needs nothing outside of itself: no fonts, scripts or files; light or
+ * dark as the viewer is. */
 #pragma once
 
 #include "sim/replay.h"

@@ -69,17 +69,19 @@ static void come(SimReplay *r, Player *p, uint64_t demand_kib) {
         sim_guest_init(g, n, maximum_kib, demand_kib, r->now_usec, r->host.wall_base_sec);
         g_strlcpy(g->info.name, p->trace->name, sizeof(g->info.name));
         g->info.instance = ++p->n_runs;
-        g->actual_kib = g->target_kib = g->told_actual_kib = mlg_mul_div(maximum_kib, r->part_permille, 1000);
-        g->least_kib = g->actual_kib;
+        g->actual_kib = mlg_mul_div(maximum_kib, r->part_permille, 1000);
+        g->target_kib = g->told_actual_kib = g->least_kib = g->actual_kib;
         g->touch_kib_per_sec = TOUCH_KIB_PER_SEC;
         g->in_use_kib = 0;
         g->event_usec = EVENT_USEC;
         g->event_due_usec = r->now_usec + sim_random_below(&seed, EVENT_USEC);
-        g->report_due_usec = r->now_usec + sim_random_below(&seed, SIM_SEC); /* each at a moment of its own */
+        /* Each at a moment of its own. */
+        g->report_due_usec = r->now_usec + sim_random_below(&seed, SIM_SEC);
         g_ptr_array_add(r->host.guests, g);
         r->options.settings(g->info.name, g->info.uuid, &settings, r->options.userdata);
         p->guest = g;
-        p->vm = mlg_engine_put_guest(r->engine, &g->info, &settings, r->now_usec > r->first_usec, r->now_usec);
+        p->vm = mlg_engine_put_guest(r->engine, &g->info, &settings, r->now_usec > r->first_usec,
+                                     r->now_usec);
         p->zigzag = (SimZigzag) {};
         if (p->n_runs == 1)
                 r->floors_kib += p->vm->floor_kib;
@@ -105,7 +107,8 @@ static void go(SimReplay *r, Player *p) {
 }
 
 static const SimRow *next_row(const Player *p) {
-        return p->next_row < p->trace->rows->len ? &g_array_index(p->trace->rows, SimRow, p->next_row) : NULL;
+        return p->next_row < p->trace->rows->len ? &g_array_index(p->trace->rows, SimRow, p->next_row)
+                                                 : NULL;
 }
 
 static uint64_t row_usec(const SimReplay *r, const SimRow *row) {
@@ -135,7 +138,8 @@ static void apply_rows(SimReplay *r) {
                 Player *p = &r->players[i];
                 const SimRow *row;
 
-                for (; (row = next_row(p)) && row_usec(r, row) <= mlg_max(r->now_usec, r->first_usec); p->next_row++)
+                for (; (row = next_row(p)) && row_usec(r, row) <= mlg_max(r->now_usec, r->first_usec);
+                     p->next_row++)
                         apply_row(r, p, row->demand_kib);
         }
 }
@@ -156,7 +160,8 @@ SimReplay *sim_replay_new(const SimTrace *t, const SimOptions *options) {
         r->end_usec = r->first_usec + t->end_sec * SIM_SEC;
         if (options->duration_usec > 0)
                 r->end_usec = mlg_min(r->end_usec, r->first_usec + options->duration_usec);
-        r->host.wall_base_sec = (t->start_real_sec ? t->start_real_sec : BEGIN_REAL_SEC) - r->first_usec / SIM_SEC;
+        r->host.wall_base_sec = (t->start_real_sec ? t->start_real_sec : BEGIN_REAL_SEC) -
+                                r->first_usec / SIM_SEC;
         r->n_players = t->guests->len;
         r->players = g_new0(Player, r->n_players);
         r->guest_results = g_new0(SimGuestResult, r->n_players);
@@ -194,7 +199,8 @@ static void begin_counting(SimReplay *r) {
                 r->players[i].zigzag = (SimZigzag) {};
                 if (!g)
                         continue;
-                g->demand_kib += g->killed_kib; /* by a size that it began with, which was nobody's decision */
+                /* By a size that it began with, which was nobody's decision. */
+                g->demand_kib += g->killed_kib;
                 g->killed_kib = 0;
                 g->demand_kib_sec = g->actual_kib_sec = g->unmet_kib_sec = g->short_sec = g->run_sec = 0;
                 /* Counters that the engine sees must not run backwards; sums are modulo 2^64. */
@@ -273,15 +279,20 @@ static void pace(SimReplay *r, bool decided) {
                 busy = r->players[i].guest && !r->players[i].guest->at_rest;
         if (busy)
                 r->busy_usec = r->now_usec;
-        r->step_usec = r->now_usec - r->busy_usec < QUIET_USEC ? r->options.step_usec :
-                                                               mlg_min(2 * r->step_usec, SIM_LONGEST_STEP_USEC);
+        r->step_usec = r->now_usec - r->busy_usec < QUIET_USEC
+                               ? r->options.step_usec
+                               : mlg_min(2 * r->step_usec, SIM_LONGEST_STEP_USEC);
+}
+
+static uint64_t wanted_kib(const Player *p) {
+        return p->guest ? p->guest->demand_kib + p->guest->killed_kib : 0;
 }
 
 static uint64_t all_demand_kib(const SimReplay *r) {
         uint64_t sum = 0;
 
         for (size_t i = 0; i < r->n_players; i++)
-                sum += r->players[i].guest ? r->players[i].guest->demand_kib + r->players[i].guest->killed_kib : 0;
+                sum += wanted_kib(&r->players[i]);
         return sum;
 }
 
@@ -290,13 +301,13 @@ static void watch_targets(SimReplay *r) {
 
         for (size_t i = 0; i < r->n_players; i++) {
                 Player *p = &r->players[i];
+                uint64_t band;
                 SimTurn turn;
 
                 if (!p->guest || p->vm->target_kib == 0)
                         continue;
-                turn = sim_zigzag_look(&p->zigzag, p->vm->target_kib,
-                                       mlg_mul_div(p->vm->maximum_kib, p->vm->settings.dead_band_permille, 1000) + 1,
-                                       p->guest->demand_kib + p->guest->killed_kib, all, r->now_usec);
+                band = mlg_mul_div(p->vm->maximum_kib, p->vm->settings.dead_band_permille, 1000) + 1;
+                turn = sim_zigzag_look(&p->zigzag, p->vm->target_kib, band, wanted_kib(p), all, r->now_usec);
                 p->result.turns += turn != SIM_NO_TURN;
                 p->result.oscillations += turn == SIM_OSCILLATION;
         }
@@ -313,7 +324,7 @@ static void draw(SimReplay *r, uint64_t from_usec) {
                 if (!p->guest)
                         continue;
                 point = (SimPoint) {
-                        .demand_kib = (float) (p->guest->demand_kib + p->guest->killed_kib),
+                        .demand_kib = (float) wanted_kib(p),
                         .target_kib = (float) p->vm->target_kib,
                         .actual_kib = (float) p->guest->actual_kib,
                         .unmet_kib = (float) sim_guest_unmet_kib(p->guest),

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Replay: a trace through the core, in virtual time.
  *
- * It does what the service does, turn by turn: the guests live on, the host and all guests are read, the engine observes and
- * decides, the guests are told, the engine gets the answers. Nothing is decided here; all decisions are those of MlgEngine
- * with the settings that are given.
+ * It does what the service does, turn by turn: the guests live on, the host and all guests are read, the
+ * engine observes and decides, the guests are told, the engine gets the answers. Nothing is decided here;
+ * all decisions are those of MlgEngine with the settings that are given.
  *
- * Time goes in short turns (step_usec) while memory moves, demand changed, or something was just decided; when all has been
- * quiet for a while each turn is twice as long as the one before, up to SIM_LONGEST_STEP_USEC, and never beyond the next row
- * of the trace. What a longer turn can make late is a decision whose time comes by the clock alone: the end of a cool-down,
- * the next round of a policy with an interval. Balloons, programs and reports do not depend on the turns.
+ * Time goes in short turns (step_usec) while memory moves, demand changed, or something was just decided;
+ * when all has been quiet for a while each turn is twice as long as the one before, up to
+ * SIM_LONGEST_STEP_USEC, and never beyond the next row of the trace. What a longer turn can make late is
+ * a decision whose time comes by the clock alone: the end of a cool-down, the next round of a policy with
+ * an interval. Balloons, programs and reports do not depend on the turns.
  *
- * Guests begin with equal parts of their maxima, so that all fit. SIM_WARM_UP_USEC pass with the first rows in force before
- * the trace begins; nothing of that is counted.
+ * Guests begin with equal parts of their maxima, so that all fit. SIM_WARM_UP_USEC pass with the first
+ * rows in force before the trace begins; nothing of that is counted.
  *
  * Deterministic: same trace and options, same result, but for decide_nsec. */
 #pragma once

@@ -23,7 +23,8 @@ SimSeries *sim_series_free(SimSeries *s) {
 }
 
 static size_t column_of(const SimSeries *s, uint64_t usec) {
-        uint64_t at = mlg_mul_div(mlg_sub_sat(usec, s->begin_usec), SIM_COLUMNS, s->end_usec - s->begin_usec);
+        uint64_t at = mlg_mul_div(mlg_sub_sat(usec, s->begin_usec), SIM_COLUMNS,
+                                  s->end_usec - s->begin_usec);
 
         return (size_t) mlg_min(at, SIM_COLUMNS - 1);
 }

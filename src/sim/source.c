@@ -79,7 +79,8 @@ static bool read_file(SimTrace *t, const char *path, GError **error) {
         (void) archive_read_support_format_empty(a);
         (void) archive_read_support_format_raw(a);
         if (archive_read_open_filename(a, path, 65536) != ARCHIVE_OK) {
-                fail(error, path, archive_errno(a) > 0 ? g_strerror(archive_errno(a)) : archive_error_string(a));
+                fail(error, path,
+                     archive_errno(a) > 0 ? g_strerror(archive_errno(a)) : archive_error_string(a));
                 return false;
         }
         return read_entries(t, a, path, error);
@@ -102,14 +103,16 @@ static bool read_directory(SimTrace *t, const char *path, GError **error) {
                         g_ptr_array_add(names, g_build_filename(path, name, NULL));
         g_ptr_array_sort(names, by_name);
         for (guint i = 0; i < names->len; i++)
-                if (!g_file_test(names->pdata[i], G_FILE_TEST_IS_DIR) && !read_file(t, names->pdata[i], error))
+                if (!g_file_test(names->pdata[i], G_FILE_TEST_IS_DIR) &&
+                    !read_file(t, names->pdata[i], error))
                         return false;
         return true;
 }
 
 SimTrace *sim_trace_load(const char *path, GError **error) {
         g_autoptr(SimTrace) t = sim_trace_new();
-        bool ok = g_file_test(path, G_FILE_TEST_IS_DIR) ? read_directory(t, path, error) : read_file(t, path, error);
+        bool ok = g_file_test(path, G_FILE_TEST_IS_DIR) ? read_directory(t, path, error)
+                                                        : read_file(t, path, error);
 
         if (!ok || !sim_trace_finish(t, path, error))
                 return NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The Bitbrains set (GWA-T-12 of TU Delft's Grid Workloads Archive) as a table: a header line that begins with # and explains
- * the fields, then one guest a line, seven fields separated by tabs:
+/* The Bitbrains set (GWA-T-12 of TU Delft's Grid Workloads Archive) as a table: a header line that begins
+ * with # and explains the fields, then one guest a line, seven fields separated by tabs:
  *
  *      name, start (wall clock), step in seconds, number of points, filled points, INDEX:CAPACITY,... and USAGE,... in MiB
  *
@@ -46,7 +46,8 @@ static bool take(Field *f, char stop, uint64_t *ret) {
         uint64_t v = 0;
 
         for (; f->at < f->end && g_ascii_isdigit(*f->at); f->at++)
-                if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t) (*f->at - '0'), &v))
+                if (__builtin_mul_overflow(v, 10, &v) ||
+                    __builtin_add_overflow(v, (uint64_t) (*f->at - '0'), &v))
                         return false;
         if (f->at == begin || (f->at < f->end && *f->at != stop))
                 return false;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Tables derived from Google's cluster data of 2011: one file a guest, whose name is the guest's, a line each 300 s with two
- * percentages, "CPU MEMORY". They are parts of the guest's own capacity, which is not known: each guest counts as one of
- * 4 GiB here. Some say more than 100 %: they wanted all that there was. */
+/* Tables derived from Google's cluster data of 2011: one file a guest, whose name is the guest's, a line
+ * each 300 s with two percentages, "CPU MEMORY". They are parts of the guest's own capacity, which is not
+ * known: each guest counts as one of 4 GiB here. Some say more than 100 %: they wanted all that there
+ * was. */
 #include <string.h>
 
 #include "memlego/hypervisor.h"
@@ -63,7 +64,8 @@ static bool read_text(SimTrace *t, const char *file, const char *text, size_t le
                 if (sim_line_is_empty(&l))
                         continue;
                 if (!read_percents(&l, &percent) ||
-                    !sim_trace_add_row(t, g, (uint64_t) (l.number - 1) * STEP_SEC, (uint64_t) (percent / 100 * (double) MAXIMUM_KIB))) {
+                    !sim_trace_add_row(t, g, (uint64_t) (l.number - 1) * STEP_SEC,
+                                       (uint64_t) (percent / 100 * (double) MAXIMUM_KIB))) {
                         sim_line_error(error, file, &l, "expected two percentages, CPU and memory");
                         return false;
                 }

@@ -10,8 +10,8 @@
  *      9 0 -                       it does not run any more
  *      end 10
  *
- * Guests may be named anywhere before their first row, numbered from 0 up; time never runs backwards; lines that are empty
- * or begin with # are comments. */
+ * Guests may be named anywhere before their first row, numbered from 0 up; time never runs backwards;
+ * lines that are empty or begin with # are comments. */
 #include <string.h>
 
 #include "memlego/hypervisor.h"
@@ -49,7 +49,8 @@ static bool read_guest(Reader *r, GError **error) {
         SimTraceGuest *g;
 
         if (!sim_line_u64(&r->lines, &number) || number != r->trace->guests->len - r->first) {
-                sim_line_error(error, r->file, &r->lines, "expected 'guest %u MAXIMUM NAME': guests are numbered from 0 up",
+                sim_line_error(error, r->file, &r->lines,
+                               "expected 'guest %u MAXIMUM NAME': guests are numbered from 0 up",
                                r->trace->guests->len - r->first);
                 return false;
         }
@@ -81,9 +82,12 @@ static bool read_row(Reader *r, GError **error) {
         uint64_t at_sec, number, demand_kib, stall_permille = 0, swap_in_kib = 0;
 
         if (!sim_line_u64(&r->lines, &at_sec) || !sim_line_u64(&r->lines, &number))
-                return bad(r, error, "'SECOND GUEST DEMAND', 'guest NUMBER MAXIMUM NAME', 'host KIB', 'start SECOND' or 'end SECOND'");
+                return bad(
+                        r, error,
+                        "'SECOND GUEST DEMAND', 'guest NUMBER MAXIMUM NAME', 'host KIB', 'start SECOND' or 'end SECOND'");
         if (at_sec < r->at_sec || at_sec > SIM_SECONDS_MAX) {
-                sim_line_error(error, r->file, &r->lines, "expected a time from second %" G_GUINT64_FORMAT " on, at most ten years",
+                sim_line_error(error, r->file, &r->lines,
+                               "expected a time from second %" G_GUINT64_FORMAT " on, at most ten years",
                                r->at_sec);
                 return false;
         }
@@ -93,7 +97,8 @@ static bool read_row(Reader *r, GError **error) {
                 demand_kib = SIM_ROW_GONE;
         else if (!sim_line_u64(&r->lines, &demand_kib) || demand_kib > SIM_GUEST_KIB_MAX)
                 return bad(r, error, "the guest's demand in KiB, or '-' where it does not run");
-        if (!sim_line_is_empty(&r->lines) && (!sim_line_u64(&r->lines, &stall_permille) || stall_permille > 1000))
+        if (!sim_line_is_empty(&r->lines) &&
+            (!sim_line_u64(&r->lines, &stall_permille) || stall_permille > 1000))
                 return bad(r, error, "0 to 1000 thousandths of the time as fourth word");
         if (!sim_line_is_empty(&r->lines) && !sim_line_u64(&r->lines, &swap_in_kib))
                 return bad(r, error, "KiB per second as fifth word");
@@ -118,7 +123,8 @@ static bool read_line(Reader *r, GError **error) {
         if (sim_line_word(&r->lines, "start")) {
                 if (r->trace->guests->len > r->first)
                         return bad(r, error, "'start' before the first guest");
-                return read_single(r, UINT32_MAX * UINT64_C(64), &r->start_sec, "'start SECOND', on the wall clock", error);
+                return read_single(r, UINT32_MAX * UINT64_C(64), &r->start_sec,
+                                   "'start SECOND', on the wall clock", error);
         }
         if (!sim_line_word(&r->lines, "end"))
                 return read_row(r, error);
@@ -132,11 +138,14 @@ static bool read_line(Reader *r, GError **error) {
 }
 
 static bool read_text(SimTrace *t, const char *file, const char *text, size_t len, GError **error) {
-        Reader r = { .trace = t, .file = file, .lines = { .at = text, .end = text + len }, .first = t->guests->len };
+        Reader r = { .trace = t,
+                     .file = file,
+                     .lines = { .at = text, .end = text + len },
+                     .first = t->guests->len };
         uint64_t version;
 
-        if (!sim_lines_next(&r.lines) || !sim_line_word(&r.lines, HEADER) || !sim_line_u64(&r.lines, &version) ||
-            version != VERSION || !sim_line_is_empty(&r.lines))
+        if (!sim_lines_next(&r.lines) || !sim_line_word(&r.lines, HEADER) ||
+            !sim_line_u64(&r.lines, &version) || version != VERSION || !sim_line_is_empty(&r.lines))
                 return bad(&r, error, "'memlego-trace 1'; a later version is for a later memlegoctl");
         while (sim_lines_next(&r.lines))
                 if (!sim_line_is_empty(&r.lines) && *r.lines.line != '#' && !read_line(&r, error))

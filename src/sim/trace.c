@@ -198,7 +198,8 @@ bool sim_line_u64(SimLines *l, uint64_t *ret) {
         uint64_t v = 0;
 
         for (; p < l->line_end && g_ascii_isdigit(*p); p++)
-                if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t) (*p - '0'), &v))
+                if (__builtin_mul_overflow(v, 10, &v) ||
+                    __builtin_add_overflow(v, (uint64_t) (*p - '0'), &v))
                         return false;
         if (p == begin || (p < l->line_end && !is_blank(*p)))
                 return false;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Trace: what guests needed over a time, as it was recorded.
  *
- * A trace has guests with a name, a maximum and rows; a row says what the guest wants from its time on, until the next one.
- * Formats are behind one interface (SimFormat), one file each; a source (a file, compressed or not, an archive, a
- * directory) gives one text after the other to the format that knows it.
- * Invariants after sim_trace_load(): at least one guest, each with at least one row, rows in the order of time, every
- * demand within what the guest can have at most, end_sec behind all rows. */
+ * A trace has guests with a name, a maximum and rows; a row says what the guest wants from its time on,
+ * until the next one. Formats are behind one interface (SimFormat), one file each; a source (a file,
+ * compressed or not, an archive, a directory) gives one text after the other to the format that knows it.
+ * Invariants after sim_trace_load(): at least one guest, each with at least one row, rows in the order of
+ * time, every demand within what the guest can have at most, end_sec behind all rows. */
 #pragma once
 
 #include <stdbool.h>
@@ -31,9 +31,11 @@ typedef struct SimRow {
 typedef struct SimTraceGuest {
         char *name;
         uint64_t maximum_kib;
-        uint64_t start_sec; /* its rows are counted from here, wall clock; 0: from the begin of the trace. For readers only */
-        uint32_t step_sec;  /* between rows, where they come evenly; 0: they do not. For readers only */
-        GArray *rows;       /* SimRow */
+        GArray *rows; /* SimRow */
+
+        /* For readers only */
+        uint64_t start_sec; /* its rows are counted from here, wall clock; 0: from the begin of the trace */
+        uint32_t step_sec;  /* between rows, where they come evenly; 0: they do not */
 } SimTraceGuest;
 
 typedef struct SimTrace {
@@ -42,8 +44,7 @@ typedef struct SimTrace {
         uint64_t start_real_sec; /* wall clock of second 0; 0: unknown */
         uint32_t end_sec;
         uint64_t n_rows;         /* as written; rows that change nothing are not kept */
-        uint64_t n_strained;     /* of these: the guest waited for memory, or read it back from swap: it wanted more than
-                                  * was seen */
+        uint64_t n_strained;     /* of these: the guest waited for memory, so it wanted more than was seen */
 } SimTrace;
 
 /* One format. `file` is for messages, and names the guest where the text does not. */
@@ -87,4 +88,5 @@ bool sim_lines_next(SimLines *l); /* false: there is none left */
 bool sim_line_word(SimLines *l, const char *word);
 bool sim_line_u64(SimLines *l, uint64_t *ret);
 bool sim_line_is_empty(SimLines *l); /* nothing but blanks is left */
-void sim_line_error(GError **error, const char *file, const SimLines *l, const char *format, ...) G_GNUC_PRINTF(4, 5);
+void sim_line_error(GError **error, const char *file, const SimLines *l, const char *format, ...)
+        G_GNUC_PRINTF(4, 5);

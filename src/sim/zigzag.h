@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Zigzag: finds guests whose memory is moved back and forth without a cause.
  *
- * A guest's target *turns* when it has gone one way by at least the dead band, and then the other way by at least the dead
- * band. It *oscillates* when it turns a second time within SIM_ZIGZAG_USEC of the first turn, although in between neither
- * the guest's own demand nor that of all guests together changed by as much as the smaller one of the two ways behind the
- * turns. One turn back is a correction: of a relief that was too large, of a demand that went away. A second one, without a
- * cause, is a rule that cannot make up its mind. */
+ * A guest's target *turns* when it has gone one way by at least the dead band, and then the other way by
+ * at least the dead band. It *oscillates* when it turns a second time within SIM_ZIGZAG_USEC of the first
+ * turn, although in between neither the guest's own demand nor that of all guests together changed by as
+ * much as the smaller one of the two ways behind the turns. One turn back is a correction: of a relief
+ * that was too large, of a demand that went away. A second one, without a cause, is a rule that cannot
+ * make up its mind. */
 #pragma once
 
 #include <stdbool.h>

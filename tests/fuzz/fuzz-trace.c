@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Fuzz target: the readers of traces, each by what it recognises. Whatever the text: no crash, an error in words or a trace
- * that keeps what sim/trace.h promises. */
+/* Fuzz target: the readers of traces, each by what it recognises. Whatever the text: no crash, an error
+ * in words or a trace that keeps what sim/trace.h promises. */
 #include "fuzz.h"
 
 #include "sim/guest.h"
@@ -15,7 +15,8 @@ static void check_guest(const SimTrace *t, const SimTraceGuest *g) {
                 const SimRow *r = &g_array_index(g->rows, SimRow, i);
 
                 g_assert(r->at_sec >= before_sec && r->at_sec < t->end_sec + 1);
-                g_assert(r->demand_kib == SIM_ROW_GONE || r->demand_kib <= mlg_sub_sat(g->maximum_kib, SIM_WATERMARK_KIB));
+                g_assert(r->demand_kib == SIM_ROW_GONE ||
+                         r->demand_kib <= mlg_sub_sat(g->maximum_kib, SIM_WATERMARK_KIB));
                 before_sec = r->at_sec;
         }
 }
@@ -26,7 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         g_autoptr(SimTrace) t = sim_trace_new();
         g_autoptr(GError) error = NULL;
 
-        if (!sim_trace_read_text(t, "a.trace", text ?: "", size, &error) || !sim_trace_finish(t, "a.trace", &error)) {
+        if (!sim_trace_read_text(t, "a.trace", text ?: "", size, &error) ||
+            !sim_trace_finish(t, "a.trace", &error)) {
                 g_assert(error && *error->message);
                 return 0;
         }

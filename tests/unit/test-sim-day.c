@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A day in the life of a large host: `test-sim-day [GUESTS [HOURS]]`, 100 guests and an hour if nothing else is said.
+/* A day in the life of a large host: `test-sim-day [GUESTS [HOURS]]`, 100 guests and an hour if nothing
+ * else is said.
  *
- * On a host with plenty of memory, and on one with little. Four in five guests are honest; the others have a fault each: stuck, slow, silent, lying in ways that show and in ways that
- * do not, taking back what they gave, stopped; or, in the first of two worlds, want much and little in turn. After every
- * decision all that must always hold is checked (sim/check.h), and what a guest can check by itself: an honest one never
- * has less than its floor. What decisions cost is printed and not judged. */
+ * On a host with plenty of memory, and on one with little. Four in five guests are honest; the others
+ * have a fault each: stuck, slow, silent, lying in ways that show and in ways that do not, taking back
+ * what they gave, stopped; or, in the first of two worlds, want much and little in turn. After every
+ * decision all that must always hold is checked (sim/check.h), and what a guest can check by itself: an
+ * honest one never has less than its floor. What decisions cost is printed and not judged. */
 #include <assert.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -23,11 +25,24 @@
 /* Until everybody has found its place; the cool-downs that the begin brings are over then. */
 #define SETTLE_SEC 1200
 
-typedef enum Kind { HONEST, STUCK, SLOW, SILENT, LIAR, GREEDY, MODEST, TAKES, STOPPED, RESTLESS, _KIND_MAX } Kind;
+typedef enum Kind {
+        HONEST,
+        STUCK,
+        SLOW,
+        SILENT,
+        LIAR,
+        GREEDY,
+        MODEST,
+        TAKES,
+        STOPPED,
+        RESTLESS,
+        _KIND_MAX
+} Kind;
 
 static const char *const kind_names[] = {
-        [HONEST] = "honest", [STUCK] = "stuck", [SLOW] = "slow", [SILENT] = "silent", [LIAR] = "liar", [GREEDY] = "greedy",
-        [MODEST] = "modest", [TAKES] = "takes", [STOPPED] = "stopped", [RESTLESS] = "restless",
+        [HONEST] = "honest",   [STUCK] = "stuck",       [SLOW] = "slow",     [SILENT] = "silent",
+        [LIAR] = "liar",       [GREEDY] = "greedy",     [MODEST] = "modest", [TAKES] = "takes",
+        [STOPPED] = "stopped", [RESTLESS] = "restless",
 };
 static_assert(G_N_ELEMENTS(kind_names) == _KIND_MAX, "kind_names[] misses a value");
 
@@ -60,7 +75,8 @@ static SimTrace *make_trace(bool restless) {
                 for (uint64_t sec = 0; sec < end_sec; sec += step) {
                         bool high = kind_of(i, restless) == RESTLESS && sim_random_below(&random, 2);
 
-                        demand = mlg_mul_div(maximum, 50 + sim_random_below(&random, 400) + (high ? 400 : 0), 1000);
+                        demand = mlg_mul_div(maximum, 50 + sim_random_below(&random, 400) + (high ? 400 : 0),
+                                             1000);
                         step = kind_of(i, restless) == RESTLESS ? 5 + sim_random_below(&random, 25) :
                                                                   300 + sim_random_below(&random, 900);
                         assert_true(sim_trace_add_row(t, g, sec, demand));
@@ -85,7 +101,8 @@ static uint64_t cpu_nsec(void) {
 }
 
 static SimReplay *begin(const SimTrace *t, bool restless, unsigned int host_percent) {
-        SimOptions options = { .settings = default_settings, .host_kib = mlg_mul_div(sim_trace_maxima_kib(t), host_percent, 100),
+        SimOptions options = { .settings = default_settings,
+                               .host_kib = mlg_mul_div(sim_trace_maxima_kib(t), host_percent, 100),
                                .clock_nsec = cpu_nsec };
         SimReplay *r;
 
@@ -97,14 +114,15 @@ static SimReplay *begin(const SimTrace *t, bool restless, unsigned int host_perc
         return r;
 }
 
-/* Faults come after everybody is known. In a restless world they come and go; in a steady one they stay: a driver that gives
- * back what it took, or a guest that wakes up, is a cause to move memory. */
+/* Faults come after everybody is known. In a restless world they come and go; in a steady one they stay:
+ * a driver that gives back what it took, or a guest that wakes up, is a cause to move memory. */
 static void inflict(const SimReplay *r, bool restless) {
         double sec = sim_replay_sec(r);
 
         for (size_t i = 0; i < n_guests; i++) {
                 Kind k = kind_of(i, restless);
-                bool now = sec >= 0 && (!restless || k == STUCK || k == GREEDY || k == MODEST || (uint64_t) sec % 1800 < 900);
+                bool now = sec >= 0 && (!restless || k == STUCK || k == GREEDY || k == MODEST ||
+                                        (uint64_t) sec % 1800 < 900);
 
                 sim_replay_guest(r, i)->faults = now ? faults_of[k] : 0;
         }
@@ -119,17 +137,20 @@ static void check_guests(const SimReplay *r, bool restless) {
                 const SimGuest *g = sim_replay_guest(r, i);
 
                 if (kind_of(i, restless) == HONEST && g->actual_kib < floor_kib(g))
-                        fail_msg("second %.1f: %s has %" PRIu64 " KiB, its floor is %" PRIu64, sim_replay_sec(r), g->info.name,
-                                 g->actual_kib, floor_kib(g));
+                        fail_msg("second %.1f: %s has %" PRIu64 " KiB, its floor is %" PRIu64,
+                                 sim_replay_sec(r), g->info.name, g->actual_kib, floor_kib(g));
         }
 }
 
 static void print_result(const char *what, const SimResult *s) {
-        print_message("%s: %u guests, %u h: %" PRIu64 " decisions of %.0f us, short %.3f %% of the time, unmet %.3f %%, %" PRIu64
+        print_message("%s: %u guests, %u h: %" PRIu64
+                      " decisions of %.0f us, short %.3f %% of the time, unmet %.3f %%, %" PRIu64
                       " moves, %" PRIu64 " turns, %" PRIu64 " oscillations, %" PRIu64 " OOM kills\n",
-                      what, n_guests, hours, s->n_turns, (double) s->decide_nsec / 1000 / (double) s->n_turns,
-                      100 * s->all.short_sec / s->all.run_sec, 100 * s->all.unmet_kib_sec / s->all.demand_kib_sec, s->all.moves,
-                      s->all.turns, s->all.oscillations, s->all.oom_kills);
+                      what, n_guests, hours, s->n_turns,
+                      (double) s->decide_nsec / 1000 / (double) s->n_turns,
+                      100 * s->all.short_sec / s->all.run_sec,
+                      100 * s->all.unmet_kib_sec / s->all.demand_kib_sec, s->all.moves, s->all.turns,
+                      s->all.oscillations, s->all.oom_kills);
 }
 
 static void run_world(bool restless, SimReplay *r, SimResult *at_settled, SimResult *at_end) {
@@ -184,10 +205,12 @@ static void check_calm(const SimTrace *t, unsigned int host_percent) {
                 moves += end.guests[i].moves - settled.guests[i].moves;
                 oscillations += n;
                 if (n > 0)
-                        print_message("%s: %" PRIu64 " oscillations\n", sim_replay_guest(r, i)->info.name, n);
+                        print_message("%s: %" PRIu64 " oscillations\n", sim_replay_guest(r, i)->info.name,
+                                      n);
         }
         g_free(settled.guests);
-        print_message("honest guests, once settled: %" PRIu64 " moves, %" PRIu64 " oscillations\n", moves, oscillations);
+        print_message("honest guests, once settled: %" PRIu64 " moves, %" PRIu64 " oscillations\n", moves,
+                      oscillations);
         assert_int_equal(oscillations, 0);
 }
 
@@ -199,7 +222,8 @@ static void test_steady(void **state) {
 }
 
 int main(int argc, char **argv) {
-        static const struct CMUnitTest tests[] = { cmocka_unit_test(test_restless), cmocka_unit_test(test_steady) };
+        static const struct CMUnitTest tests[] = { cmocka_unit_test(test_restless),
+                                                   cmocka_unit_test(test_steady) };
 
         if (argc > 1)
                 n_guests = (unsigned int) CLAMP(atoi(argv[1]), 1, SIM_GUESTS_MAX);

@@ -25,7 +25,8 @@
 static SimTrace *parse(const char *text, GError **error) {
         g_autoptr(SimTrace) t = sim_trace_new();
 
-        if (!sim_trace_read_text(t, "dir/a.trace", text, strlen(text), error) || !sim_trace_finish(t, "dir/a.trace", error))
+        if (!sim_trace_read_text(t, "dir/a.trace", text, strlen(text), error) ||
+            !sim_trace_finish(t, "dir/a.trace", error))
                 return NULL;
         return g_steal_pointer(&t);
 }
@@ -87,7 +88,8 @@ static void test_mistakes(void **state) {
                 { "memlego-trace 1\nguest 0 1000 a\n", "there is no row of any guest" },
                 { "memlego-trace 1\nguest 1 1000 a\n", "a.trace:2: expected 'guest 0 MAXIMUM NAME'" },
                 { "memlego-trace 1\nguest 0 0 a\n", "a.trace:2: expected the guest's maximum" },
-                { "memlego-trace 1\nguest 0 99999999999999999999 a\n", "a.trace:2: expected the guest's maximum" },
+                { "memlego-trace 1\nguest 0 99999999999999999999 a\n",
+                  "a.trace:2: expected the guest's maximum" },
                 { "memlego-trace 1\nguest 0 1000\n", "a.trace:2: expected the guest's name" },
                 { "memlego-trace 1\nguest 0 1000 \xff\n", "a.trace:2: expected the guest's name" },
                 { "memlego-trace 1\n0 0 100\n", "a.trace:2: expected the number of a guest" },
@@ -95,12 +97,16 @@ static void test_mistakes(void **state) {
                 { "memlego-trace 1\nguest 0 1000 a\n0 0 -5\n", "a.trace:3: expected the guest's demand" },
                 { "memlego-trace 1\nguest 0 1000 a\n0 0 5 1001\n", "a.trace:3: expected 0 to 1000" },
                 { "memlego-trace 1\nguest 0 1000 a\n0 0 5 1 x\n", "a.trace:3: expected KiB per second" },
-                { "memlego-trace 1\nguest 0 1000 a\n0 0 5 1 1 1\n", "a.trace:3: expected no more than five" },
-                { "memlego-trace 1\nguest 0 1000 a\n5 0 5\n4 0 5\n", "a.trace:4: expected a time from second 5 on" },
+                { "memlego-trace 1\nguest 0 1000 a\n0 0 5 1 1 1\n",
+                  "a.trace:3: expected no more than five" },
+                { "memlego-trace 1\nguest 0 1000 a\n5 0 5\n4 0 5\n",
+                  "a.trace:4: expected a time from second 5 on" },
                 { "memlego-trace 1\nguest 0 1000 a\n999999999999 0 5\n", "a.trace:3: expected a time" },
                 { "memlego-trace 1\nguest 0 1000 a\n5 0 5\nend 4\n", "a.trace:4: expected an end" },
-                { "memlego-trace 1\nguest 0 1000 a\n5 0 5\nend 9\n9 0 5\n", "a.trace:5: expected nothing behind 'end'" },
-                { "memlego-trace 1\nguest 0 1000 a\nstart 5\n", "a.trace:3: expected 'start' before the first guest" },
+                { "memlego-trace 1\nguest 0 1000 a\n5 0 5\nend 9\n9 0 5\n",
+                  "a.trace:5: expected nothing behind 'end'" },
+                { "memlego-trace 1\nguest 0 1000 a\nstart 5\n",
+                  "a.trace:3: expected 'start' before the first guest" },
                 { "memlego-trace 1\nsize 5\n", "a.trace:2: expected 'SECOND GUEST DEMAND'" },
                 { "# t\nvm\t1000\t300\t2\t0\t0:1024\t5,x\n", "a.trace:2: expected MIB,MIB" },
                 { "# t\nvm\t1000\t300\t2\t0\t0-1024\t5,6\n", "a.trace:2: expected INDEX:MIB" },
@@ -116,7 +122,8 @@ static void test_mistakes(void **state) {
                 g_autoptr(SimTrace) t = parse(cases[i].text, &error);
 
                 if (t || !strstr(error->message, cases[i].error))
-                        fail_msg("case %zu: expected '%s', got '%s'", i, cases[i].error, t ? "a trace" : error->message);
+                        fail_msg("case %zu: expected '%s', got '%s'", i, cases[i].error,
+                                 t ? "a trace" : error->message);
         }
 }
 
@@ -129,10 +136,12 @@ static void test_formats_of_others(void **state) {
 
         if (!b || !g)
                 fail_msg("%s", error->message);
-        assert_int_equal(guest_at(b, 0)->maximum_kib, 2000 * SIM_MIB); /* it used more than its capacity, so it had it */
+        assert_int_equal(guest_at(b, 0)->maximum_kib,
+                         2000 * SIM_MIB); /* it used more than its capacity, so it had it */
         assert_int_equal(guest_at(b, 1)->maximum_kib, 512 * SIM_MIB);
         assert_int_equal(demand_at(b, 0, 300), 6 * SIM_MIB);
-        assert_int_equal(demand_at(b, 1, 300), 7 * SIM_MIB); /* it began later, and keeps step with the others */
+        assert_int_equal(demand_at(b, 1, 300),
+                         7 * SIM_MIB); /* it began later, and keeps step with the others */
         assert_int_equal(b->end_sec, 900);
         assert_int_equal(b->start_real_sec, 1372629900);
         assert_string_equal(guest_at(g, 0)->name, "a.trace");
@@ -158,7 +167,8 @@ static SimTrace *load(const char *name) {
 
 static void test_sources(void **state) {
         g_autoptr(SimTrace) packed = load("google2011-12vm-24h.tar.xz");
-        g_autofree char *dir = g_dir_make_tmp("sim-XXXXXX", NULL), *file = g_build_filename(dir, "b.trace", NULL);
+        g_autofree char *dir = g_dir_make_tmp("sim-XXXXXX", NULL),
+                        *file = g_build_filename(dir, "b.trace", NULL);
         g_autofree char *other = g_build_filename(dir, "a", NULL);
         g_autoptr(GError) error = NULL;
         g_autoptr(SimTrace) t = NULL, none = NULL;
@@ -231,7 +241,8 @@ static void test_time_may_be_cut(void **state) {
                 }
                 for (int n = 0; n < 20; n++) {
                         uint64_t target = maximum / 4 + sim_random_below(&random, 3 * maximum / 4);
-                        uint64_t demand = sim_random_below(&random, maximum), span = 1 + sim_random_below(&random, 400);
+                        uint64_t demand = sim_random_below(&random, maximum),
+                                 span = 1 + sim_random_below(&random, 400);
 
                         for (int i = 0; i < 2; i++) {
                                 (void) sim_guest_set(guests[i], target);
@@ -245,7 +256,8 @@ static void test_time_may_be_cut(void **state) {
                         assert_int_equal(guests[0]->swap_in_kib, guests[1]->swap_in_kib);
                         assert_int_equal(guests[0]->n_oom, guests[1]->n_oom);
                         assert_int_equal(guests[0]->report.usable_kib, guests[1]->report.usable_kib);
-                        assert_int_equal(guests[0]->report.last_update_sec, guests[1]->report.last_update_sec);
+                        assert_int_equal(guests[0]->report.last_update_sec,
+                                         guests[1]->report.last_update_sec);
                         assert_true(guests[0]->unmet_kib_sec - guests[1]->unmet_kib_sec < 1 &&
                                     guests[1]->unmet_kib_sec - guests[0]->unmet_kib_sec < 1);
                 }
@@ -308,21 +320,61 @@ static void test_zigzag(void **state) {
         } cases[] = {
                 { "steady", { { 1, 500, 100, 900 }, { 2, 500, 100, 900 } }, 0, 0 },
                 { "one way", { { 1, 500, 100, 900 }, { 2, 600, 100, 900 }, { 3, 700, 100, 900 } }, 0, 0 },
-                { "inside the dead band", { { 1, 500, 1, 9 }, { 2, 509, 1, 9 }, { 3, 500, 1, 9 }, { 4, 509, 1, 9 } }, 0, 0 },
+                { "inside the dead band",
+                  { { 1, 500, 1, 9 }, { 2, 509, 1, 9 }, { 3, 500, 1, 9 }, { 4, 509, 1, 9 } },
+                  0,
+                  0 },
                 { "back once", { { 1, 500, 100, 900 }, { 2, 600, 100, 900 }, { 3, 500, 100, 900 } }, 1, 0 },
-                { "back and forth", { { 1, 500, 100, 900 }, { 2, 600, 100, 900 }, { 3, 500, 100, 900 }, { 4, 600, 100, 900 } }, 2, 1 },
-                { "its own demand did it", { { 1, 500, 100, 900 }, { 2, 600, 100, 900 }, { 3, 500, 100, 900 },
-                                             { 4, 500, 200, 900 }, { 5, 600, 200, 900 } }, 2, 0 },
-                { "a small change is no cause", { { 1, 500, 100, 900 }, { 2, 600, 100, 900 }, { 3, 500, 100, 900 },
-                                                  { 4, 500, 150, 900 }, { 5, 600, 150, 900 } }, 2, 1 },
-                { "the others' did it", { { 1, 500, 100, 900 }, { 2, 600, 100, 900 }, { 3, 500, 100, 900 },
-                                          { 4, 600, 100, 700 } }, 2, 0 },
-                { "seldom", { { 1, 500, 100, 900 }, { 2, 600, 100, 900 }, { 3, 500, 100, 900 },
-                              { 3000, 500, 100, 900 }, { 3001, 600, 100, 900 } }, 2, 0 },
-                { "very seldom", { { 1, 500, 100, 900 }, { 2, 600, 100, 900 }, { 1000, 500, 100, 900 },
-                                   { 2000, 600, 100, 900 }, { 3000, 500, 100, 900 } }, 3, 0 },
-                { "in small steps", { { 1, 500, 1, 9 }, { 2, 506, 1, 9 }, { 3, 512, 1, 9 }, { 4, 506, 1, 9 }, { 5, 500, 1, 9 },
-                                      { 6, 506, 1, 9 }, { 7, 512, 1, 9 } }, 2, 1 },
+                { "back and forth",
+                  { { 1, 500, 100, 900 }, { 2, 600, 100, 900 }, { 3, 500, 100, 900 }, { 4, 600, 100, 900 } },
+                  2,
+                  1 },
+                { "its own demand did it",
+                  { { 1, 500, 100, 900 },
+                    { 2, 600, 100, 900 },
+                    { 3, 500, 100, 900 },
+                    { 4, 500, 200, 900 },
+                    { 5, 600, 200, 900 } },
+                  2,
+                  0 },
+                { "a small change is no cause",
+                  { { 1, 500, 100, 900 },
+                    { 2, 600, 100, 900 },
+                    { 3, 500, 100, 900 },
+                    { 4, 500, 150, 900 },
+                    { 5, 600, 150, 900 } },
+                  2,
+                  1 },
+                { "the others' did it",
+                  { { 1, 500, 100, 900 }, { 2, 600, 100, 900 }, { 3, 500, 100, 900 }, { 4, 600, 100, 700 } },
+                  2,
+                  0 },
+                { "seldom",
+                  { { 1, 500, 100, 900 },
+                    { 2, 600, 100, 900 },
+                    { 3, 500, 100, 900 },
+                    { 3000, 500, 100, 900 },
+                    { 3001, 600, 100, 900 } },
+                  2,
+                  0 },
+                { "very seldom",
+                  { { 1, 500, 100, 900 },
+                    { 2, 600, 100, 900 },
+                    { 1000, 500, 100, 900 },
+                    { 2000, 600, 100, 900 },
+                    { 3000, 500, 100, 900 } },
+                  3,
+                  0 },
+                { "in small steps",
+                  { { 1, 500, 1, 9 },
+                    { 2, 506, 1, 9 },
+                    { 3, 512, 1, 9 },
+                    { 4, 506, 1, 9 },
+                    { 5, 500, 1, 9 },
+                    { 6, 506, 1, 9 },
+                    { 7, 512, 1, 9 } },
+                  2,
+                  1 },
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -337,8 +389,8 @@ static void test_zigzag(void **state) {
                         oscillations += t == SIM_OSCILLATION;
                 }
                 if (turns != cases[i].turns || oscillations != cases[i].oscillations)
-                        fail_msg("%s: %u turns, %u oscillations, expected %u, %u", cases[i].what, turns, oscillations,
-                                 cases[i].turns, cases[i].oscillations);
+                        fail_msg("%s: %u turns, %u oscillations, expected %u, %u", cases[i].what, turns,
+                                 oscillations, cases[i].turns, cases[i].oscillations);
         }
 }
 
@@ -348,7 +400,8 @@ static void default_settings(const char *name, const char *uuid, MlgGuestSetting
         mlg_guest_settings_default(ret);
 }
 
-static SimReplay *play(const SimTrace *t, const char *policy, uint64_t host_kib, SimSeries *series, SimResult *ret) {
+static SimReplay *play(const SimTrace *t, const char *policy, uint64_t host_kib, SimSeries *series,
+                       SimResult *ret) {
         SimOptions options = { .settings = default_settings, .host_kib = host_kib, .series = series };
         SimReplay *r;
 
@@ -380,7 +433,8 @@ static SimTrace *seesaw(void) {
 static void test_replay_moves_memory(void **state) {
         g_autoptr(SimTrace) t = seesaw();
         SimResult still, moving;
-        g_autoptr(SimReplay) a = play(t, "static", 6 * GIB, NULL, &still), b = play(t, "proportional", 6 * GIB, NULL, &moving);
+        g_autoptr(SimReplay) a = play(t, "static", 6 * GIB, NULL, &still),
+                             b = play(t, "proportional", 6 * GIB, NULL, &moving);
 
         assert_true(a && b); /* the results' figures are theirs */
         assert_int_equal(still.simulated_usec, 2701 * SIM_SEC);
@@ -407,14 +461,17 @@ static void test_recorded_guests(void **state) {
         assert_int_equal(t->end_sec, 232);
         assert_true(still.all.short_sec > 60);
         if (moving.all.short_sec > still.all.short_sec / 3)
-                fail_msg("short for %.1f s, and for %.1f s where nothing is moved", moving.all.short_sec, still.all.short_sec);
+                fail_msg("short for %.1f s, and for %.1f s where nothing is moved", moving.all.short_sec,
+                         still.all.short_sec);
         assert_int_equal(moving.all.oom_kills, 0);
 }
 
 static void test_guests_come_and_go(void **state) {
         g_autoptr(GError) error = NULL;
-        g_autoptr(SimTrace) t = parse("memlego-trace 1\nguest 0 4194304 a\nguest 1 4194304 b\n0 0 524288\n100 1 524288\n"
-                                      "200 1 -\n250 1 524288\n300 0 -\nend 400\n", &error);
+        g_autoptr(SimTrace)
+                t = parse("memlego-trace 1\nguest 0 4194304 a\nguest 1 4194304 b\n0 0 524288\n100 1 524288\n"
+                          "200 1 -\n250 1 524288\n300 0 -\nend 400\n",
+                          &error);
         SimResult result;
         g_autoptr(SimReplay) r = play(t, "proportional", 8 * GIB, NULL, &result);
 
@@ -432,7 +489,9 @@ static void test_pace(void **state) {
         SimResult results[2];
 
         for (int i = 0; i < 2; i++) {
-                SimOptions options = { .settings = default_settings, .host_kib = 22 * GIB, .duration_usec = 4 * 3600 * SIM_SEC,
+                SimOptions options = { .settings = default_settings,
+                                       .host_kib = 22 * GIB,
+                                       .duration_usec = 4 * 3600 * SIM_SEC,
                                        .look_closely = i };
                 g_autoptr(SimReplay) r = NULL;
 
@@ -442,10 +501,12 @@ static void test_pace(void **state) {
                         ;
                 sim_replay_result(r, &results[i]);
         }
-        print_message("quickly: %" PRIu64 " turns, short %.1f s, unmet %.1f GiB s, %" PRIu64 " moves; closely: %" PRIu64
-                      " turns, %.1f s, %.1f GiB s, %" PRIu64 " moves\n",
-                      results[0].n_turns, results[0].all.short_sec, results[0].all.unmet_kib_sec / (double) GIB, results[0].all.moves,
-                      results[1].n_turns, results[1].all.short_sec, results[1].all.unmet_kib_sec / (double) GIB, results[1].all.moves);
+        print_message("quickly: %" PRIu64 " turns, short %.1f s, unmet %.1f GiB s, %" PRIu64
+                      " moves; closely: %" PRIu64 " turns, %.1f s, %.1f GiB s, %" PRIu64 " moves\n",
+                      results[0].n_turns, results[0].all.short_sec,
+                      results[0].all.unmet_kib_sec / (double) GIB, results[0].all.moves, results[1].n_turns,
+                      results[1].all.short_sec, results[1].all.unmet_kib_sec / (double) GIB,
+                      results[1].all.moves);
         assert_true(results[0].n_turns * 2 < results[1].n_turns);
         assert_true(results[0].all.demand_kib_sec > 0.9999 * results[1].all.demand_kib_sec &&
                     results[0].all.demand_kib_sec < 1.0001 * results[1].all.demand_kib_sec);
@@ -457,17 +518,24 @@ static void test_pace(void **state) {
 
 static void test_picture(void **state) {
         g_autoptr(GError) error = NULL;
-        g_autoptr(SimTrace) t = parse("memlego-trace 1\nguest 0 4194304 <script>'\"&\x01\xe2\x80\xae" "x\nguest 1 1048576 b\n"
-                                      "0 0 524288\n0 1 1\n50 0 4194304\n60 1 -\nend 120\n", &error);
+        g_autoptr(SimTrace) t = parse("memlego-trace 1\nguest 0 4194304 <script>'\"&\x01\xe2\x80\xae"
+                                      "x\nguest 1 1048576 b\n"
+                                      "0 0 524288\n0 1 1\n50 0 4194304\n60 1 -\nend 120\n",
+                                      &error);
         g_autoptr(SimSeries) series = sim_series_new(2);
         SimResult result;
         g_autoptr(SimReplay) r = play(t, "static", 4 * GIB, series, &result);
-        g_autofree char *svg = sim_picture(&(SimPicture) { .title = "a<b", .policy = "static", .predictor = "ewma", .trace = t,
-                                                           .result = &result, .series = series });
+        g_autofree char *svg = sim_picture(&(SimPicture) { .title = "a<b",
+                                                          .policy = "static",
+                                                          .predictor = "ewma",
+                                                          .trace = t,
+                                                          .result = &result,
+                                                          .series = series });
         GMarkupParseContext *c = g_markup_parse_context_new(&(GMarkupParser) {}, 0, NULL, NULL);
 
         assert_non_null(r); /* the result's figures are its */
-        if (!g_markup_parse_context_parse(c, svg, -1, &error) || !g_markup_parse_context_end_parse(c, &error))
+        if (!g_markup_parse_context_parse(c, svg, -1, &error) ||
+            !g_markup_parse_context_end_parse(c, &error))
                 fail_msg("the picture is no XML: %s", error->message);
         g_markup_parse_context_free(c);
         assert_non_null(strstr(svg, "&lt;script&gt;"));
