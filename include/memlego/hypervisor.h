@@ -16,6 +16,8 @@
 
 #include "memlego/sample.h"
 
+#define MLG_MONITOR_PATH_MAX 107 /* what the address of a Unix socket takes */
+
 /* Static facts of a guest, from its definition; reported again when they change. */
 typedef struct MlgGuestInfo {
         char uuid[MLG_UUID_LEN + 1]; /* the key in all calls */
@@ -34,6 +36,8 @@ typedef struct MlgGuestInfo {
         bool virtio_mem;                 /* has such devices, which some of libvirt's sizes include */
         bool confidential;               /* encrypted: QEMU discards nothing that its balloon gives */
         bool migrating;
+        bool virtio_serial;              /* has a controller that a channel can be added to */
+        char monitor_path[MLG_MONITOR_PATH_MAX + 1]; /* socket on which QEMU serves the monitor's channel; "": none */
 } MlgGuestInfo;
 
 typedef enum MlgGuestEvent {
@@ -86,6 +90,9 @@ typedef struct MlgHypervisorOps {
                           MlgDoneFn fn, void *userdata);
         int (*set_stats_period)(MlgHypervisor *h, const char *uuid, uint32_t period_sec, uint64_t deadline_usec,
                                 MlgDoneFn fn, void *userdata);
+        /* Adds the channel of the monitor (memlego/monitor-proto.h) to a running guest, until it is off; NULL: this
+         * adapter cannot. The guest is reported anew when it is there. */
+        int (*attach_monitor)(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgDoneFn fn, void *userdata);
         /* Pending callbacks are dropped. Guests stay as they are. */
         void (*free)(MlgHypervisor *h);
 } MlgHypervisorOps;

@@ -66,7 +66,7 @@ typedef enum MlgMonitorHave {
         MLG_MONITOR_LISTS = 1 << 1,    /* active, inactive */
         MLG_MONITOR_SWAP = 1 << 2,     /* swap_in, swap_out */
         MLG_MONITOR_FAULTS = 1 << 3,   /* major_faults */
-        MLG_MONITOR_REFAULTS = 1 << 4, /* refaults */
+        MLG_MONITOR_REFAULTS = 1 << 4, /* refault_kib */
         MLG_MONITOR_PSI = 1 << 5,      /* psi_some_usec, psi_full_usec */
         MLG_MONITOR_OOM = 1 << 6,      /* oom_kills */
         MLG_MONITOR_COLD = 1 << 7,     /* cold_kib, cold_age_sec */
@@ -83,13 +83,22 @@ typedef struct MlgRawMonitor {
         uint64_t active_kib, inactive_kib;
         uint64_t swap_in_kib, swap_out_kib;
         uint64_t major_faults;
-        uint64_t refaults;      /* pages read anew soon after they were reclaimed (workingset_refault_*) */
+        uint64_t refault_kib;   /* pages read anew soon after they were reclaimed (workingset_refault_*) */
         uint64_t psi_some_usec; /* "total" of /proc/pressure/memory: some task waited for memory */
         uint64_t psi_full_usec; /* all tasks did */
         uint64_t oom_kills;
         uint64_t cold_kib;      /* memory not touched for cold_age_sec, by the kernel's own ages (MGLRU or DAMON) */
         uint64_t cold_age_sec;
 } MlgRawMonitor;
+
+/* Who told what is known of a guest's memory. */
+typedef enum MlgSource {
+        MLG_SOURCE_NONE,
+        MLG_SOURCE_BALLOON, /* the balloon driver's statistics */
+        MLG_SOURCE_AGENT,   /* the QEMU guest agent */
+        MLG_SOURCE_MONITOR, /* memlego-guestd */
+        _MLG_SOURCE_MAX,
+} MlgSource;
 
 /* How far a sample may be believed. Only FRESH may shrink a guest. */
 typedef enum MlgTrust {
@@ -103,8 +112,8 @@ typedef enum MlgTrust {
 /* How much a guest suffers now. */
 typedef enum MlgPressure {
         MLG_PRESSURE_NONE,
-        MLG_PRESSURE_WARNING,  /* usable memory below half its cushion */
-        MLG_PRESSURE_CRITICAL, /* nearly nothing usable, or swapping in */
+        MLG_PRESSURE_WARNING,  /* usable memory below half its cushion, or tasks wait for memory */
+        MLG_PRESSURE_CRITICAL, /* nearly nothing usable, swapping in, tasks wait much, or one was killed for it */
         _MLG_PRESSURE_MAX,
 } MlgPressure;
 
@@ -115,6 +124,7 @@ typedef struct MlgSample {
         uint64_t age_usec;    /* how old the guest's report was then; UINT64_MAX: never reported */
         MlgTrust trust;
         bool is_new;          /* the guest reported since the sample before */
+        MlgSource source;     /* of this sample's sizes */
         uint64_t actual_kib;
         uint64_t maximum_kib;
         uint64_t used_kib;    /* actual - usable (+ what it swapped out and now wants back): the guest's demand */
@@ -129,11 +139,15 @@ typedef struct MlgSample {
 
         /* Only where a program inside the guest tells it. */
         bool knows_stalls;
-        uint32_t stall_some_permille; /* part of the time since the report before in which some task waited for memory */
+        uint32_t stall_some_permille; /* part of about the last second in which some task waited for memory */
         uint32_t stall_full_permille; /* the same: all of them */
         uint64_t refault_kib_per_sec;
         bool knows_cold;
         uint64_t cold_kib;            /* not touched for minutes, whether in use or not */
+        uint64_t alarm_usec;          /* when tasks were last said to wait for memory; 0: never */
+        bool knows_oom;
+        uint64_t oom_kills;           /* since the guest's boot */
+        uint64_t oom_usec;            /* when there was one more; 0: never */
 } MlgSample;
 
 /* The host in one poll, unchecked. */
@@ -152,5 +166,6 @@ typedef struct MlgRawHost {
 } MlgRawHost;
 
 const char *mlg_run_state_to_string(MlgRunState s);
+const char *mlg_source_to_string(MlgSource s);
 const char *mlg_trust_to_string(MlgTrust t);
 const char *mlg_pressure_to_string(MlgPressure p);

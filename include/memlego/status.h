@@ -23,6 +23,23 @@ typedef enum MlgMode {
         _MLG_MODE_MAX,
 } MlgMode;
 
+/* Is the program inside the guest listened to? */
+typedef enum MlgMonitorMode {
+        MLG_MONITOR_MODE_AUTO,   /* where the guest has a channel for it */
+        MLG_MONITOR_MODE_ATTACH, /* and a running guest that has none gets one */
+        MLG_MONITOR_MODE_OFF,
+        _MLG_MONITOR_MODE_MAX,
+} MlgMonitorMode;
+
+/* The program inside the guest, as its channel shows it. */
+typedef enum MlgMonitorLink {
+        MLG_MONITOR_LINK_NONE,    /* the guest has no channel for it, or Monitor=off */
+        MLG_MONITOR_LINK_WAITING, /* a channel, and nobody talks (yet, or any more) */
+        MLG_MONITOR_LINK_TALKS,
+        MLG_MONITOR_LINK_REFUSED, /* left alone for a while: what came was no protocol of ours */
+        _MLG_MONITOR_LINK_MAX,
+} MlgMonitorLink;
+
 /* One decision about one guest, with its inputs; kept in a ring for `explain`. Repeated identical outcomes
  * are folded into one record with a count. */
 typedef struct MlgDecision {
@@ -55,12 +72,18 @@ typedef struct MlgGuestStatus {
         MlgMode mode;
         MlgTrust trust;
         MlgPressure pressure;
+        MlgSource source;      /* of the sizes */
+        MlgMonitorLink monitor;
         bool paused;
         bool has_balloon, autodeflate, free_page_reporting, vfio, locked, hugepages;
         uint64_t actual_kib, target_kib, maximum_kib, floor_kib, ceiling_kib;
         uint64_t used_kib, usable_kib, unused_kib, caches_kib, rss_kib;
         uint64_t need_kib, error_kib, cushion_kib;
         uint64_t swap_in_kib_per_sec, swap_out_kib_per_sec, major_faults_per_sec;
+        bool knows_stalls, knows_cold, knows_oom; /* the fields that follow, two and three, and one and one */
+        uint32_t stall_some_permille, stall_full_permille;
+        uint64_t refault_kib_per_sec, cold_kib, oom_kills;
+        uint64_t last_alarm_usec; /* CLOCK_MONOTONIC; 0: never */
         uint64_t sample_age_usec; /* UINT64_MAX: never reported */
         uint64_t last_move_usec;  /* CLOCK_MONOTONIC; 0: never moved */
         uint64_t hold_until_usec; /* of a manual target; 0: none */
@@ -101,5 +124,8 @@ typedef struct MlgHostStatus {
 } MlgHostStatus;
 
 const char *mlg_vm_state_to_string(MlgVmState s);
+const char *mlg_monitor_link_to_string(MlgMonitorLink l);
 const char *mlg_mode_to_string(MlgMode m);
 int mlg_mode_from_string(const char *s, MlgMode *ret);
+const char *mlg_monitor_mode_to_string(MlgMonitorMode m);
+int mlg_monitor_mode_from_string(const char *s, MlgMonitorMode *ret);

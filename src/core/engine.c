@@ -227,6 +227,10 @@ void mlg_engine_observe(MlgEngine *e, MlgVm *vm, const MlgRawStats *raw, uint64_
         book(e, vm);
 }
 
+bool mlg_engine_observe_monitor(MlgEngine *e, MlgVm *vm, const MlgRawMonitor *raw, uint64_t now_usec, uint64_t now_real_sec) {
+        return mlg_vm_observe_monitor(vm, raw, now_usec, now_real_sec);
+}
+
 void mlg_engine_balloon_event(MlgEngine *e, MlgVm *vm, uint64_t actual_kib, uint64_t now_usec) {
         MlgRawStats raw = { .have = MLG_HAVE_ACTUAL, .actual_kib = actual_kib };
 

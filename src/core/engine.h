@@ -71,6 +71,8 @@ MlgVm *mlg_engine_guest_at(const MlgEngine *e, size_t i);
 
 void mlg_engine_observe_host(MlgEngine *e, const MlgRawHost *raw);
 void mlg_engine_observe(MlgEngine *e, MlgVm *vm, const MlgRawStats *raw, uint64_t now_usec, uint64_t now_real_sec);
+/* A message of the program inside the guest. True: decide() should be called soon. */
+bool mlg_engine_observe_monitor(MlgEngine *e, MlgVm *vm, const MlgRawMonitor *raw, uint64_t now_usec, uint64_t now_real_sec);
 /* A balloon-change event between two polls. */
 void mlg_engine_balloon_event(MlgEngine *e, MlgVm *vm, uint64_t actual_kib, uint64_t now_usec);
 

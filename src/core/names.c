@@ -18,6 +18,14 @@ static const char *const run_state_names[] = {
 };
 static_assert(G_N_ELEMENTS(run_state_names) == _MLG_RUN_STATE_MAX, "run_state_names[] misses a value");
 
+static const char *const source_names[] = {
+        [MLG_SOURCE_NONE] = "none",
+        [MLG_SOURCE_BALLOON] = "balloon",
+        [MLG_SOURCE_AGENT] = "agent",
+        [MLG_SOURCE_MONITOR] = "monitor",
+};
+static_assert(G_N_ELEMENTS(source_names) == _MLG_SOURCE_MAX, "source_names[] misses a value");
+
 static const char *const trust_names[] = {
         [MLG_TRUST_NONE] = "none",
         [MLG_TRUST_FRESH] = "fresh",
@@ -41,6 +49,21 @@ static const char *const vm_state_names[] = {
 };
 static_assert(G_N_ELEMENTS(vm_state_names) == _MLG_VM_STATE_MAX, "vm_state_names[] misses a value");
 
+static const char *const monitor_link_names[] = {
+        [MLG_MONITOR_LINK_NONE] = "none",
+        [MLG_MONITOR_LINK_WAITING] = "waiting",
+        [MLG_MONITOR_LINK_TALKS] = "talks",
+        [MLG_MONITOR_LINK_REFUSED] = "refused",
+};
+static_assert(G_N_ELEMENTS(monitor_link_names) == _MLG_MONITOR_LINK_MAX, "monitor_link_names[] misses a value");
+
+static const char *const monitor_mode_names[] = {
+        [MLG_MONITOR_MODE_AUTO] = "auto",
+        [MLG_MONITOR_MODE_ATTACH] = "attach",
+        [MLG_MONITOR_MODE_OFF] = "off",
+};
+static_assert(G_N_ELEMENTS(monitor_mode_names) == _MLG_MONITOR_MODE_MAX, "monitor_mode_names[] misses a value");
+
 static const char *const mode_names[] = {
         [MLG_MODE_AUTO] = "auto",
         [MLG_MODE_OBSERVE] = "observe",
@@ -52,6 +75,14 @@ static_assert(G_N_ELEMENTS(mode_names) == _MLG_MODE_MAX, "mode_names[] misses a 
 
 const char *mlg_run_state_to_string(MlgRunState s) {
         return NAME_OF(run_state_names, s);
+}
+
+const char *mlg_source_to_string(MlgSource s) {
+        return NAME_OF(source_names, s);
+}
+
+const char *mlg_monitor_link_to_string(MlgMonitorLink l) {
+        return NAME_OF(monitor_link_names, l);
 }
 
 const char *mlg_trust_to_string(MlgTrust t) {
@@ -74,6 +105,19 @@ int mlg_mode_from_string(const char *s, MlgMode *ret) {
         for (size_t i = 0; i < G_N_ELEMENTS(mode_names); i++)
                 if (strcmp(mode_names[i], s) == 0) {
                         *ret = (MlgMode) i;
+                        return 0;
+                }
+        return -EINVAL;
+}
+
+const char *mlg_monitor_mode_to_string(MlgMonitorMode m) {
+        return NAME_OF(monitor_mode_names, m);
+}
+
+int mlg_monitor_mode_from_string(const char *s, MlgMonitorMode *ret) {
+        for (size_t i = 0; i < G_N_ELEMENTS(monitor_mode_names); i++)
+                if (strcmp(monitor_mode_names[i], s) == 0) {
+                        *ret = (MlgMonitorMode) i;
                         return 0;
                 }
         return -EINVAL;

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Sample: see sample.h for the rules. */
-#include "core/sample.h"
-
+#include "core/sample-private.h"
 #include "util/util.h"
-
-#define IMPOSSIBLE_KIB (UINT64_C(1) << 50) /* 1 EiB in KiB: no machine has it, all-ones divided by 1024 exceeds it */
-#define IMPOSSIBLE_RATE (UINT64_C(64) << 20) /* 64 GiB/s in KiB, or faults: faster than memory */
 
 /* From the guest's counting to QEMU's keeping: a busy guest takes its time. */
 #define REPORT_DELAY_USEC (200 * 1000)
@@ -25,19 +21,18 @@ static void remember_actual(MlgSampler *st, uint64_t now_usec, uint64_t actual_k
                 st->history_n++;
 }
 
-/* Least and most memory the guest had while it may have written its newest report: since it was looked at
- * last and had not written it yet. */
-static void actual_range(const MlgSampler *st, uint64_t actual_age_usec, uint64_t *ret_least, uint64_t *ret_most) {
-        uint64_t from = mlg_sub_sat(st->last.at_usec, REPORT_DELAY_USEC + actual_age_usec);
-
+bool mlg_sampler_actual_range(const MlgSampler *st, uint64_t from_usec, uint64_t *ret_least, uint64_t *ret_most) {
         *ret_least = UINT64_MAX;
         *ret_most = 0;
         for (unsigned int i = 0; i < st->history_n; i++) {
-                if (st->history_at_usec[i] < from)
+                bool newest = (i + 1) % MLG_SAMPLE_HISTORY == st->history_next;
+
+                if (st->history_at_usec[i] < from_usec && !newest)
                         continue;
                 *ret_least = mlg_min(*ret_least, st->history_kib[i]);
                 *ret_most = mlg_max(*ret_most, st->history_kib[i]);
         }
+        return *ret_most > 0;
 }
 
 static bool has_usable(const MlgRawStats *r) {
@@ -61,7 +56,7 @@ static bool possible(const MlgRawStats *r, uint64_t most_actual_kib) {
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(sizes); i++)
-                if ((r->have & sizes[i].bit) && sizes[i].kib >= IMPOSSIBLE_KIB)
+                if ((r->have & sizes[i].bit) && sizes[i].kib >= MLG_IMPOSSIBLE_KIB)
                         return false;
         if (usable_of(r) > r->total_kib)
                 return false;
@@ -72,25 +67,25 @@ static bool possible(const MlgRawStats *r, uint64_t most_actual_kib) {
         return usable_of(r) <= most_actual_kib;
 }
 
-/* Change of a counter per second. False: it ran backwards, or faster than can be. */
-static bool rate(bool have, uint64_t now, uint64_t before, uint64_t dt_usec, uint64_t *ret) {
+bool mlg_sampler_rate(bool have, uint64_t now, uint64_t before, uint64_t dt_usec, uint64_t *ret) {
         *ret = 0;
         if (!have || dt_usec == 0)
                 return true;
         if (now < before)
                 return false;
         *ret = mlg_mul_div(now - before, MLG_USEC_PER_SEC, dt_usec);
-        return *ret <= IMPOSSIBLE_RATE;
+        return *ret <= MLG_IMPOSSIBLE_RATE;
 }
 
 static bool take_rates(MlgSampler *st, const MlgRawStats *raw, uint64_t dt_usec, MlgSample *s) {
         uint32_t have = st->has_base ? raw->have & st->base_have : 0; /* a counter that just appeared has no rate */
         bool ok = true;
 
-        ok &= rate(have & MLG_HAVE_SWAP_IN, raw->swap_in_kib, st->swap_in_kib, dt_usec, &s->swap_in_kib_per_sec);
-        ok &= rate(have & MLG_HAVE_SWAP_OUT, raw->swap_out_kib, st->swap_out_kib, dt_usec, &s->swap_out_kib_per_sec);
-        ok &= rate(have & MLG_HAVE_MAJOR_FAULTS, raw->major_faults, st->major_faults, dt_usec,
-                   &s->major_faults_per_sec);
+        ok &= mlg_sampler_rate(have & MLG_HAVE_SWAP_IN, raw->swap_in_kib, st->swap_in_kib, dt_usec, &s->swap_in_kib_per_sec);
+        ok &= mlg_sampler_rate(have & MLG_HAVE_SWAP_OUT, raw->swap_out_kib, st->swap_out_kib, dt_usec,
+                               &s->swap_out_kib_per_sec);
+        ok &= mlg_sampler_rate(have & MLG_HAVE_MAJOR_FAULTS, raw->major_faults, st->major_faults, dt_usec,
+                               &s->major_faults_per_sec);
         st->base_have = raw->have;
         /* Also after a step backwards: the next report is measured against this one. */
         st->swap_in_kib = raw->have & MLG_HAVE_SWAP_IN ? raw->swap_in_kib : 0;
@@ -99,14 +94,23 @@ static bool take_rates(MlgSampler *st, const MlgRawStats *raw, uint64_t dt_usec,
         return ok;
 }
 
-static uint64_t demand(MlgSampler *st, const MlgSample *s, uint64_t least_kib, uint64_t most_kib) {
+uint64_t mlg_sampler_demand(MlgSampler *st, const MlgSample *s, uint64_t least_kib, uint64_t most_kib, uint64_t swapped_kib) {
         uint64_t low = mlg_sub_sat(least_kib, s->usable_kib), high = mlg_sub_sat(most_kib, s->usable_kib);
 
         st->used_kib = st->has_base ? mlg_clamp(st->used_kib, low, high) : high;
         if (s->swap_in_kib_per_sec == 0)
                 return st->used_kib;
-        return st->used_kib + mlg_min(mlg_sub_sat(st->swap_out_kib, st->swap_in_kib),
-                                      SWAP_AHEAD_SEC * s->swap_in_kib_per_sec);
+        return st->used_kib + mlg_min(swapped_kib, SWAP_AHEAD_SEC * s->swap_in_kib_per_sec);
+}
+
+/* A report that was not seen before, while the guest is known better: only what later ones are measured against. */
+static void note_report(MlgSampler *st, const MlgRawStats *raw, uint64_t now_usec) {
+        MlgSample unused = {};
+
+        st->seen = true;
+        st->update_sec = raw->last_update_sec;
+        st->update_seen_usec = now_usec;
+        (void) take_rates(st, raw, 0, &unused);
 }
 
 /* A report that was not seen before. */
@@ -116,9 +120,11 @@ static void take_report(MlgSampler *st, const MlgRawStats *raw, uint64_t now_use
         st->seen = true;
         st->update_sec = raw->last_update_sec;
         st->update_seen_usec = now_usec;
-        actual_range(st, raw->actual_age_usec, &least, &most);
+        /* While it may have written this one: since it was looked at last and had not written it yet. */
+        (void) mlg_sampler_actual_range(st, mlg_sub_sat(st->last.at_usec, REPORT_DELAY_USEC + raw->actual_age_usec), &least, &most);
 
         s->is_new = true;
+        s->source = MLG_SOURCE_BALLOON;
         if (!possible(raw, most)) {
                 s->trust = MLG_TRUST_IMPOSSIBLE;
                 st->has_base = false;
@@ -129,7 +135,7 @@ static void take_report(MlgSampler *st, const MlgRawStats *raw, uint64_t now_use
         s->unused_kib = raw->have & MLG_HAVE_UNUSED ? raw->unused_kib : 0;
         s->caches_kib = raw->have & MLG_HAVE_CACHES ? raw->caches_kib : 0;
         s->trust = take_rates(st, raw, dt_usec, s) ? MLG_TRUST_FRESH : MLG_TRUST_IMPOSSIBLE;
-        s->used_kib = demand(st, s, least, most);
+        s->used_kib = mlg_sampler_demand(st, s, least, most, mlg_sub_sat(st->swap_out_kib, st->swap_in_kib));
         st->has_base = true;
 }
 
@@ -144,36 +150,50 @@ uint64_t mlg_sampler_stale_usec(uint32_t period_sec) {
         return (2 * (uint64_t) (period_sec ? period_sec : 1) + 1) * MLG_USEC_PER_SEC;
 }
 
+static void take_statistics(MlgSampler *st, const MlgRawStats *raw, uint32_t period_sec, uint64_t now_usec,
+                            uint64_t now_real_sec, MlgSample *s) {
+        bool is_first = !st->seen, rules = mlg_sampler_monitor_rules(st, now_usec), is_report;
+
+        /* A driver that has just been asked for statistics shows zeroes first: that is no report. */
+        is_report = (raw->have & NEEDED) == NEEDED && has_usable(raw) && raw->last_update_sec > 0 && raw->total_kib > 0;
+        if (is_report && (is_first || raw->last_update_sec != st->update_sec)) {
+                if (rules)
+                        note_report(st, raw, now_usec);
+                else
+                        take_report(st, raw, now_usec, s);
+                if (is_first)
+                        /* Back-date it, so that its age goes on growing from what it is. */
+                        st->update_seen_usec = mlg_sub_sat(now_usec, first_age_usec(raw->last_update_sec, now_real_sec));
+        }
+        if (rules) {
+                s->age_usec = now_usec - st->monitor.seen_usec;
+                s->trust = MLG_TRUST_FRESH;
+                return;
+        }
+        s->age_usec = st->seen ? now_usec - st->update_seen_usec : MLG_USEC_NEVER;
+        if (!is_report)
+                s->trust = st->seen ? MLG_TRUST_STALE : MLG_TRUST_NONE;
+        else if (s->age_usec > mlg_sampler_stale_usec(period_sec))
+                s->trust = MLG_TRUST_STALE;
+}
+
 void mlg_sampler_take(MlgSampler *st, const MlgRawStats *raw, uint32_t period_sec, uint64_t now_usec,
                       uint64_t now_real_sec, MlgSample *ret) {
         MlgSample s = st->last;
-        bool is_first = !st->seen;
 
         s.at_usec = now_usec;
         s.at_real_sec = now_real_sec;
         s.is_new = false;
-        if ((raw->have & MLG_HAVE_ACTUAL) && raw->actual_kib < IMPOSSIBLE_KIB) {
+        if ((raw->have & MLG_HAVE_ACTUAL) && raw->actual_kib < MLG_IMPOSSIBLE_KIB) {
                 s.actual_kib = raw->actual_kib;
                 remember_actual(st, now_usec, raw->actual_kib);
         }
         if (raw->have & MLG_HAVE_MAXIMUM)
                 s.maximum_kib = raw->maximum_kib;
-        s.rss_kib = raw->have & MLG_HAVE_RSS && raw->rss_kib < IMPOSSIBLE_KIB ? raw->rss_kib : 0;
+        s.rss_kib = raw->have & MLG_HAVE_RSS && raw->rss_kib < MLG_IMPOSSIBLE_KIB ? raw->rss_kib : 0;
 
-        /* A driver that has just been asked for statistics shows zeroes first: that is no report. */
-        if ((raw->have & NEEDED) != NEEDED || !has_usable(raw) || raw->last_update_sec == 0 || raw->total_kib == 0) {
-                s.trust = st->seen ? MLG_TRUST_STALE : MLG_TRUST_NONE;
-                s.age_usec = st->seen ? now_usec - st->update_seen_usec : MLG_USEC_NEVER;
-        } else {
-                if (is_first || raw->last_update_sec != st->update_sec)
-                        take_report(st, raw, now_usec, &s);
-                if (is_first)
-                        /* Back-date it, so that its age goes on growing from what it is. */
-                        st->update_seen_usec = mlg_sub_sat(now_usec, first_age_usec(raw->last_update_sec, now_real_sec));
-                s.age_usec = now_usec - st->update_seen_usec;
-                if (s.age_usec > mlg_sampler_stale_usec(period_sec))
-                        s.trust = MLG_TRUST_STALE;
-        }
+        mlg_sampler_monitor_ages(st, now_usec, &s);
+        take_statistics(st, raw, period_sec, now_usec, now_real_sec, &s);
         st->last = s;
         *ret = s;
 }

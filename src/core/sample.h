@@ -13,12 +13,34 @@
  * since the guest was looked at before: while the balloon moves, used is only known to lie between (least
  * actual - usable) and (most actual - usable) of that time, and the former value is kept as far as it fits
  * in between. A guest that reads back from swap also wants that: used grows by what it will read within
- * SWAP_AHEAD_SEC at its present pace, at most by what it has out there. */
+ * SWAP_AHEAD_SEC at its present pace, at most by what it has out there.
+ *
+ * Two sources: the balloon driver's statistics, and where there is one a program inside the guest (sample-monitor.c),
+ * which tells more, sooner, and as of now. While the latter is recent and possible its sizes count, and the balloon's
+ * reports are only noted; when it falls silent, or tells what cannot be, they count again. Both are the guest's own word,
+ * so neither can harm anybody else more than the other. */
 #pragma once
 
 #include "memlego/sample.h"
 
 #define MLG_SAMPLE_HISTORY 16
+
+/* What the program inside the guest told at one time. */
+typedef struct MlgMonitorPoint {
+        uint64_t at_usec;
+        MlgRawMonitor raw;
+} MlgMonitorPoint;
+
+#define MLG_MONITOR_POINTS 8
+
+/* What is remembered of it. */
+typedef struct MlgMonitorTrack {
+        MlgMonitorPoint points[MLG_MONITOR_POINTS]; /* ring */
+        unsigned int next, n;
+        uint64_t seen_usec;  /* last message; 0: never */
+        bool possible;       /* that message was */
+        bool has_sizes;      /* and told sizes */
+} MlgMonitorTrack;
 
 /* What is remembered of a guest between two samples; zero-initialised. Written by mlg_sampler_take() only. */
 typedef struct MlgSampler {
@@ -29,6 +51,7 @@ typedef struct MlgSampler {
         uint64_t update_seen_usec;   /* when it was first seen */
         uint64_t swap_in_kib, swap_out_kib, major_faults;
         uint64_t used_kib;
+        MlgMonitorTrack monitor;
         MlgSample last;
         uint64_t history_at_usec[MLG_SAMPLE_HISTORY]; /* ring of (time, actual) of all polls */
         uint64_t history_kib[MLG_SAMPLE_HISTORY];
@@ -38,6 +61,10 @@ typedef struct MlgSampler {
 /* One poll. `now_real_sec`: the wall clock, for the age of a guest's first report. */
 void mlg_sampler_take(MlgSampler *st, const MlgRawStats *raw, uint32_t period_sec, uint64_t now_usec,
                       uint64_t now_real_sec, MlgSample *ret);
+
+/* One message of the program inside the guest; what the hypervisor says is as of the last poll. */
+void mlg_sampler_take_monitor(MlgSampler *st, const MlgRawMonitor *raw, uint64_t now_usec, uint64_t now_real_sec,
+                              MlgSample *ret);
 
 /* The age from which on a report is stale. */
 uint64_t mlg_sampler_stale_usec(uint32_t period_sec);

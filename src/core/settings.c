@@ -41,6 +41,8 @@ void mlg_host_settings_default(MlgHostSettings *ret) {
 void mlg_guest_settings_default(MlgGuestSettings *ret) {
         *ret = (MlgGuestSettings) {
                 .mode = MLG_MODE_AUTO,
+                /* To add a device to somebody's guest is for its operator to say. */
+                .monitor = MLG_MONITOR_MODE_AUTO,
                 /* A stock Linux guest cut below a quarter of its memory loses its page cache wholly. */
                 .floor = MLG_AMOUNT_PERMILLE(250),
                 .ceiling = MLG_AMOUNT_KIB(MLG_AMOUNT_MAX),

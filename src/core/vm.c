@@ -14,6 +14,23 @@
 /* Reading back 1 MiB/s from swap: a program waits for its memory 250 times a second. */
 #define CRITICAL_SWAP_IN_KIB_PER_SEC 1024
 
+/* Tasks wait for memory: 5 % of a second is what the guest's trigger is set to. With 30 % of it, or 10 % in which nothing
+ * else went on, programs run visibly slower: that is as bad as swapping. */
+#define WARNING_STALL_PERMILLE 50
+#define CRITICAL_STALL_PERMILLE 300
+#define CRITICAL_FULL_PERMILLE 100
+/* An alarm is of the second before it, and of the one in which help is on its way. */
+#define ALARM_USEC MLG_USEC_PER_SEC
+/* What was killed for lack of memory has left free memory behind, and will be started again. */
+#define KILLED_USEC (3 * MLG_USEC_PER_SEC)
+/* Of a balloon that grew just now: the guest's own reclaim for it still shows. */
+#define TAKEN_USEC MLG_USEC_PER_SEC
+
+/* How often the program inside a guest reports: like a balloon driver, and five times as often when things may change
+ * soon. */
+#define MONITOR_USEC MLG_USEC_PER_SEC
+#define MONITOR_NEAR_USEC (200 * 1000)
+
 /* How near is near enough: the balloon moves single pages, but a guest that is out of free ones stops early. */
 #define REACHED_LEAST_KIB (4 * MLG_KIB_PER_MIB)
 #define REACHED_PERMILLE 5
@@ -51,8 +68,9 @@
 /* With less usable than this a second is a long time. */
 #define LOOK_CUSHIONS 3
 
-/* Demand that grows by less than this between two reports does not announce trouble. */
+/* Demand that grows by less than this within about a second does not announce trouble. */
 #define RISE_PERMILLE 20
+#define RISE_USEC (800 * 1000) /* reports of each second come a little early, too */
 
 static uint64_t reached_kib(const MlgVm *vm) {
         return mlg_max(mlg_mul_div(vm->maximum_kib, REACHED_PERMILLE, 1000), REACHED_LEAST_KIB);
@@ -96,7 +114,8 @@ static void forget_run(MlgVm *vm, uint64_t started_usec) {
         else
                 memset(vm->predictor_priv, 0, vm->predictor->priv_size);
         vm->polled = vm->missed = vm->unresponsive = vm->silent = vm->has_forecast = vm->rises = false;
-        vm->period_asked_usec = vm->looked_usec = vm->judge_usec = 0;
+        vm->period_asked_usec = vm->monitor_asked_usec = vm->looked_usec = vm->judge_usec = 0;
+        memset(vm->rise_usec, 0, sizeof(vm->rise_usec));
         vm->reports = 0;
         vm->started_usec = started_usec;
         vm->suffered_usec = 0;
@@ -128,6 +147,8 @@ static void copy_info(MlgVm *vm, const MlgGuestInfo *info) {
         vm->virtio_mem = info->virtio_mem;
         vm->confidential = info->confidential;
         vm->migrating = info->migrating;
+        vm->virtio_serial = info->virtio_serial;
+        g_strlcpy(vm->monitor_path, info->monitor_path, sizeof(vm->monitor_path));
 }
 
 MlgVm *mlg_vm_new(const MlgGuestInfo *info, const MlgGuestSettings *settings) {
@@ -200,7 +221,35 @@ bool mlg_vm_is_manual(const MlgVm *vm, uint64_t now_usec) {
         return vm->manual_kib > 0 && now_usec < vm->manual_until_usec;
 }
 
-static MlgPressure pressure_of(const MlgVm *vm) {
+uint64_t mlg_vm_monitor_interval_usec(const MlgVm *vm, uint64_t now_usec) {
+        return mlg_vm_look_rank(vm, now_usec) == MLG_LOOK_NOT ? MONITOR_USEC : MONITOR_NEAR_USEC;
+}
+
+/* Memory is being taken from it: reclaiming it is what its tasks are seen to wait for, first of all the balloon's own. */
+static bool gives(const MlgVm *vm, uint64_t now_usec) {
+        return vm->target_kib + reached_kib(vm) < vm->actual_kib ||
+                (vm->shrunk_usec > 0 && now_usec - vm->shrunk_usec < TAKEN_USEC);
+}
+
+/* Stalls only count where the guest as a whole is short. With much free memory it is a limit inside of it that they
+ * come from, a container's, and more memory would not help. */
+static MlgPressure stall_pressure(const MlgVm *vm, uint64_t now_usec) {
+        const MlgSample *s = &vm->sampler.last;
+
+        if (s->oom_usec > 0 && now_usec - s->oom_usec < KILLED_USEC)
+                return MLG_PRESSURE_CRITICAL;
+        if (!s->knows_stalls || s->unused_kib >= vm->cushion_kib ||
+            (gives(vm, now_usec) && s->usable_kib >= vm->cushion_kib))
+                return MLG_PRESSURE_NONE;
+        if (s->stall_full_permille >= CRITICAL_FULL_PERMILLE || s->stall_some_permille >= CRITICAL_STALL_PERMILLE)
+                return MLG_PRESSURE_CRITICAL;
+        if (s->stall_some_permille >= WARNING_STALL_PERMILLE ||
+            (s->alarm_usec > 0 && now_usec - s->alarm_usec < ALARM_USEC))
+                return MLG_PRESSURE_WARNING;
+        return MLG_PRESSURE_NONE;
+}
+
+static MlgPressure size_pressure(const MlgVm *vm) {
         const MlgSample *s = &vm->sampler.last;
         uint64_t nothing = mlg_max(mlg_mul_div(s->actual_kib, CRITICAL_PERMILLE, 1000), CRITICAL_LEAST_KIB);
 
@@ -221,7 +270,7 @@ static void take_pressure(MlgVm *vm, uint64_t now_usec) {
 
         if (s->trust != MLG_TRUST_FRESH)
                 return; /* what was known last is the best guess */
-        vm->pressure = pressure_of(vm);
+        vm->pressure = MAX(size_pressure(vm), stall_pressure(vm, now_usec));
         if (vm->pressure != MLG_PRESSURE_NONE)
                 vm->suffered_usec = now_usec;
 }
@@ -403,7 +452,21 @@ static void take_size(MlgVm *vm, const MlgSample *s, const MlgHostSettings *host
                 take_motion(vm, host, now_usec);
 }
 
-static void take_report(MlgVm *vm, const MlgSample *s, uint64_t used_before_kib, uint64_t now_usec) {
+/* Against the newer of two reports if it is about a second old, else against the older one. */
+static void take_rise(MlgVm *vm, const MlgSample *s, uint64_t now_usec) {
+        unsigned int i = now_usec - vm->rise_usec[0] >= RISE_USEC ? 0 : 1;
+        uint64_t step = mlg_mul_div(vm->maximum_kib, RISE_PERMILLE, 1000);
+
+        vm->rises = vm->rise_usec[i] > 0 && s->used_kib > vm->rise_kib[i] + step;
+        if (i > 0)
+                return;
+        vm->rise_usec[1] = vm->rise_usec[0];
+        vm->rise_kib[1] = vm->rise_kib[0];
+        vm->rise_usec[0] = now_usec;
+        vm->rise_kib[0] = s->used_kib;
+}
+
+static void take_report(MlgVm *vm, const MlgSample *s, uint64_t now_usec) {
         /* The first one may be from before a move that nobody saw: what it makes of the demand could be wrong by all of
          * the move, and would be remembered for half a minute. */
         if (vm->reports == 0) {
@@ -414,31 +477,46 @@ static void take_report(MlgVm *vm, const MlgSample *s, uint64_t used_before_kib,
         vm->predictor->observe(vm->predictor_priv, s);
         take_forecast(vm, HORIZON_USEC);
         begin_judging(vm, now_usec);
-        vm->rises = vm->reports > 1 && s->used_kib > used_before_kib + mlg_mul_div(vm->maximum_kib, RISE_PERMILLE, 1000);
+        take_rise(vm, s, now_usec);
         if (vm->reports < UINT32_MAX)
                 vm->reports++;
 }
 
 void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *host, uint64_t now_usec,
                     uint64_t now_real_sec) {
-        uint64_t used_before = vm->sampler.last.used_kib;
         MlgSample s;
 
         if (!raw) {
                 take_miss(vm, now_usec);
                 return;
         }
+        vm->read_usec = now_usec;
         take_run_state(vm, raw, now_usec);
         mlg_sampler_take(&vm->sampler, raw, vm->stats_period_sec, now_usec, now_real_sec, &s);
         if (raw->have & MLG_HAVE_ACTUAL)
                 take_size(vm, &s, host, now_usec);
         if (s.is_new && s.trust == MLG_TRUST_FRESH)
-                take_report(vm, &s, used_before, now_usec);
+                take_report(vm, &s, now_usec);
         else if (vm->rises && s.trust == MLG_TRUST_FRESH)
                 /* A driver that is busy with its balloon reports late: what was rising goes on rising meanwhile. */
                 take_forecast(vm, HORIZON_USEC + s.age_usec);
         take_pressure(vm, now_usec);
         take_silence(vm, now_usec);
+}
+
+bool mlg_vm_observe_monitor(MlgVm *vm, const MlgRawMonitor *raw, uint64_t now_usec, uint64_t now_real_sec) {
+        uint64_t alarm_before = vm->sampler.last.alarm_usec;
+        MlgPressure before = vm->pressure;
+        MlgSample s;
+
+        if (!vm->polled || vm->run_state != MLG_RUN_RUNNING)
+                return false; /* sizes of something whose size nobody knows */
+        mlg_sampler_take_monitor(&vm->sampler, raw, now_usec, now_real_sec, &s);
+        if (s.is_new && s.trust == MLG_TRUST_FRESH)
+                take_report(vm, &s, now_usec);
+        take_pressure(vm, now_usec);
+        take_silence(vm, now_usec);
+        return vm->pressure > before || (vm->pressure != MLG_PRESSURE_NONE && s.alarm_usec != alarm_before);
 }
 
 static MlgReason trust_reason(MlgTrust t) {
@@ -472,7 +550,7 @@ static MlgReason alone_reason(const MlgVm *vm) {
 
 /* Not read any more, for whatever reason: what is known of it ages like a report. */
 static bool is_lost(const MlgVm *vm, uint64_t now_usec) {
-        return vm->polled && mlg_sub_sat(now_usec, vm->sampler.last.at_usec) >= LOST_USEC;
+        return vm->polled && mlg_sub_sat(now_usec, vm->read_usec) >= LOST_USEC;
 }
 
 static MlgReason held_reason(const MlgVm *vm, bool paused, uint64_t now_usec) {

@@ -39,6 +39,8 @@ typedef struct MlgVm {
         uint32_t instance, stats_period_sec;
         uint64_t maximum_kib;
         bool has_balloon, autodeflate, free_page_reporting, vfio, locked, hugepages, virtio_mem, confidential, migrating;
+        bool virtio_serial;
+        char monitor_path[MLG_MONITOR_PATH_MAX + 1];
 
         /* Settings, and what they come to for this guest; written on reload and when the maximum changes. */
         MlgGuestSettings settings;
@@ -46,6 +48,7 @@ typedef struct MlgVm {
 
         /* Observation; written by mlg_vm_observe(). */
         MlgSampler sampler;
+        uint64_t read_usec;         /* when the hypervisor last told something of it */
         bool polled;                /* actual_kib is known ... */
         uint64_t first_polled_usec; /* ... since then */
         bool unresponsive;
@@ -63,7 +66,8 @@ typedef struct MlgVm {
         const MlgPredictorOps *predictor;
         void *predictor_priv;
         MlgForecast forecast;
-        bool rises;                 /* its demand grew by a good step between its two last reports */
+        bool rises;                 /* its demand grew by a good step within about a second ... */
+        uint64_t rise_usec[2], rise_kib[2]; /* ... since one of these two reports, the newer one first */
         bool has_forecast;
         MlgForecast judged;         /* a forecast that is held against what comes ... */
         uint64_t judged_cushion_kib, judged_peak_kib;
@@ -85,6 +89,9 @@ typedef struct MlgVm {
         uint64_t near_usec;         /* at its target since then, but perhaps only passing by; 0: it is not */
         bool asking_period;         /* the service waits for a statistics period to be set; written by it, as the next */
         uint64_t period_asked_usec; /* when that was asked last; 0: never */
+        bool asking_monitor;        /* the service waits for its channel to be added; written by it, as the next two */
+        uint64_t monitor_asked_usec;
+        MlgMonitorLink monitor_link;
         bool looking;               /* the service waits for a look at it; written by it, as the next */
         uint64_t looked_usec;       /* when the last look came back */
         uint64_t progress_usec, progress_kib; /* when it had come a good part nearer, and what it had then */
@@ -120,6 +127,12 @@ void mlg_vm_rebooted(MlgVm *vm, uint64_t now_usec);
 /* One poll; raw NULL: its QEMU did not answer. */
 void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *host, uint64_t now_usec,
                     uint64_t now_real_sec);
+
+/* One message of the program inside the guest. True: it suffers now, and did not, or says so anew: a decision should
+ * not wait for the next poll. */
+bool mlg_vm_observe_monitor(MlgVm *vm, const MlgRawMonitor *raw, uint64_t now_usec, uint64_t now_real_sec);
+/* How often that program should report. */
+uint64_t mlg_vm_monitor_interval_usec(const MlgVm *vm, uint64_t now_usec);
 
 /* Derives state and reason. `paused`: balancing as a whole is paused. */
 void mlg_vm_classify(MlgVm *vm, bool paused, uint64_t now_usec);

@@ -16,6 +16,7 @@
 #include <libvirt/virterror.h>
 
 #include "hypervisor/libvirt-xml.h"
+#include "memlego/monitor-proto.h"
 #include "util/util.h"
 
 /* As libvirt's own programs have it: a libvirtd that hangs is given up after 5 s * (5 + 1). */
@@ -382,6 +383,12 @@ static int guest_set_stats_period(virDomainPtr domain, const GuestCall *call, ch
         return 0;
 }
 
+static int guest_attach_monitor(virDomainPtr domain, const GuestCall *call, char **ret_why) {
+        if (virDomainAttachDeviceFlags(domain, MLG_MONITOR_XML, VIR_DOMAIN_AFFECT_LIVE) < 0)
+                return fail(ret_why);
+        return 0;
+}
+
 static const struct {
         virDomainMemoryStatTags tag;
         MlgHave have;
@@ -450,6 +457,12 @@ int mlg_libvirt_set_target(MlgLibvirtContext *c, const char *uuid, uint64_t kib,
 
 int mlg_libvirt_set_stats_period(MlgLibvirtContext *c, const char *uuid, uint32_t sec, char **ret_why) {
         GuestCall call = { .uuid = uuid, .fn = guest_set_stats_period, .value = sec };
+
+        return with_connection(c, call_guest, &call, ret_why);
+}
+
+int mlg_libvirt_attach_monitor(MlgLibvirtContext *c, const char *uuid, char **ret_why) {
+        GuestCall call = { .uuid = uuid, .fn = guest_attach_monitor };
 
         return with_connection(c, call_guest, &call, ret_why);
 }

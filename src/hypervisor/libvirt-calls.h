@@ -46,5 +46,6 @@ int mlg_libvirt_look(MlgLibvirtContext *c, const char *uuid, MlgRawStats *ret, c
 int mlg_libvirt_read(MlgLibvirtContext *c, const char *uuid, MlgGuestInfo *ret, char **ret_why);
 int mlg_libvirt_set_target(MlgLibvirtContext *c, const char *uuid, uint64_t kib, char **ret_why);
 int mlg_libvirt_set_stats_period(MlgLibvirtContext *c, const char *uuid, uint32_t sec, char **ret_why);
+int mlg_libvirt_attach_monitor(MlgLibvirtContext *c, const char *uuid, char **ret_why);
 /* Is a job under way that copies the guest's memory? */
 int mlg_libvirt_has_job(MlgLibvirtContext *c, const char *uuid, bool *ret, char **ret_why);

@@ -152,5 +152,7 @@ int mlg_libvirt_op_set_target(MlgHypervisor *h, const char *uuid, uint64_t targe
                               uint64_t deadline_usec, MlgDoneFn fn, void *userdata);
 int mlg_libvirt_op_set_stats_period(MlgHypervisor *h, const char *uuid, uint32_t period_sec,
                                     uint64_t deadline_usec, MlgDoneFn fn, void *userdata);
+int mlg_libvirt_op_attach_monitor(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgDoneFn fn,
+                                  void *userdata);
 void mlg_libvirt_send_replies(MlgLibvirt *l);
 void mlg_libvirt_drop_replies(MlgLibvirt *l);

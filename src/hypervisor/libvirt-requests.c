@@ -182,3 +182,14 @@ int mlg_libvirt_op_set_stats_period(MlgHypervisor *h, const char *uuid, uint32_t
         }
         return request(l, uuid, period_sec, run_set_stats_period, deadline_usec, fn, NULL, userdata);
 }
+
+static int run_attach_monitor(void *context, void *data) {
+        MlgLibvirtCall *d = data;
+
+        return mlg_libvirt_attach_monitor(context, d->uuid, &d->why);
+}
+
+int mlg_libvirt_op_attach_monitor(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgDoneFn fn,
+                                  void *userdata) {
+        return request((MlgLibvirt *) h, uuid, 0, run_attach_monitor, deadline_usec, fn, NULL, userdata);
+}

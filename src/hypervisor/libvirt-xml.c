@@ -9,6 +9,7 @@
 #include <libxml/parser.h>
 #include <libxml/tree.h>
 
+#include "memlego/monitor-proto.h"
 #include "memlego/names.h"
 #include "util/parse.h"
 #include "util/util.h"
@@ -215,6 +216,18 @@ static bool is_virtio_mem(const xmlNode *device) {
         return is_element(device, "memory") && attribute_is(device, "model", "virtio-mem");
 }
 
+/* The channel of the monitor: only a socket that QEMU itself serves. */
+static void read_channel(const xmlNode *channel, MlgGuestInfo *ret) {
+        const xmlNode *target = child(channel, "target"), *source = child(channel, "source");
+        g_autofree char *path = attribute(source, "path");
+
+        if (!attribute_is(channel, "type", "unix") || !attribute_is(target, "type", "virtio") ||
+            !attribute_is(target, "name", MLG_MONITOR_PORT) || attribute_is(source, "mode", "connect") || !path)
+                return;
+        if (path[0] == '/' && strlen(path) < sizeof(ret->monitor_path))
+                (void) g_strlcpy(ret->monitor_path, path, sizeof(ret->monitor_path));
+}
+
 static void read_devices(const xmlNode *domain, MlgGuestInfo *ret) {
         const xmlNode *devices = child(domain, "devices");
         const xmlNode *balloon = child(devices, "memballoon");
@@ -224,6 +237,9 @@ static void read_devices(const xmlNode *domain, MlgGuestInfo *ret) {
         for (const xmlNode *n = devices ? devices->children : NULL; n; n = n->next) {
                 ret->vfio |= pins_memory(n);
                 ret->virtio_mem |= is_virtio_mem(n);
+                ret->virtio_serial |= is_element(n, "controller") && attribute_is(n, "type", "virtio-serial");
+                if (is_element(n, "channel"))
+                        read_channel(n, ret);
         }
 }
 

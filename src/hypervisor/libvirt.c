@@ -132,6 +132,7 @@ static const MlgHypervisorOps libvirt_ops = {
         .look = mlg_libvirt_op_look,
         .set_target = mlg_libvirt_op_set_target,
         .set_stats_period = mlg_libvirt_op_set_stats_period,
+        .attach_monitor = mlg_libvirt_op_attach_monitor,
         .free = libvirt_free,
 };
 

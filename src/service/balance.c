@@ -308,14 +308,31 @@ static bool read_host(MlgDaemon *d, uint64_t now) {
         return r >= 0;
 }
 
+/* The first look comes an interval after the cause: there is nothing to see before. */
+static void want_looks(MlgDaemon *d, uint64_t now) {
+        if (d->look_armed)
+                return;
+        d->look_armed = true;
+        mlg_timer_at(d->look_timer, now + mlg_config_host(d->config)->move_poll_usec);
+}
+
 void mlg_daemon_gathered(uint64_t now_usec, void *daemon) {
         MlgDaemon *d = daemon;
 
         d->gathering = false;
         if (!d->connected || d->stopping)
                 return;
+        d->turned_usec = now_usec;
         decide(d, now_usec);
+        want_looks(d, now_usec);
         mlg_daemon_flush(d);
+}
+
+void mlg_daemon_turn_soon(MlgDaemon *d, uint64_t at_usec) {
+        if (d->gathering)
+                return;
+        d->gathering = true;
+        mlg_timer_at(d->gather_timer, at_usec);
 }
 
 static void on_look(int r, const MlgRawStats *raw, void *userdata) {
@@ -336,10 +353,7 @@ static void on_look(int r, const MlgRawStats *raw, void *userdata) {
         mlg_engine_observe(d->engine, vm, r == 0 ? raw : NULL, now, mlg_real_usec() / MLG_USEC_PER_SEC);
         if (d->bus)
                 mlg_bus_guest_changed(d->bus, vm->uuid);
-        if (!d->gathering) {
-                d->gathering = true;
-                mlg_timer_at(d->gather_timer, now + GATHER_USEC);
-        }
+        mlg_daemon_turn_soon(d, now + GATHER_USEC);
 }
 
 static void look_at(MlgDaemon *d, MlgVm *vm, uint64_t now) {
@@ -393,14 +407,6 @@ void mlg_daemon_look(uint64_t now_usec, void *daemon) {
                                                                2 * d->last_look_usec));
 }
 
-/* The first look comes an interval after the cause: there is nothing to see before. */
-static void want_looks(MlgDaemon *d, uint64_t now) {
-        if (d->look_armed)
-                return;
-        d->look_armed = true;
-        mlg_timer_at(d->look_timer, now + mlg_config_host(d->config)->move_poll_usec);
-}
-
 /* ---- polls ---- */
 
 static void on_poll(int r, const MlgPollEntry *entries, size_t n, void *userdata) {
@@ -420,8 +426,10 @@ static void on_poll(int r, const MlgPollEntry *entries, size_t n, void *userdata
                 for (size_t i = 0; i < n; i++) {
                         MlgVm *vm = mlg_engine_find(d->engine, entries[i].uuid);
 
-                        if (vm)
+                        if (vm) {
                                 mlg_daemon_want_statistics(d, vm);
+                                mlg_daemon_want_monitor(d, vm);
+                        }
                         /* A guest that is looked at is known better than from here. */
                         if (vm && !vm->looking && now - vm->looked_usec >= LOOK_IS_BETTER_USEC)
                                 mlg_engine_observe(d->engine, vm, entries[i].raw, now, real_sec);

@@ -66,6 +66,7 @@ static const MlgOption options[] = {
         HOST("PressureLimit", pressure_full_centi, CENTI, 10, 10000, "expected a part from 0.1% to 100%"),
 
         GUEST("Mode", mode, MODE, 0, 0, "expected one of: auto, observe, off"),
+        GUEST("Monitor", monitor, MONITOR, 0, 0, "expected one of: auto, attach, off"),
         GUEST("Floor", floor, AMOUNT, SIZE_MIN, ANY_SIZE, EXPECT_SIZE),
         GUEST("Ceiling", ceiling, AMOUNT_MAX, SIZE_MIN, ANY_SIZE, EXPECT_SIZE ", or max"),
         GUEST("Shares", shares, U32, 1, 10000, "expected a number from 1 to 10000"),
@@ -148,6 +149,7 @@ typedef union Value {
         char text[256];
         MlgLogLevel log_level;
         MlgMode mode;
+        MlgMonitorMode monitor;
         bool yes;
         uint32_t u32;
         int32_t i32;
@@ -262,6 +264,8 @@ static int parse_value(const MlgOption *o, const char *s, Value *ret) {
                 return parse_log_level(s, &ret->log_level);
         case MLG_OPTION_MODE:
                 return mlg_mode_from_string(s, &ret->mode);
+        case MLG_OPTION_MONITOR:
+                return mlg_monitor_mode_from_string(s, &ret->monitor);
         case MLG_OPTION_POLICY:
                 return parse_name(s, mlg_policy_find(s), o->size, ret->text);
         case MLG_OPTION_PREDICTOR:
@@ -386,6 +390,8 @@ char *mlg_option_format(const MlgOption *o, const void *settings) {
                 return g_strdup(log_level_names[v.log_level]);
         case MLG_OPTION_MODE:
                 return g_strdup(mlg_mode_to_string(v.mode));
+        case MLG_OPTION_MONITOR:
+                return g_strdup(mlg_monitor_mode_to_string(v.monitor));
         case MLG_OPTION_BOOL:
                 return g_strdup(v.yes ? "yes" : "no");
         case MLG_OPTION_U32:

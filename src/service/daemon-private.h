@@ -5,6 +5,7 @@
  *   balance.c   the turn: poll -> observe -> decide -> ask -> answer -> tell
  *   requests.c  what clients of the bus ask for
  *   statistics.c  the period of balloon statistics
+ *   monitor.c   the programs inside the guests
  *   dump.c      everything as JSON
  * Everything runs on the loop's thread. */
 #pragma once
@@ -12,6 +13,7 @@
 #include "bus/bus.h"
 #include "core/engine.h"
 #include "hypervisor/hostmem.h"
+#include "hypervisor/monitor.h"
 #include "memlego/hypervisor.h"
 #include "service/config.h"
 #include "service/daemon.h"
@@ -25,12 +27,13 @@ typedef struct MlgDaemon {
         MlgEngine *engine;
         MlgHypervisor *hypervisor;
         MlgHostmem *hostmem;
+        MlgMonitors *monitors;
         MlgState *state;
         char uri[256];
         bool dry_run;
 
         MlgBus *bus;                  /* NULL: not connected */
-        MlgWatch *bus_watch, *hypervisor_watch;
+        MlgWatch *bus_watch, *hypervisor_watch, *monitors_watch;
         MlgTimer *bus_timer;          /* retry */
         uint64_t bus_backoff_usec;
 
@@ -47,6 +50,7 @@ typedef struct MlgDaemon {
         uint64_t poll_patience_usec;  /* four times what the last one took: two attempts, and each has twice that */
         MlgTimer *look_timer, *gather_timer;
         bool look_armed, gathering;
+        uint64_t turned_usec;         /* when it was decided last besides polls */
         unsigned int looks;           /* under way */
         size_t look_next;
         uint64_t last_look_usec;
@@ -81,6 +85,11 @@ void mlg_daemon_give_back_statistics(uint64_t now_usec, void *daemon);
 /* requests.c */
 extern const MlgBusOps mlg_daemon_bus_ops;
 void mlg_daemon_host_status(MlgHostStatus *ret, void *daemon);
+
+/* balance.c, monitor.c */
+void mlg_daemon_turn_soon(MlgDaemon *d, uint64_t at_usec);         /* a decision besides polls, if none is due already */
+int mlg_daemon_start_monitors(MlgDaemon *d);
+void mlg_daemon_want_monitor(MlgDaemon *d, MlgVm *vm);
 
 /* dump.c */
 char *mlg_daemon_dump(void *daemon);

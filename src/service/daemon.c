@@ -66,6 +66,7 @@ static void on_guest(const MlgGuestInfo *info, void *userdata) {
         } else if (d->bus)
                 mlg_bus_guest_changed(d->bus, vm->uuid);
         mlg_daemon_want_statistics(d, vm);
+        mlg_daemon_want_monitor(d, vm);
 }
 
 static void on_guest_gone(const char *uuid, void *userdata) {
@@ -77,6 +78,7 @@ static void on_guest_gone(const char *uuid, void *userdata) {
         mlg_log_guest(MLG_LOG_INFO, MLG_MSG_GUEST_REMOVED, vm->uuid, vm->name, "Guest %s: gone", vm->name);
         if (d->bus)
                 mlg_bus_guest_removed(d->bus, vm->uuid, vm->name);
+        mlg_monitors_put(d->monitors, vm->uuid, 0, "");
         mlg_state_drop_guest(d->state, vm->uuid);
         mlg_engine_drop_guest(d->engine, vm->uuid);
         mlg_daemon_sync_state(d);
@@ -220,6 +222,7 @@ static void apply(MlgDaemon *d) {
                 mlg_config_guest(d->config, vm->name, vm->uuid, vm->labels, &s);
                 mlg_vm_set_settings(vm, &s);
                 mlg_daemon_want_statistics(d, vm);
+                mlg_daemon_want_monitor(d, vm);
                 if (d->bus)
                         mlg_bus_guest_changed(d->bus, vm->uuid);
         }
@@ -367,7 +370,9 @@ static int start(MlgDaemon *d) {
                 return r;
         d->engine = mlg_engine_new(mlg_config_host(d->config), d->dry_run);
         load_state(d);
-        r = start_hypervisor(d);
+        r = mlg_daemon_start_monitors(d);
+        if (r >= 0)
+                r = start_hypervisor(d);
         if (r < 0)
                 return r;
         now = mlg_loop_now_usec(d->loop);
@@ -388,6 +393,8 @@ static void end(MlgDaemon *d) {
                 mlg_daemon_sync_state(d);
         d->bus_watch = mlg_watch_free(d->bus_watch);
         d->bus = mlg_bus_free(d->bus);
+        d->monitors_watch = mlg_watch_free(d->monitors_watch);
+        d->monitors = mlg_monitors_free(d->monitors);
         d->hypervisor_watch = mlg_watch_free(d->hypervisor_watch);
         if (d->hypervisor)
                 d->hypervisor->ops->free(d->hypervisor);

@@ -47,6 +47,8 @@ static json_object *guest_object(const MlgGuestStatus *s) {
 
         STR(o, s, uuid), STR(o, s, name), STR(o, s, labels), STR(o, s, predictor);
         put_str(o, "state", mlg_vm_state_to_string(s->state));
+        put_str(o, "source", mlg_source_to_string(s->source));
+        put_str(o, "monitor", mlg_monitor_link_to_string(s->monitor));
         put_str(o, "reason", mlg_reason_to_string(s->reason));
         put_str(o, "run_state", mlg_run_state_to_string(s->run_state));
         put_str(o, "mode", mlg_mode_to_string(s->mode));
@@ -58,6 +60,13 @@ static json_object *guest_object(const MlgGuestStatus *s) {
         U64(o, s, used_kib), U64(o, s, usable_kib), U64(o, s, unused_kib), U64(o, s, caches_kib), U64(o, s, rss_kib);
         U64(o, s, need_kib), U64(o, s, error_kib), U64(o, s, cushion_kib);
         U64(o, s, swap_in_kib_per_sec), U64(o, s, swap_out_kib_per_sec), U64(o, s, major_faults_per_sec);
+        if (s->knows_stalls)
+                U64(o, s, stall_some_permille), U64(o, s, stall_full_permille), U64(o, s, refault_kib_per_sec);
+        if (s->knows_cold)
+                U64(o, s, cold_kib);
+        if (s->knows_oom)
+                U64(o, s, oom_kills);
+        U64(o, s, last_alarm_usec);
         if (s->sample_age_usec == MLG_USEC_NEVER)
                 (void) json_object_object_add(o, "sample_age_usec", NULL);
         else

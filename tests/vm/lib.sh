@@ -93,8 +93,10 @@ vsh() { timeout -k 1 "$VIRSH_TIMEOUT" virsh -q -c "$URI" "$@"; }
 says() { local text; text=$("${@:2}") && grep -q -- "$1" <<<"$text"; }               # REGEX CMD...
 guest_gone() { local names; names=$(vsh list --name) && ! grep -qx -- "$1" <<<"$names"; } # NAME: libvirt answers, and does not run it
 
+MONITOR_XML="<channel type='unix'><source mode='bind'/><target type='virtio' name='org.memlego.monitor.0'/></channel>"
+
 guest_xml() { # NAME; reads the variables of guest_start
-        local balloon metadata="" agent_xml=""
+        local balloon metadata="" agent_xml="" monitor_xml=""
         if [ -n "$no_balloon" ]; then
                 balloon="<memballoon model='none'/>"
         else
@@ -103,6 +105,7 @@ guest_xml() { # NAME; reads the variables of guest_start
                 balloon+="</memballoon>"
         fi
         [ -n "$no_agent" ] || agent_xml="<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+        [ -z "$monitor" ] || monitor_xml=$MONITOR_XML
         [ -z "$labels" ] || metadata="<memlego:guest xmlns:memlego='https://memlego.org/guest/1' labels='$labels'/>"
         cat <<-END
 	<domain type='qemu'>
@@ -130,6 +133,7 @@ guest_xml() { # NAME; reads the variables of guest_start
 	    <serial type='file'><source path='$T/$1.console' append='on'/><target port='0'/></serial>
 	    <serial type='unix'><source mode='bind' path='/run/con/$1.sock'/><target port='1'/></serial>
 	    $agent_xml
+	    $monitor_xml
 	    $balloon
 	    <video><model type='none'/></video>
 	    $devices
@@ -141,7 +145,7 @@ guest_xml() { # NAME; reads the variables of guest_start
 # guest_start NAME... [options]; all of them at once, returns when all answer.
 guest_start() {
         local names=() mib=192 max="" vcpus=1 autodeflate=off fpr=off period=0 no_balloon="" no_agent="" labels="" \
-                cmdline="" devices="" kernel="${MEMLEGO_KERNEL:-stable}" define="" no_start="" no_wait="" image n
+                cmdline="" devices="" monitor="" kernel="${MEMLEGO_KERNEL:-stable}" define="" no_start="" no_wait="" image n
         while [ $# -gt 0 ]; do
                 case $1 in
                 --mib) mib=$2; shift ;;                 # memory now
@@ -155,6 +159,7 @@ guest_start() {
                 --no-agent) no_agent=1 ;;               # no channel for it
                 --mute-agent) cmdline+=" mlg.noagent" ;; # channel, but nobody answers
                 --swap) cmdline+=" mlg.swap=$2"; shift ;; # MiB on zram
+                --monitor) monitor=1; cmdline+=" mlg.monitor" ;; # a channel for memlego-guestd, and that program
                 --labels) labels=$2; shift ;;           # metadata for policy files
                 --kernel) kernel=$2; shift ;;           # see image/build
                 --cmdline) cmdline+=" $2"; shift ;;

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Monitor: the programs inside the guests, between their channels and the engine.
+ *
+ * What they say is taken over as it comes. When one says that its guest suffers, a turn is made at once and not with the
+ * next poll; but only one in TURN_LEAST_USEC, whatever all of them say together.
+ *
+ * A channel that is added to a running guest (Monitor=attach) stays: it is not ours to take away, and it is gone when the
+ * guest is off. */
+#include <errno.h>
+
+#include "memlego/names.h"
+#include "service/daemon-private.h"
+#include "service/log.h"
+#include "util/util.h"
+
+/* Alarms of several guests come together: one decision serves them all. */
+#define TURN_SOON_USEC (2 * 1000)
+#define TURN_LEAST_USEC (50 * 1000)
+
+/* A guest that cannot have a channel now may be able to later; it is work for QEMU, and a line in its log. */
+#define ATTACH_AGAIN_USEC (300 * MLG_USEC_PER_SEC)
+
+/* Causes for mlg_log_limited(); those of balance.c are small. */
+enum { CAUSE_MONITOR = 100, CAUSE_ATTACH };
+
+typedef struct AttachRequest {
+        MlgDaemon *daemon;
+        char uuid[MLG_UUID_LEN + 1];
+} AttachRequest;
+
+static void on_attached(int r, const char *why, void *userdata) {
+        g_autofree AttachRequest *q = userdata;
+        MlgDaemon *d = q->daemon;
+        MlgVm *vm = mlg_engine_find(d->engine, q->uuid);
+
+        g_hash_table_steal(d->requests, q);
+        if (!vm)
+                return;
+        vm->asking_monitor = false;
+        if (r == 0)
+                mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name, "Guest %s: got a channel for memlego-guestd", vm->name);
+        else if (r != -EAGAIN && mlg_log_limited(vm->uuid, CAUSE_ATTACH, mlg_loop_now_usec(d->loop)))
+                mlg_log_guest(MLG_LOG_WARNING, NULL, vm->uuid, vm->name,
+                              "Guest %s: a channel for memlego-guestd could not be added: %s", vm->name,
+                              why ? why : g_strerror(-r));
+}
+
+static void attach(MlgDaemon *d, MlgVm *vm, uint64_t now) {
+        AttachRequest *q;
+        int r;
+
+        if (d->dry_run || !d->hypervisor->ops->attach_monitor || vm->asking_monitor || !vm->virtio_serial ||
+            vm->run_state != MLG_RUN_RUNNING || vm->migrating ||
+            (vm->monitor_asked_usec > 0 && now - vm->monitor_asked_usec < ATTACH_AGAIN_USEC))
+                return;
+        q = g_new(AttachRequest, 1);
+        *q = (AttachRequest) { .daemon = d };
+        g_strlcpy(q->uuid, vm->uuid, sizeof(q->uuid));
+        g_hash_table_add(d->requests, q);
+        vm->asking_monitor = true;
+        vm->monitor_asked_usec = now;
+        r = d->hypervisor->ops->attach_monitor(d->hypervisor, q->uuid, now + mlg_config_daemon(d->config)->call_timeout_usec,
+                                               on_attached, q);
+        if (r < 0)
+                on_attached(r, NULL, q);
+}
+
+void mlg_daemon_want_monitor(MlgDaemon *d, MlgVm *vm) {
+        uint64_t now = mlg_loop_now_usec(d->loop);
+        bool off = vm->settings.mode == MLG_MODE_OFF || vm->settings.monitor == MLG_MONITOR_MODE_OFF || vm->instance == 0;
+        const char *path = off ? "" : vm->monitor_path;
+
+        mlg_monitors_put(d->monitors, vm->uuid, vm->instance, path);
+        if (path[0])
+                mlg_monitors_want_interval(d->monitors, vm->uuid, mlg_vm_monitor_interval_usec(vm, now), now);
+        else
+                vm->monitor_link = MLG_MONITOR_LINK_NONE;
+        if (!off && !path[0] && vm->settings.monitor == MLG_MONITOR_MODE_ATTACH)
+                attach(d, vm, now);
+}
+
+static void on_report(const char *uuid, const MlgRawMonitor *raw, void *userdata) {
+        MlgDaemon *d = userdata;
+        uint64_t now = mlg_loop_now_usec(d->loop);
+        MlgVm *vm = mlg_engine_find(d->engine, uuid);
+
+        if (!vm || !d->connected || d->stopping)
+                return;
+        if (mlg_engine_observe_monitor(d->engine, vm, raw, now, mlg_real_usec() / MLG_USEC_PER_SEC)) {
+                if (raw->alarm)
+                        mlg_log(MLG_LOG_DEBUG, "Guest %s: tasks wait for memory", vm->name);
+                mlg_daemon_turn_soon(d, mlg_max(now + TURN_SOON_USEC, d->turned_usec + TURN_LEAST_USEC));
+        }
+        mlg_monitors_want_interval(d->monitors, uuid, mlg_vm_monitor_interval_usec(vm, now), now);
+}
+
+static void on_link(const char *uuid, MlgMonitorLink link, const char *why, void *userdata) {
+        MlgDaemon *d = userdata;
+        MlgVm *vm = mlg_engine_find(d->engine, uuid);
+
+        if (!vm)
+                return;
+        if (link != vm->monitor_link && (link == MLG_MONITOR_LINK_TALKS || vm->monitor_link == MLG_MONITOR_LINK_TALKS))
+                mlg_log(MLG_LOG_DEBUG, "Guest %s: memlego-guestd %s", vm->name,
+                        link == MLG_MONITOR_LINK_TALKS ? "talks" : "is silent");
+        if (why && mlg_log_limited(uuid, CAUSE_MONITOR, mlg_loop_now_usec(d->loop)))
+                mlg_log_guest(MLG_LOG_WARNING, NULL, vm->uuid, vm->name, "Guest %s: the monitor's channel: %s", vm->name, why);
+        vm->monitor_link = link;
+        if (d->bus)
+                mlg_bus_guest_changed(d->bus, uuid);
+}
+
+static const MlgMonitorCallbacks callbacks = { .on_report = on_report, .on_link = on_link };
+
+int mlg_daemon_start_monitors(MlgDaemon *d) {
+        int r = mlg_monitors_new(&callbacks, d, &d->monitors);
+
+        if (r >= 0)
+                r = mlg_loop_watch(d->loop, mlg_monitors_pollable(d->monitors), &d->monitors_watch);
+        if (r < 0)
+                mlg_log(MLG_LOG_ERROR, "Cannot set up the guests' channels: %s", g_strerror(-r));
+        return r;
+}

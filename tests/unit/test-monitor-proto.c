@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Monitor protocol: frames to bytes and back, streams that begin in the middle, and the guest's end: what the kernel
+ * says, and what of it is said to the host. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "../../guest-agent/monitor/session.h"
+#include "memlego/sample.h"
+
+static MlgMonitorFrame example(void) {
+        MlgMonitorFrame f = { .type = MLG_MONITOR_REPORT, .session = 0x12345678, .sequence = 7, .ack = 3 };
+
+        assert_true(mlg_monitor_frame_add(&f, MLG_FIELD_TOTAL, 1000));
+        assert_true(mlg_monitor_frame_add(&f, MLG_FIELD_PSI_SOME, UINT64_MAX - 1));
+        return f;
+}
+
+static void test_there_and_back(void **state) {
+        MlgMonitorFrame f = example(), g;
+        uint8_t bytes[MLG_MONITOR_FRAME_MAX];
+        size_t n = mlg_monitor_pack(&f, bytes);
+        uint64_t v = 0;
+
+        assert_int_equal(n, MLG_MONITOR_HEADER_BYTES + 2 * 9);
+        for (size_t i = 0; i < n; i++)
+                assert_int_equal(mlg_monitor_unpack(bytes, i, &g), 0); /* each beginning of it waits for more */
+        assert_int_equal(mlg_monitor_unpack(bytes, n, &g), n);
+        assert_int_equal(g.type, MLG_MONITOR_REPORT);
+        assert_int_equal(g.session, 0x12345678);
+        assert_int_equal(g.sequence, 7);
+        assert_int_equal(g.ack, 3);
+        assert_int_equal(g.n_fields, 2);
+        assert_true(mlg_monitor_frame_get(&g, MLG_FIELD_PSI_SOME, &v));
+        assert_true(v == UINT64_MAX - 1);
+        assert_false(mlg_monitor_frame_get(&g, MLG_FIELD_FREE, &v));
+}
+
+static void test_the_most_fields(void **state) {
+        MlgMonitorFrame f = { .type = MLG_MONITOR_REPORT }, g;
+        uint8_t bytes[MLG_MONITOR_FRAME_MAX];
+
+        for (int i = 0; i < MLG_MONITOR_FIELDS_MAX; i++)
+                assert_true(mlg_monitor_frame_add(&f, MLG_FIELD_FREE, (uint64_t) i));
+        assert_false(mlg_monitor_frame_add(&f, MLG_FIELD_FREE, 1));
+        assert_int_equal(mlg_monitor_pack(&f, bytes), MLG_MONITOR_FRAME_MAX);
+        assert_int_equal(mlg_monitor_unpack(bytes, sizeof(bytes), &g), MLG_MONITOR_FRAME_MAX);
+        assert_int_equal(g.n_fields, MLG_MONITOR_FIELDS_MAX);
+}
+
+static void test_damage(void **state) {
+        static const struct {
+                const char *what;
+                size_t offset;
+                uint8_t value;
+                int r;
+        } rows[] = {
+                { "magic", 0, 'X', -EBADMSG }, { "version", 4, 2, -EPROTONOSUPPORT }, { "type", 5, 99, -EBADMSG },
+                { "size, too long", 7, 0xff, -EMSGSIZE }, { "size, no whole fields", 6, 17, -EBADMSG },
+                { "size, one field less", 6, 9, -EBADMSG }, { "session", 8, 1, -EBADMSG }, { "sum", 20, 0, -EBADMSG },
+                { "payload", 30, 0x55, -EBADMSG },
+        };
+        uint8_t bytes[MLG_MONITOR_FRAME_MAX];
+        MlgMonitorFrame f, before;
+        size_t n;
+        int r;
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                f = example();
+                n = mlg_monitor_pack(&f, bytes);
+                assert_true(bytes[rows[i].offset] != rows[i].value);
+                bytes[rows[i].offset] = rows[i].value;
+                memset(&before, 0x5a, sizeof(before));
+                f = before;
+                r = mlg_monitor_unpack(bytes, n, &f);
+                if (r != rows[i].r)
+                        fail_msg("%s: %d, wanted %d", rows[i].what, r, rows[i].r);
+                assert_memory_equal(&f, &before, sizeof(f));
+        }
+}
+
+static void feed(MlgMonitorStream *s, const uint8_t *bytes, size_t n) {
+        size_t room;
+        uint8_t *to = mlg_monitor_stream_room(s, &room);
+
+        assert_true(n <= room);
+        memcpy(to, bytes, n);
+        mlg_monitor_stream_filled(s, n);
+}
+
+/* Wherever the first connection broke off, the next one's first frame is found. */
+static void test_a_stream_that_begins_in_the_middle(void **state) {
+        MlgMonitorFrame f = example(), g;
+        uint8_t bytes[MLG_MONITOR_FRAME_MAX];
+        size_t n = mlg_monitor_pack(&f, bytes);
+
+        for (size_t cut = 1; cut < n; cut++)
+                for (int from_front = 0; from_front < 2; from_front++) {
+                        MlgMonitorStream s = { .n = 0 };
+                        unsigned int found = 0;
+
+                        feed(&s, from_front ? bytes : bytes + cut, from_front ? cut : n - cut);
+                        assert_int_equal(mlg_monitor_stream_next(&s, &g), 0);
+                        for (int k = 0; k < 3; k++) { /* the beginning of a lost one may swallow what follows it */
+                                feed(&s, bytes, n);
+                                while (mlg_monitor_stream_next(&s, &g) == 1)
+                                        found++;
+                        }
+                        assert_int_equal(found, 3);
+                        assert_true(s.in_step);
+                        assert_int_equal(s.skipped, from_front ? cut : n - cut);
+                }
+}
+
+static void test_damage_after_the_first_frame_is_an_error(void **state) {
+        MlgMonitorStream s = { .n = 0 };
+        MlgMonitorFrame f = example(), g;
+        uint8_t bytes[MLG_MONITOR_FRAME_MAX];
+        size_t n = mlg_monitor_pack(&f, bytes);
+
+        feed(&s, bytes, n);
+        feed(&s, (const uint8_t *) "garbage", 7);
+        assert_int_equal(mlg_monitor_stream_next(&s, &g), 1);
+        assert_int_equal(mlg_monitor_stream_next(&s, &g), -EBADMSG);
+}
+
+static void test_there_is_always_room(void **state) {
+        MlgMonitorStream s = { .n = 0 };
+        MlgMonitorFrame g;
+        size_t room;
+
+        for (int i = 0; i < 10000; i++) {
+                uint8_t *to = mlg_monitor_stream_room(&s, &room);
+
+                assert_true(room > 0);
+                for (size_t k = 0; k < room; k++)
+                        to[k] = (uint8_t) "MLGm\x01\x02\x00\x00"[(i + k * 7) % 8];
+                mlg_monitor_stream_filled(&s, room);
+                while (mlg_monitor_stream_next(&s, &g) > 0)
+                        ;
+        }
+}
+
+/* ---- what the kernel says ---- */
+
+static const char meminfo[] = "MemTotal:         156868 kB\nMemFree:           98700 kB\nMemAvailable:     102616 kB\n"
+                              "Buffers:               0 kB\nSwapCached:            0 kB\nActive:             1200 kB\n"
+                              "Inactive:           7400 kB\nActive(anon):       1100 kB\nUnevictable:  lots\n";
+static const char vmstat[] = "nr_free_pages 24675\npswpin 3\npswpout 11\npgmajfault 40\nworkingset_refault_anon 5\n"
+                             "workingset_refault_file 7\nworkingset_refault_anonymous 1000\noom_kill 2\npswpin";
+static const char pressure[] = "some avg10=1.25 avg60=0.30 avg300=0.07 total=123456\n"
+                               "full avg10=0.00 avg60=0.00 avg300=0.00 total=654\n";
+static const char lru_gen[] = "memcg     1 /\n node     0\n"
+                              "          4     900000       100         20 \n"  /* untouched since 5 began, 500 s ago */
+                              "          5     500000        30          5 \n"
+                              "          6     100000        10         -1 \n"
+                              "          7      20000       500        600 \n"
+                              "memcg     2 /quiet\n node     0\n" /* looked at last too long ago */
+                              "          0    9000000      1000       1000 \n"
+                              "          1    8000000      1000       1000 \n"
+                              "          2    7000000      1000       1000 \n";
+
+static void test_facts(void **state) {
+        static const struct {
+                int id;
+                uint64_t value;
+        } rows[] = {
+                { MLG_FIELD_TOTAL, 156868 }, { MLG_FIELD_AVAILABLE, 102616 }, { MLG_FIELD_FREE, 98700 },
+                { MLG_FIELD_ACTIVE, 1200 }, { MLG_FIELD_INACTIVE, 7400 }, { MLG_FIELD_SWAP_IN, 12 },
+                { MLG_FIELD_SWAP_OUT, 44 }, { MLG_FIELD_MAJOR_FAULTS, 40 }, { MLG_FIELD_REFAULTS, 48 },
+                { MLG_FIELD_PSI_SOME, 123456 }, { MLG_FIELD_PSI_FULL, 654 }, { MLG_FIELD_OOM_KILLS, 2 },
+                { MLG_FIELD_COLD, 480 }, { MLG_FIELD_COLD_AGE, 120 },
+        };
+        Facts f = { .known = 0 };
+
+        facts_parse_meminfo(meminfo, &f);
+        facts_parse_vmstat(vmstat, 4, &f);
+        facts_parse_pressure(pressure, &f);
+        facts_parse_lru_gen(lru_gen, 4, &f);
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                assert_true(f.known & MLG_FIELD_BIT(rows[i].id));
+                if (f.values[FACT(rows[i].id)] != rows[i].value)
+                        fail_msg("field %d: %llu", rows[i].id, (unsigned long long) f.values[FACT(rows[i].id)]);
+        }
+        assert_int_equal(mlg_monitor_features(f.known),
+                         MLG_MONITOR_SIZES | MLG_MONITOR_LISTS | MLG_MONITOR_SWAP | MLG_MONITOR_FAULTS | MLG_MONITOR_REFAULTS |
+                                 MLG_MONITOR_PSI | MLG_MONITOR_OOM | MLG_MONITOR_COLD);
+}
+
+static void test_facts_that_are_not_there(void **state) {
+        Facts f = { .known = 0 };
+
+        facts_parse_meminfo("MemTotal:\nMemFree: -3 kB\nMemAvailable", &f);
+        facts_parse_vmstat("pswpin x\n\npswpout", 4, &f);
+        facts_parse_pressure("some avg10=0.00\nfull\nother total=5\n", &f);
+        facts_parse_lru_gen("memcg 1 /\n node 0\n", 4, &f);
+        assert_int_equal(f.known, 0);
+}
+
+/* ---- what of it is said ---- */
+
+static Facts facts_of(uint64_t available, uint64_t some) {
+        Facts f = { .known = MLG_FIELD_BIT(MLG_FIELD_AVAILABLE) | MLG_FIELD_BIT(MLG_FIELD_PSI_SOME) };
+
+        f.values[FACT(MLG_FIELD_AVAILABLE)] = available;
+        f.values[FACT(MLG_FIELD_PSI_SOME)] = some;
+        return f;
+}
+
+static uint32_t report(Session *s, Facts f, bool is_sent) {
+        MlgMonitorFrame frame;
+
+        session_report(s, &f, false, &frame);
+        if (is_sent)
+                session_sent(s);
+        return frame.n_fields;
+}
+
+static void hear(Session *s, MlgMonitorType type, uint32_t session, uint32_t ack) {
+        MlgMonitorFrame f = { .type = (uint8_t) type, .session = session, .sequence = 1, .ack = ack };
+        bool is_new;
+
+        (void) session_take(s, &f, &is_new);
+}
+
+static void test_only_what_changed_since_an_acknowledged_report(void **state) {
+        Session s = { .id = 0 };
+
+        hear(&s, MLG_MONITOR_HELLO, 5, 0);
+        assert_int_equal(s.id, 5);
+        assert_int_equal(report(&s, facts_of(100, 1), true), 2); /* 1: all */
+        assert_int_equal(report(&s, facts_of(100, 1), true), 2); /* 2: not acknowledged yet */
+        hear(&s, MLG_MONITOR_ACK, 5, 1);
+        assert_int_equal(report(&s, facts_of(100, 1), true), 0); /* 3 */
+        assert_int_equal(report(&s, facts_of(90, 1), true), 1);  /* 4 */
+        assert_int_equal(report(&s, facts_of(90, 1), true), 1);  /* 5: 4 may be lost */
+        hear(&s, MLG_MONITOR_ACK, 5, 3);
+        assert_int_equal(report(&s, facts_of(90, 1), true), 1);  /* 6 */
+        hear(&s, MLG_MONITOR_ACK, 5, 6);
+        assert_int_equal(report(&s, facts_of(90, 1), true), 0);  /* 7 */
+        assert_int_equal(report(&s, facts_of(80, 2), false), 2); /* could not be written */
+        assert_int_equal(report(&s, facts_of(80, 2), true), 2);  /* 8 */
+        hear(&s, MLG_MONITOR_ACK, 5, 99);                        /* of something that was never sent */
+        assert_int_equal(report(&s, facts_of(80, 2), true), 2);
+        hear(&s, MLG_MONITOR_ACK, 4, 8);                         /* of another session */
+        assert_int_equal(report(&s, facts_of(80, 2), true), 2);
+        hear(&s, MLG_MONITOR_HELLO, 6, 0);
+        assert_int_equal(report(&s, facts_of(80, 2), true), 2);  /* a new host knows nothing */
+}
+
+static void test_a_host_that_asks_too_much(void **state) {
+        MlgMonitorFrame f = { .type = MLG_MONITOR_HELLO, .session = 9 };
+        Session s = { .id = 0 };
+        bool is_new;
+
+        (void) mlg_monitor_frame_add(&f, MLG_FIELD_INTERVAL, 0);
+        (void) mlg_monitor_frame_add(&f, MLG_FIELD_WINDOW, UINT64_MAX);
+        (void) mlg_monitor_frame_add(&f, MLG_FIELD_STALL, UINT64_MAX);
+        assert_true(session_take(&s, &f, &is_new));
+        assert_true(is_new);
+        assert_int_equal(s.interval_usec, MLG_MONITOR_INTERVAL_LEAST_USEC);
+        assert_int_equal(s.window_usec, MLG_MONITOR_WINDOW_MOST_USEC);
+        assert_int_equal(s.stall_usec, s.window_usec);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_there_and_back),
+                cmocka_unit_test(test_the_most_fields),
+                cmocka_unit_test(test_damage),
+                cmocka_unit_test(test_a_stream_that_begins_in_the_middle),
+                cmocka_unit_test(test_damage_after_the_first_frame_is_an_error),
+                cmocka_unit_test(test_there_is_always_room),
+                cmocka_unit_test(test_facts),
+                cmocka_unit_test(test_facts_that_are_not_there),
+                cmocka_unit_test(test_only_what_changed_since_an_acknowledged_report),
+                cmocka_unit_test(test_a_host_that_asks_too_much),
+        };
+
+        return cmocka_run_group_tests_name("monitor-proto", tests, NULL, NULL);
+}
