@@ -89,6 +89,8 @@ GETTER(run_state, MlgRunState, mlg_run_state_to_string)
 GETTER(mode, MlgMode, mlg_mode_to_string)
 GETTER(trust, MlgTrust, mlg_trust_to_string)
 GETTER(pressure, MlgPressure, mlg_pressure_to_string)
+GETTER(source, MlgSource, mlg_source_to_string)
+GETTER(monitor, MlgMonitorLink, mlg_monitor_link_to_string)
 
 static int get_labels(sd_bus *bus, const char *path, const char *interface, const char *property,
                       sd_bus_message *reply, void *userdata, sd_bus_error *error) {
@@ -238,6 +240,8 @@ const sd_bus_vtable mlg_bus_guest_vtable[] = {
         SD_BUS_PROPERTY("Mode", "s", get_mode, GUEST(mode), EMITS),
         SD_BUS_PROPERTY("Trust", "s", get_trust, GUEST(trust), EMITS),
         SD_BUS_PROPERTY("Pressure", "s", get_pressure, GUEST(pressure), EMITS),
+        SD_BUS_PROPERTY("Source", "s", get_source, GUEST(source), EMITS),
+        SD_BUS_PROPERTY("Monitor", "s", get_monitor, GUEST(monitor), EMITS),
         SD_BUS_PROPERTY("Paused", "b", mlg_bus_get_bool, GUEST(paused), EMITS),
         SD_BUS_PROPERTY("HasBalloon", "b", mlg_bus_get_bool, GUEST(has_balloon), EMITS),
         SD_BUS_PROPERTY("AutoDeflate", "b", mlg_bus_get_bool, GUEST(autodeflate), EMITS),
@@ -261,6 +265,14 @@ const sd_bus_vtable mlg_bus_guest_vtable[] = {
         SD_BUS_PROPERTY("SwapInKiBPerSec", "t", NULL, GUEST(swap_in_kib_per_sec), 0),
         SD_BUS_PROPERTY("SwapOutKiBPerSec", "t", NULL, GUEST(swap_out_kib_per_sec), 0),
         SD_BUS_PROPERTY("MajorFaultsPerSec", "t", NULL, GUEST(major_faults_per_sec), 0),
+        SD_BUS_PROPERTY("KnowsStalls", "b", mlg_bus_get_bool, GUEST(knows_stalls), EMITS),
+        SD_BUS_PROPERTY("StallSomePermille", "u", NULL, GUEST(stall_some_permille), 0),
+        SD_BUS_PROPERTY("StallFullPermille", "u", NULL, GUEST(stall_full_permille), 0),
+        SD_BUS_PROPERTY("RefaultKiBPerSec", "t", NULL, GUEST(refault_kib_per_sec), 0),
+        SD_BUS_PROPERTY("KnowsCold", "b", mlg_bus_get_bool, GUEST(knows_cold), EMITS),
+        SD_BUS_PROPERTY("ColdKiB", "t", NULL, GUEST(cold_kib), 0),
+        SD_BUS_PROPERTY("OOMKills", "t", NULL, GUEST(oom_kills), EMITS),
+        SD_BUS_PROPERTY("LastAlarmUSec", "t", NULL, GUEST(last_alarm_usec), 0),
         SD_BUS_PROPERTY("SampleAgeUSec", "t", NULL, GUEST(sample_age_usec), 0),
         SD_BUS_PROPERTY("LastMoveUSec", "t", NULL, GUEST(last_move_usec), 0),
         SD_BUS_PROPERTY("HoldUntilUSec", "t", NULL, GUEST(hold_until_usec), EMITS),

@@ -20,6 +20,7 @@ typedef struct Command {
 static const Command commands[] = {
         [MLG_COMMAND_STATUS] = { "status", 0, SIZE_MAX, "[PATTERN...]",
                                  "Show the host and its guests (the default)" },
+        [MLG_COMMAND_SHOW] = { "show", 1, 1, "GUEST", "Show all that is known of a guest" },
         [MLG_COMMAND_EXPLAIN] = { "explain", 1, 1, "GUEST",
                                   "Show the last decisions about a guest, and why" },
         [MLG_COMMAND_PAUSE] = { "pause", 0, 1, "[GUEST]", "Stop moving memory of one guest, or of all" },
@@ -35,6 +36,8 @@ static const Command commands[] = {
         [MLG_COMMAND_DUMP] = { "dump", 0, 0, "", "Print all that memlegod knows, as JSON" },
         [MLG_COMMAND_RECORD] = { "record", 0, 0, "", "Write down what the guests need, for simulate" },
         [MLG_COMMAND_SIMULATE] = { "simulate", 0, 0, "", "Try a policy on recorded guests; moves nothing" },
+        [MLG_COMMAND_MONITOR_XML] = { "monitor-xml", 0, 0, "",
+                                      "Print the device that a guest needs for memlego-guestd" },
 };
 static_assert(G_N_ELEMENTS(commands) == _MLG_COMMAND_MAX, "commands[] misses a value");
 
@@ -338,6 +341,7 @@ static bool take_operands(char **operands, size_t n, MlgArgs *a, GError **error)
         case MLG_COMMAND_STATUS:
                 a->patterns = operands;
                 return true;
+        case MLG_COMMAND_SHOW:
         case MLG_COMMAND_EXPLAIN:
         case MLG_COMMAND_PAUSE:
         case MLG_COMMAND_RESUME:
@@ -360,6 +364,7 @@ static bool take_operands(char **operands, size_t n, MlgArgs *a, GError **error)
         case MLG_COMMAND_DUMP:
         case MLG_COMMAND_RECORD:
         case MLG_COMMAND_SIMULATE:
+        case MLG_COMMAND_MONITOR_XML:
                 return true;
         case _MLG_COMMAND_MAX:
                 g_assert_not_reached();

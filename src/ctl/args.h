@@ -10,6 +10,7 @@
 
 typedef enum MlgCommand {
         MLG_COMMAND_STATUS,
+        MLG_COMMAND_SHOW,
         MLG_COMMAND_EXPLAIN,
         MLG_COMMAND_PAUSE,
         MLG_COMMAND_RESUME,
@@ -22,6 +23,7 @@ typedef enum MlgCommand {
         MLG_COMMAND_DUMP,
         MLG_COMMAND_RECORD,
         MLG_COMMAND_SIMULATE,
+        MLG_COMMAND_MONITOR_XML,
         _MLG_COMMAND_MAX,
 } MlgCommand;
 

@@ -17,6 +17,7 @@
 #include "ctl/snapshot.h"
 #include "ctl/text.h"
 #include "ctl/watch.h"
+#include "memlego/monitor-proto.h"
 #include "util/parse.h"
 
 G_DEFINE_QUARK(mlg-ctl-error-quark, mlg_ctl_error)
@@ -87,6 +88,27 @@ static bool run_explain(const MlgArgs *a, MlgClient *c, const MlgStyle *style, G
         } else {
                 mlg_render_explain(a->guest, decisions, list->len, style, out);
         }
+        return true;
+}
+
+static bool run_show(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_autofree char *text = mlg_client_dump(c, error);
+        g_autoptr(MlgSnapshot) s = text ? mlg_snapshot_parse(text, error) : NULL;
+
+        if (!s)
+                return false;
+        for (size_t i = 0; i < s->n_guests; i++)
+                if (g_str_equal(s->guests[i].name, a->guest) || g_str_equal(s->guests[i].uuid, a->guest)) {
+                        mlg_render_show(&s->guests[i], s->host.now_usec, style, out);
+                        return true;
+                }
+        g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_NO_SUCH_GUEST,
+                    "there is no guest '%s' ('memlegoctl status' lists them all)", a->guest);
+        return false;
+}
+
+static bool run_monitor_xml(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_string_append(out, MLG_MONITOR_XML "\n");
         return true;
 }
 
@@ -179,6 +201,7 @@ static bool run_dump(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GStr
 
 static const CommandFn command_fns[] = {
         [MLG_COMMAND_STATUS] = run_status,
+        [MLG_COMMAND_SHOW] = run_show,
         [MLG_COMMAND_EXPLAIN] = run_explain,
         [MLG_COMMAND_PAUSE] = run_pause_or_resume,
         [MLG_COMMAND_RESUME] = run_pause_or_resume,
@@ -191,6 +214,7 @@ static const CommandFn command_fns[] = {
         [MLG_COMMAND_DUMP] = run_dump,
         [MLG_COMMAND_RECORD] = NULL, /* these two do not ask once and answer: see run() */
         [MLG_COMMAND_SIMULATE] = NULL,
+        [MLG_COMMAND_MONITOR_XML] = run_monitor_xml,
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(command_fns) == _MLG_COMMAND_MAX);
 
@@ -242,6 +266,8 @@ static int run(const MlgArgs *a, const MlgStyle *style) {
                         (void) write_out(out);
                 return fail(error, style);
         }
+        if (a->command == MLG_COMMAND_MONITOR_XML) /* memlegod need not run for it */
+                return run_monitor_xml(a, NULL, style, out, &error) ? write_out(out) : MLG_EXIT_FAILED;
         c = mlg_client_open(a->address, MLG_CLIENT_PATIENCE_USEC, &error);
         if (!c || !command_fns[a->command](a, c, style, out, &error))
                 return fail(error, style);

@@ -44,6 +44,9 @@ void mlg_render_guests(const MlgSnapshot *s, const MlgStyle *style, const MlgSta
 /* The host's lines, an empty one, the guests. */
 void mlg_render_status(const MlgSnapshot *s, const MlgStyle *style, const MlgStatusView *view, GString *out);
 
+/* All of one guest. `now_usec`: memlegod's clock when it told. */
+void mlg_render_show(const MlgCtlGuest *g, uint64_t now_usec, const MlgStyle *style, GString *out);
+
 void mlg_render_explain(const char *guest, const MlgCtlDecision *decisions, size_t n, const MlgStyle *style,
                         GString *out);
 char *mlg_explain_to_json(const char *guest, const MlgCtlDecision *decisions, size_t n, bool utf8);

@@ -68,6 +68,7 @@ static void read_host(json_object *o, MlgCtlHost *ret) {
                 .dry_run = get_bool(o, "dry_run"),
                 .paused = get_bool(o, "paused"),
                 .have_psi = get_bool(o, "have_psi"),
+                .now_usec = get_u64(o, "now_usec", 0),
                 .total_kib = get_u64(o, "total_kib", 0),
                 .budget_kib = get_u64(o, "budget_kib", 0),
                 .charged_kib = get_u64(o, "charged_kib", 0),

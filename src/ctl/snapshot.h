@@ -28,6 +28,7 @@ typedef struct MlgCtlGuest {
 typedef struct MlgCtlHost {
         const char *policy, *uri;
         bool connected, dry_run, paused, have_psi;
+        uint64_t now_usec; /* on the clock of its times */
         uint64_t total_kib, budget_kib, charged_kib, reserved_kib, free_kib, shortage_kib;
         uint64_t psi_some_avg10_centi, psi_full_avg10_centi;
         uint64_t n_guests, n_managed;

@@ -40,7 +40,7 @@ expect() {
 evil=$(printf %q "\$(touch $asked.evil)")
 guests="web-1 web\\ 2 $evil db vm:a vm:b\\ 2 me@db it\\'s a\\!\\\"\\\$\\\`b"
 
-expect "status explain pause resume set reserve release reservations reload config dump record simulate" 'memlegoctl '
+expect "status show explain pause resume set reserve release reservations reload config dump record simulate monitor-xml" 'memlegoctl '
 expect "resume reserve release reservations reload record" 'memlegoctl re'
 expect "resume reserve release reservations reload record" 'memlegoctl re' 'load'
 expect "--help --version --system --address --json --names --watch" 'memlegoctl -'

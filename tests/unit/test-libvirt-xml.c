@@ -127,6 +127,36 @@ static void test_units(void **state) {
         }
 }
 
+static void test_monitor(void **state) {
+#define CHANNEL(type, source, target) DEVICES("<channel type='" type "'>" source "<target " target "/></channel>")
+#define OURS "type='virtio' name='org.memlego.monitor.0' state='connected'"
+        static const struct {
+                const char *xml, *path;
+        } rows[] = {
+                { DEVICES(""), "" },
+                { CHANNEL("unix", "<source mode='bind' path='/run/x'/>", OURS), "/run/x" },
+                { CHANNEL("unix", "<source path='/run/x'/>", OURS), "/run/x" },
+                { CHANNEL("unix", "<source mode='connect' path='/run/x'/>", OURS), "" }, /* somebody else's socket */
+                { CHANNEL("unix", "<source mode='bind'/>", OURS), "" }, /* of a guest that is off */
+                { CHANNEL("unix", "<source mode='bind' path='x'/>", OURS), "" },
+                { CHANNEL("pty", "<source path='/dev/pts/1'/>", OURS), "" },
+                { CHANNEL("unix", "<source mode='bind' path='/run/x'/>", "type='virtio' name='org.qemu.guest_agent.0'"), "" },
+                { CHANNEL("unix", "<source mode='bind' path='/run/x'/>", "type='xen' name='org.memlego.monitor.0'"), "" },
+        };
+        g_autofree char *deep = g_strnfill(MLG_MONITOR_PATH_MAX, 'x'), *xml = NULL;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                MlgGuestInfo info = parse_good(rows[i].xml);
+
+                if (strcmp(info.monitor_path, rows[i].path) != 0)
+                        fail_msg("%s: '%s'", rows[i].xml, info.monitor_path);
+                assert_false(info.virtio_serial);
+        }
+        xml = g_strdup_printf(CHANNEL("unix", "<source path='/%s'/>", OURS), deep);
+        assert_string_equal(parse_good(xml).monitor_path, "");
+        assert_true(parse_good(DEVICES("<controller type='virtio-serial' index='0'/>")).virtio_serial);
+}
+
 /* Infos are compared as bytes: nothing in them may follow the balloon. */
 static void test_balloon_moves(void **state) {
         MlgGuestInfo full_size, half;
@@ -380,6 +410,7 @@ int main(void) {
                 cmocka_unit_test(test_units),
                 cmocka_unit_test(test_balloon_moves),
                 cmocka_unit_test(test_balloon),
+                cmocka_unit_test(test_monitor),
                 cmocka_unit_test(test_pinned),
                 cmocka_unit_test(test_virtio_mem),
                 cmocka_unit_test(test_confidential),

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Render, part three: all that is worth knowing of one guest, a line each. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "ctl/render.h"
+#include "ctl/text.h"
+#include "util/parse.h"
+
+typedef enum Kind { TEXT, SIZE, RATE, PERMILLE, AGE, SINCE, COUNT } Kind;
+
+/* A key that the guest's object has not got is left out: not known. */
+static const struct {
+        const char *label, *key;
+        Kind kind;
+} rows[] = {
+        { "UUID", "uuid", TEXT },
+        { "State", "state", TEXT },
+        { "Reason", "reason", TEXT },
+        { "Run state", "run_state", TEXT },
+        { "Mode", "mode", TEXT },
+        { "Memory", "actual_kib", SIZE },
+        { "Target", "target_kib", SIZE },
+        { "Floor", "floor_kib", SIZE },
+        { "Ceiling", "ceiling_kib", SIZE },
+        { "Maximum", "maximum_kib", SIZE },
+        { "Known from", "source", TEXT },
+        { "Trust", "trust", TEXT },
+        { "Age of report", "sample_age_usec", AGE },
+        { "Used", "used_kib", SIZE },
+        { "Usable", "usable_kib", SIZE },
+        { "Predictor", "predictor", TEXT },
+        { "Need", "need_kib", SIZE },
+        { "Cushion", "cushion_kib", SIZE },
+        { "Pressure", "pressure", TEXT },
+        { "Swapped in", "swap_in_kib_per_sec", RATE },
+        { "Monitor", "monitor", TEXT },
+        { "Some tasks stall", "stall_some_permille", PERMILLE },
+        { "All tasks stall", "stall_full_permille", PERMILLE },
+        { "Read anew", "refault_kib_per_sec", RATE },
+        { "Cold", "cold_kib", SIZE },
+        { "Killed for memory", "oom_kills", COUNT },
+        { "Last alarm", "last_alarm_usec", SINCE },
+        { "Moves", "moves_accepted", COUNT },
+};
+
+static char *since(uint64_t at_usec, uint64_t now_usec) {
+        g_autofree char *text = NULL;
+        uint64_t usec = now_usec > at_usec ? now_usec - at_usec : 0;
+
+        if (at_usec == 0)
+                return g_strdup("never");
+        text = mlg_format_usec(usec - usec % G_USEC_PER_SEC);
+        return g_strdup_printf("%s ago", text);
+}
+
+static char *value_of(json_object *v, Kind kind, uint64_t now_usec) {
+        uint64_t n = json_object_get_uint64(v);
+        g_autofree char *size = NULL;
+
+        switch (kind) {
+        case TEXT:
+                return g_strdup(json_object_get_string(v));
+        case SIZE:
+                return mlg_format_kib(n);
+        case RATE:
+                size = mlg_format_kib(n);
+                return g_strdup_printf("%s/s", size);
+        case PERMILLE:
+                return g_strdup_printf("%" PRIu64 ".%" PRIu64 " %%", n / 10, n % 10);
+        case AGE:
+                return mlg_format_usec(n - n % 1000);
+        case SINCE:
+                return since(n, now_usec);
+        case COUNT:
+                return g_strdup_printf("%" PRIu64, n);
+        }
+        return NULL;
+}
+
+void mlg_render_show(const MlgCtlGuest *g, uint64_t now_usec, const MlgStyle *style, GString *out) {
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                g_autofree char *text = NULL, *escaped = NULL;
+                json_object *v;
+
+                if (!json_object_object_get_ex(g->json, rows[i].key, &v) || !v)
+                        continue;
+                text = value_of(v, rows[i].kind, now_usec);
+                escaped = mlg_text_escape(text ? text : "", MLG_TEXT_LINE, style->utf8);
+                g_string_append_printf(out, "%-18s %s\n", rows[i].label, escaped);
+        }
+}
