@@ -19,6 +19,12 @@
 /* When the kernel looked last longer ago than this, its ages tell nothing of now. */
 #define COLD_LOOKED_SEC 600
 
+/* Nearly all of our time is spent on vmstat, whose lines the kernel sums up and prints anew. Whatever moves its counters in
+ * earnest makes tasks, or the kernel's own reclaim, wait for memory, or changes what is free: while neither is seen only
+ * each fifth report reads it. */
+#define CALM_MOST 4
+#define CALM_KIB 1024
+
 typedef struct Key {
         const char *name;
         int id;
@@ -86,7 +92,7 @@ void facts_parse_vmstat(const char *text, uint64_t page_kib, Facts *f) {
 
         f->known &= ~MLG_FIELD_BIT(MLG_FIELD_REFAULTS); /* a sum */
         for (; *text; text = next_line(text))
-                for (size_t i = 0; i < sizeof(vmstat_keys) / sizeof(vmstat_keys[0]); i++)
+                for (size_t i = 0; strchr("pwo", *text) && i < sizeof(vmstat_keys) / sizeof(vmstat_keys[0]); i++)
                         if (number_after(text, vmstat_keys[i].key.name, &v))
                                 add(f, vmstat_keys[i].key.id, vmstat_keys[i].pages ? v * page_kib : v);
 }
@@ -180,6 +186,29 @@ static const char *text_of(int fd) {
         return text;
 }
 
+static bool is_calm(FactsReader *r, const Facts *f) {
+        uint32_t needed = MLG_FIELD_BIT(MLG_FIELD_PSI_SOME) | MLG_FIELD_BIT(MLG_FIELD_FREE);
+        uint64_t some = f->values[FACT(MLG_FIELD_PSI_SOME)], free = f->values[FACT(MLG_FIELD_FREE)];
+        uint64_t change = free > r->free_kib ? free - r->free_kib : r->free_kib - free;
+
+        if (r->counters.known && (f->known & needed) == needed && some == r->some_usec && change < CALM_KIB &&
+            r->calm < CALM_MOST) {
+                r->calm++;
+                return true;
+        }
+        r->some_usec = some;
+        r->free_kib = free;
+        r->calm = 0;
+        return false;
+}
+
+static void merge(Facts *f, const Facts *from) {
+        for (int i = 0; i < MLG_FIELD_VALUES; i++)
+                if (from->known & UINT32_C(1) << i)
+                        f->values[i] = from->values[i];
+        f->known |= from->known;
+}
+
 void facts_read(FactsReader *r, uint64_t now_usec, Facts *ret) {
         Facts f = { .known = 0 };
 
@@ -190,8 +219,12 @@ void facts_read(FactsReader *r, uint64_t now_usec, Facts *ret) {
         }
         f = r->cold;
         facts_parse_meminfo(text_of(r->meminfo), &f);
-        facts_parse_vmstat(text_of(r->vmstat), r->page_kib, &f);
         facts_parse_pressure(text_of(r->pressure), &f);
+        if (!is_calm(r, &f)) {
+                r->counters.known = 0;
+                facts_parse_vmstat(text_of(r->vmstat), r->page_kib, &r->counters);
+        }
+        merge(&f, &r->counters);
         *ret = f;
 }
 

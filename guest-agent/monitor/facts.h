@@ -29,7 +29,10 @@ typedef struct FactsReader {
         int meminfo, vmstat, pressure, lru_gen; /* descriptors; -1: there is no such file */
         uint64_t page_kib;
         uint64_t cold_due_usec;
-        Facts cold; /* as read last */
+        Facts cold;             /* as read last */
+        Facts counters;         /* the same, of vmstat ... */
+        uint64_t some_usec, free_kib; /* ... and what was known then */
+        unsigned int calm;      /* how often it was not read since */
 } FactsReader;
 
 /* `root`: "" or a directory to look below (tests). -errno: there is no /proc/meminfo. */

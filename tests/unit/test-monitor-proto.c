@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <glib.h>
 
 #include "../../guest-agent/monitor/session.h"
 #include "memlego/sample.h"
@@ -202,6 +203,52 @@ static void test_facts_that_are_not_there(void **state) {
         assert_int_equal(f.known, 0);
 }
 
+static void put_file(const char *dir, const char *path, const char *text) {
+        g_autofree char *full = g_build_filename(dir, path, NULL), *parent = g_path_get_dirname(full);
+
+        assert_int_equal(g_mkdir_with_parents(parent, 0700), 0);
+        assert_true(g_file_set_contents(full, text, -1, NULL));
+}
+
+/* vmstat is read when there is something to see, and now and then. */
+static void test_calm(void **state) {
+        static const struct {
+                const char *what, *meminfo, *pressure, *vmstat;
+                uint64_t kills;
+        } rows[] = {
+                { "first", "MemFree: 90000 kB\n", "some total=5\n", "oom_kill 1\n", 1 },
+                { "calm", "MemFree: 90100 kB\n", "some total=5\n", "oom_kill 2\n", 1 },
+                { "somebody waited", "MemFree: 90100 kB\n", "some total=6\n", "oom_kill 3\n", 3 },
+                { "less is free", "MemFree: 80000 kB\n", "some total=6\n", "oom_kill 4\n", 4 },
+                { "calm, once", "MemFree: 80000 kB\n", "some total=6\n", "oom_kill 5\n", 4 },
+                { "twice", "MemFree: 80000 kB\n", "some total=6\n", "oom_kill 6\n", 4 },
+                { "three times", "MemFree: 80000 kB\n", "some total=6\n", "oom_kill 7\n", 4 },
+                { "four times", "MemFree: 80000 kB\n", "some total=6\n", "oom_kill 8\n", 4 },
+                { "that will do", "MemFree: 80000 kB\n", "some total=6\n", "oom_kill 9\n", 9 },
+        };
+        g_autofree char *dir = g_dir_make_tmp("mlg-facts-XXXXXX", NULL), *command = g_strdup_printf("rm -r '%s'", dir);
+        FactsReader r = {};
+        Facts f;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                FactsReader opened;
+
+                put_file(dir, "proc/meminfo", rows[i].meminfo);
+                put_file(dir, "proc/pressure/memory", rows[i].pressure);
+                put_file(dir, "proc/vmstat", rows[i].vmstat);
+                assert_int_equal(facts_open(&opened, dir), 0); /* these files are new ones, unlike /proc's */
+                r.meminfo = opened.meminfo;
+                r.pressure = opened.pressure;
+                r.vmstat = opened.vmstat;
+                r.lru_gen = -1;
+                facts_read(&r, i, &f);
+                facts_close(&opened);
+                if (f.values[FACT(MLG_FIELD_OOM_KILLS)] != rows[i].kills)
+                        fail_msg("%s: %d", rows[i].what, (int) f.values[FACT(MLG_FIELD_OOM_KILLS)]);
+        }
+        assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
+}
+
 /* ---- what of it is said ---- */
 
 static Facts facts_of(uint64_t available, uint64_t some) {
@@ -278,6 +325,7 @@ int main(void) {
                 cmocka_unit_test(test_there_is_always_room),
                 cmocka_unit_test(test_facts),
                 cmocka_unit_test(test_facts_that_are_not_there),
+                cmocka_unit_test(test_calm),
                 cmocka_unit_test(test_only_what_changed_since_an_acknowledged_report),
                 cmocka_unit_test(test_a_host_that_asks_too_much),
         };
