@@ -31,6 +31,10 @@
 #define MONITOR_USEC MLG_USEC_PER_SEC
 #define MONITOR_NEAR_USEC (200 * 1000)
 
+/* A guest that suffered and now uses a quarter less, with this much usable, needs no cool-down: its job is done. */
+#define RECOVERED_PERMILLE 750
+#define RECOVERED_CUSHIONS 2
+
 /* How near is near enough: the balloon moves single pages, but a guest that is out of free ones stops early. */
 #define REACHED_LEAST_KIB (4 * MLG_KIB_PER_MIB)
 #define REACHED_PERMILLE 5
@@ -265,6 +269,20 @@ static MlgPressure size_pressure(const MlgVm *vm) {
         return MLG_PRESSURE_NONE;
 }
 
+static void suffered(MlgVm *vm, uint64_t now_usec) {
+        vm->suffered_usec = now_usec;
+        vm->suffered_used_kib = vm->sampler.last.used_kib;
+}
+
+/* Usable memory alone is no recovery: it may have come just now, and the programs take it as they run on. But when their demand
+ * has fallen far below what it was, they have freed it themselves. */
+static bool is_over_it(const MlgVm *vm) {
+        const MlgSample *s = &vm->sampler.last;
+
+        return vm->suffered_usec > 0 && s->is_new && s->usable_kib >= RECOVERED_CUSHIONS * vm->cushion_kib &&
+               s->used_kib < mlg_mul_div(vm->suffered_used_kib, RECOVERED_PERMILLE, 1000);
+}
+
 static void take_pressure(MlgVm *vm, uint64_t now_usec) {
         const MlgSample *s = &vm->sampler.last;
 
@@ -272,7 +290,9 @@ static void take_pressure(MlgVm *vm, uint64_t now_usec) {
                 return; /* what was known last is the best guess */
         vm->pressure = MAX(size_pressure(vm), stall_pressure(vm, now_usec));
         if (vm->pressure != MLG_PRESSURE_NONE)
-                vm->suffered_usec = now_usec;
+                suffered(vm, now_usec);
+        else if (is_over_it(vm))
+                vm->suffered_usec = 0;
 }
 
 /* cushion = max(Cushion=, CushionRatio= of the need, twice the forecast's usual miss, upper - need), at most the rest of
@@ -295,7 +315,7 @@ static void take_forecast(MlgVm *vm, uint64_t horizon_usec) {
 /* The balloon left its target without being told. */
 static void left_target(MlgVm *vm, const MlgHostSettings *host, uint64_t now_usec) {
         if (vm->autodeflate && vm->actual_kib > vm->target_kib)
-                vm->suffered_usec = now_usec; /* the guest helped itself: it was about to run out */
+                suffered(vm, now_usec); /* the guest helped itself: it was about to run out */
         else
                 vm->foreign_until_usec = now_usec + host->foreign_hold_usec;
         vm->target_kib = vm->actual_kib;

@@ -59,7 +59,8 @@ typedef struct MlgVm {
         uint64_t actual_kib;
         uint64_t started_usec;      /* when its start was seen; 0: it ran before us */
         uint64_t silent_usec;       /* since when */
-        uint64_t suffered_usec;     /* last time; 0: never */
+        uint64_t suffered_usec;     /* last time; 0: never, or it freed much since then by itself */
+        uint64_t suffered_used_kib; /* its demand then */
         MlgPressure pressure;
 
         /* Prediction */

@@ -345,6 +345,33 @@ static void test_pressure(void **state) {
         }
 }
 
+/* A guest that suffered may be shrunk when the cool-down is over, or when it has freed what it suffered from. */
+static void test_over_it(void **state) {
+        static const struct {
+                const char *what;
+                uint64_t demand_mib;
+                bool over_it;
+        } cases[] = {
+                { "relief has come, the demand is as it was", 500, false },
+                { "somewhat less", 400, false },
+                { "the job is done", 200, true },
+        };
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                f->g->demand_kib = 500 * SIM_MIB;
+                order(f, GIB / 2);
+                polls(f, 10);
+                assert_int_equal(f->vm->pressure, MLG_PRESSURE_CRITICAL);
+                order(f, GIB);
+                f->g->demand_kib = cases[i].demand_mib * SIM_MIB;
+                polls(f, 10);
+                assert_int_equal(f->vm->pressure, MLG_PRESSURE_NONE);
+                if ((f->vm->suffered_usec == 0) != cases[i].over_it)
+                        fail_msg("%s: suffered at %" G_GUINT64_FORMAT, cases[i].what, f->vm->suffered_usec);
+        }
+}
+
 static void test_warning(void **state) {
         Fixture *f = *state;
 
@@ -928,6 +955,7 @@ int main(void) {
                 WITH_GUEST(test_new_predictor_forgets_the_forecast),
                 WITH_GUEST(test_cushion),
                 WITH_GUEST(test_pressure),
+                WITH_GUEST(test_over_it),
                 WITH_GUEST(test_warning),
                 WITH_GUEST(test_swapping_in_is_critical),
                 WITH_GUEST(test_rise_goes_on_between_reports),
