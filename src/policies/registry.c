@@ -4,10 +4,14 @@
 
 #include <string.h>
 
-extern const MlgPolicyOps mlg_policy_proportional, mlg_policy_static, mlg_policy_mom, mlg_policy_proxmox;
+extern const MlgPolicyOps mlg_policy_equal_pressure, mlg_policy_iballoon, mlg_policy_idle_tax, mlg_policy_mom,
+        mlg_policy_proportional, mlg_policy_proxmox, mlg_policy_static;
 
 static const MlgPolicyOps *const policies[] = {
         &mlg_policy_proportional, /* the default */
+        &mlg_policy_equal_pressure,
+        &mlg_policy_iballoon,
+        &mlg_policy_idle_tax,
         &mlg_policy_static,       /* never moves anything: the safe fallback */
         &mlg_policy_mom,          /* the rules of others, to compare with */
         &mlg_policy_proxmox,
@@ -26,5 +30,5 @@ const MlgPolicyOps *mlg_policy_find(const char *name) {
 }
 
 const char *mlg_policy_names(void) {
-        return "proportional, static, mom, proxmox"; /* a unit test holds it against the table */
+        return "proportional, equal-pressure, iballoon, idle-tax, static, mom, proxmox"; /* a unit test holds it against the table */
 }

@@ -87,7 +87,7 @@ static const struct {
         { false, "[Host]\nReserve=101%\n",
           "x.conf:2: [Host] Reserve=101%: " EXPECT_SIZE },
         { false, "[Host]\nPolicy=magic\n",
-          "x.conf:2: [Host] Policy=magic: expected one of: proportional, static, mom, proxmox" },
+          "x.conf:2: [Host] Policy=magic: expected one of: proportional, equal-pressure, iballoon, idle-tax, static, mom, proxmox" },
         { false, "[Guest a]\nPredictor=oracle\n",
           "x.conf:2: [Guest a] Predictor=oracle: expected one of: ewma, last" },
         { false, "[Guest a]\nMode=on\n",
