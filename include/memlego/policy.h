@@ -68,6 +68,10 @@ typedef struct MlgPolicyOps {
         /* Required. plan->steps[] has n_vms entries that are preset to "hold". 0 or -errno (nothing is
          * done). */
         int (*decide)(void *priv, const MlgHostView *host, const MlgVmView *vms, size_t n_vms, MlgPlan *plan);
+
+        /* It takes memory from guests that have little usable left, if they do not lack any: then the guard protects
+         * only those that read back from swap or stall, and those with nothing left that tell no stalls. */
+        bool probes;
 } MlgPolicyOps;
 
 #define MLG_POLICY_PRIV_MAX 65536

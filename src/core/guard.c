@@ -27,7 +27,7 @@ static MlgStep stay(const MlgGuardInput *in, MlgReason why) {
 MlgReason mlg_guard_no_shrink(const MlgGuardInput *in) {
         if (in->host_short)
                 return MLG_REASON_NONE;
-        if (in->pressure != MLG_PRESSURE_NONE)
+        if (in->pressure != MLG_PRESSURE_NONE && !in->unmissed)
                 return MLG_REASON_PRESSURE;
         if (in->suffered_usec > 0 && mlg_sub_sat(in->now_usec, in->suffered_usec) < in->settings->cool_down_usec)
                 return MLG_REASON_COOL_DOWN;

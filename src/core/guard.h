@@ -3,7 +3,7 @@
  *
  * Invariants on return, whatever was wished:
  *  (1) a target inside [floor, ceiling] stays inside; one outside moves towards them or is left as it is;
- *  (2) no shrink of a guest that suffers or starts, nor within its cool-down, nor on an old report, unless the host
+ *  (2) no shrink of a guest that suffers (with a policy that probes: that lacks memory in fact) or starts, nor within its cool-down, nor on an old report, unless the host
  *      itself is short of memory;
  *  (3) no shrink beyond the rate: `urgent` picks which of the two;
  *  (4) no grow beyond its rate, unless the guest suffers;
@@ -30,6 +30,7 @@ typedef struct MlgGuardInput {
         uint64_t suffered_usec;      /* last time it suffered; 0: never */
         uint64_t shrunk_usec;        /* last time it was told to shrink; 0: never */
         uint64_t grown_usec;
+        bool unmissed;               /* the policy probes, and it lacks nothing: pressure is no reason not to shrink it */
         bool settling;               /* started less than SettleSec ago */
         bool urgent;                 /* others suffer, or somebody waits for reserved room */
         bool outdated;               /* its last report is too old by now */

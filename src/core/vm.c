@@ -31,6 +31,9 @@
 #define MONITOR_USEC MLG_USEC_PER_SEC
 #define MONITOR_NEAR_USEC (200 * 1000)
 
+/* 2 % slower than it could be. */
+#define LACKS_STALL_PERMILLE 20
+
 /* A guest that suffered and now uses a quarter less, with this much usable, needs no cool-down: its job is done. */
 #define RECOVERED_PERMILLE 750
 #define RECOVERED_CUSHIONS 2
@@ -122,7 +125,8 @@ static void forget_run(MlgVm *vm, uint64_t started_usec) {
         memset(vm->rise_usec, 0, sizeof(vm->rise_usec));
         vm->reports = 0;
         vm->started_usec = started_usec;
-        vm->suffered_usec = 0;
+        vm->suffered_usec = vm->lacked_usec = 0;
+        vm->lacks = false;
         vm->pressure = MLG_PRESSURE_NONE;
         vm->actual_kib = vm->target_kib = vm->unsure_kib = vm->allowed_kib = 0;
         vm->away_usec = 0;
@@ -269,6 +273,16 @@ static MlgPressure size_pressure(const MlgVm *vm) {
         return MLG_PRESSURE_NONE;
 }
 
+/* Little usable memory announces trouble; this is trouble. Without anybody who tells stalls, nothing usable counts as such:
+ * a guest without swap would be next to its OOM killer. */
+static bool lacks_memory(const MlgVm *vm) {
+        const MlgSample *s = &vm->sampler.last;
+
+        if (s->swap_in_kib_per_sec >= CRITICAL_SWAP_IN_KIB_PER_SEC)
+                return true;
+        return s->knows_stalls ? s->stall_some_permille >= LACKS_STALL_PERMILLE : vm->pressure == MLG_PRESSURE_CRITICAL;
+}
+
 static void suffered(MlgVm *vm, uint64_t now_usec) {
         vm->suffered_usec = now_usec;
         vm->suffered_used_kib = vm->sampler.last.used_kib;
@@ -292,7 +306,10 @@ static void take_pressure(MlgVm *vm, uint64_t now_usec) {
         if (vm->pressure != MLG_PRESSURE_NONE)
                 suffered(vm, now_usec);
         else if (is_over_it(vm))
-                vm->suffered_usec = 0;
+                vm->suffered_usec = vm->lacked_usec = 0;
+        vm->lacks = lacks_memory(vm);
+        if (vm->lacks)
+                vm->lacked_usec = now_usec;
 }
 
 /* cushion = max(Cushion=, CushionRatio= of the need, twice the forecast's usual miss, upper - need), at most the rest of

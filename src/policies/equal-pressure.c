@@ -12,8 +12,9 @@
  * and are used here where a guest's kernel tells them.)
  *
  * Measure. w = stall_some + stall_full, permille of time; at least what its refaults cost (0.1 ms a page: a fast disk).
- * Where no program in the guest tells stalls, what it reads back from swap stands for them, and too little usable memory
- * for a small w. w rises at once, and decays by half in 4 s: one that waited a short while ago gives nothing.
+ * Where no program in the guest tells stalls, what it reads back from swap stands for them, and nothing usable for a w
+ * of 10 %: such a guest may have no swap. Little usable memory makes w 1 %, no more: it is what a guest looks like whose
+ * memory is used well. w rises at once, and decays by half in 4 s: one that waited a short while ago gives nothing.
  *
  * Demand comes first, as in policies/share.h: memory that nobody uses needs no such law. It sets in when the wants exceed B.
  * Then each guest has a bound `most` on what it may hold:
@@ -29,7 +30,7 @@
  * by at most 10 % of itself per second, so max(u) - min(u) falls until it is inside the dead band or somebody is at a bound.
  * What we see is at most 2 s old (report and balloon), in which a guest loses at most some 20 % of what is cold, or 6 % of
  * what is not known: so far it can overshoot, once, because the mark then keeps it from going there again: on steady input each guest
- * has at most one swing per fading of its mark. Guests that suffer are never cut for others: the guard sees to that, and holds for
+ * has at most one swing per fading of its mark. Guests that lack memory are never cut for others: the guard sees to that (`probes`), and holds for
  * 30 s after, which is the third damping.
  *
  * Who asks: guests under pressure get the relief of policies/share.h, in proportion to shares x w, so that who waits most is served
@@ -48,7 +49,7 @@
 /* Without stalls: 1 MiB/s from swap makes a program wait 256 times a second, for 1 ms each: a usual disk. */
 #define SWAP_IN_KIB_PER_PERMILLE 4
 /* ... and pressure without swap-in is about to become that. */
-#define WARNING_PERMILLE 20
+#define WARNING_PERMILLE 10
 #define CRITICAL_PERMILLE 100
 
 /* Below this a guest is calm: 2 % slower at worst, while another one loses more. */
@@ -102,7 +103,7 @@ static uint64_t waits_now(const MlgVmView *vm) {
                 w = vm->swap_in_kib_per_sec / SWAP_IN_KIB_PER_PERMILLE;
         if (vm->pressure == MLG_PRESSURE_WARNING)
                 w = mlg_max(w, WARNING_PERMILLE);
-        if (vm->pressure == MLG_PRESSURE_CRITICAL)
+        if (vm->pressure == MLG_PRESSURE_CRITICAL && !vm->knows_stalls)
                 w = mlg_max(w, CRITICAL_PERMILLE);
         return mlg_min(w, WAIT_MOST_PERMILLE);
 }
@@ -116,11 +117,15 @@ static void measure(const MlgVmView *vm, uint64_t dt_usec) {
         g->mark_kib = fade(g->mark_kib, dt_usec, MARK_FADES_USEC);
 }
 
-static void make_claim(const MlgVmView *vm) {
+/* Little usable memory is a reason to ask for more while there is enough. When it is short, only waiting counts. */
+static void make_claim(const MlgVmView *vm, bool is_short) {
         Guest *g = guest_of(vm);
         MlgClaim *c = &g->claim;
+        MlgVmView calm = *vm;
 
-        mlg_claim_make(vm, vm->need_kib, mlg_claim_keep_kib(vm));
+        if (is_short && vm->shrinkable && g->wait_permille < CALM_PERMILLE)
+                calm.pressure = MLG_PRESSURE_NONE;
+        mlg_claim_make(&calm, vm->need_kib, mlg_claim_keep_kib(vm));
         c->weight = (uint32_t) mlg_max(mlg_mul_div(c->weight, g->wait_permille, PERMILLE), 1);
         if (vm->knows_stalls && g->wait_permille >= CALM_PERMILLE) {
                 uint64_t more = mlg_mul_div(vm->actual_kib, mlg_min(g->wait_permille, ASK_PERMILLE / 2), ASK_PERMILLE);
@@ -230,10 +235,14 @@ static int equal_pressure_decide(void *priv, const MlgHostView *host, const MlgV
         for (size_t i = 0; i < n_vms; i++)
                 if (vms[i].movable) {
                         measure(&vms[i], dt);
-                        make_claim(&vms[i]);
+                        make_claim(&vms[i], false);
                 }
         if (sum_of_wants(vms, n_vms) <= budget)
                 forget_bounds(vms, n_vms);
+        else
+                for (size_t i = 0; i < n_vms; i++)
+                        if (vms[i].movable)
+                                make_claim(&vms[i], true);
         apply_bounds(vms, n_vms);
         if (sum_of_wants(vms, n_vms) > budget) {
                 equalise(vms, n_vms, dt);
@@ -252,4 +261,5 @@ const MlgPolicyOps mlg_policy_equal_pressure = {
         .priv_size = sizeof(Host),
         .vm_priv_size = sizeof(Guest),
         .decide = equal_pressure_decide,
+        .probes = true,
 };

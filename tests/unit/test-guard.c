@@ -88,6 +88,18 @@ static void test_rows(void **state) {
         }
 }
 
+/* A policy that probes may take from one with little usable that misses nothing; its cool-down is from when it did. */
+static void test_unmissed(void **state) {
+        MlgGuardInput in = usual();
+
+        in.pressure = MLG_PRESSURE_WARNING;
+        assert_int_equal(mlg_guard_no_shrink(&in), MLG_REASON_PRESSURE);
+        in.unmissed = true;
+        assert_int_equal(mlg_guard_no_shrink(&in), MLG_REASON_NONE);
+        in.suffered_usec = in.now_usec - SIM_SEC;
+        assert_int_equal(mlg_guard_no_shrink(&in), MLG_REASON_COOL_DOWN);
+}
+
 static void test_grow_rate(void **state) {
         MlgGuardInput in = usual();
         MlgGuestSettings slow = defaults;
@@ -283,6 +295,7 @@ static void test_slow_rates_get_there(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_rows),
+                cmocka_unit_test(test_unmissed),
                 cmocka_unit_test(test_grow_rate),
                 cmocka_unit_test(test_invariants),
                 cmocka_unit_test(test_rate_over_time),

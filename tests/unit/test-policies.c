@@ -334,7 +334,8 @@ static void test_more_is_never_less(void **state) {
         }
 }
 
-/* A thousand turns on the same views: what is wanted at half time is wanted to the end. */
+/* A thousand turns on the same views: what is wanted at half time is wanted to the end. What equal-pressure remembers of a guest's
+ * trouble fades in ten minutes; it gets the time for that. */
 static void test_steady_input(void **state) {
         uint64_t seed = 10;
 
@@ -342,13 +343,15 @@ static void test_steady_input(void **state) {
                 const MlgPolicyOps *ops = mlg_policy_at((size_t) i % 7);
                 Room r = random_room(&seed, ops);
                 MlgStep *half = g_new0(MlgStep, r.n);
+                bool fades = strcmp(ops->name, "equal-pressure") == 0;
+                int end_turn = !is_ours(ops) ? 0 : !fades ? 1000 : i < 140 ? 5000 : 0, half_turn = end_turn - 500;
 
-                for (int turn = 0; turn < 1000 && is_ours(ops); turn++) {
+                for (int turn = 0; turn < end_turn; turn++) {
                         decide(&r);
-                        if (turn == 500)
+                        if (turn == half_turn)
                                 memcpy(half, r.steps, r.n * sizeof(*half));
-                        for (size_t k = 0; turn > 500 && k < r.n; k++)
-                                if (mlg_abs_diff(r.steps[k].target_kib, half[k].target_kib) > r.n)
+                        for (size_t k = 0; turn > half_turn && k < r.n; k++)
+                                if (mlg_abs_diff(r.steps[k].target_kib, half[k].target_kib) > (fades ? r.vms[k].maximum_kib / 50 : r.n))
                                         fail_msg("%s, host %d, guest %zu, turn %d: %" PRIu64 " after %" PRIu64, ops->name, i, k,
                                                  turn, r.steps[k].target_kib, half[k].target_kib);
                 }
@@ -647,6 +650,157 @@ static void test_settles(void **state) {
         }
 }
 
+/* ---- equal-pressure ---- */
+
+/* Two guests of 512 MiB with all of it in use; the first waits, the second has little usable and does not. */
+static Room begin_unequal(uint32_t second_waits_permille) {
+        Room r = begin(mlg_policy_find("equal-pressure"), 2, GIB);
+
+        for (size_t i = 0; i < 2; i++) {
+                r.vms[i].need_kib = r.vms[i].used_kib = 500 * SIM_MIB;
+                r.vms[i].usable_kib = 12 * SIM_MIB;
+                r.vms[i].unused_kib = 6 * SIM_MIB;
+                r.vms[i].knows_stalls = true;
+        }
+        r.vms[0].pressure = MLG_PRESSURE_CRITICAL;
+        r.vms[0].shrinkable = false;
+        r.vms[0].stall_some_permille = 400;
+        r.vms[1].pressure = MLG_PRESSURE_WARNING;
+        r.vms[1].stall_some_permille = second_waits_permille;
+        return r;
+}
+
+/* Carries the plan out, but for rates; returns what the second guest has then. */
+static uint64_t turns(Room *r, unsigned int n) {
+        while (n-- > 0) {
+                decide(r);
+                for (size_t i = 0; i < 2; i++)
+                        if (after(r, i) > r->vms[i].target_kib || r->vms[i].shrinkable)
+                                r->vms[i].actual_kib = r->vms[i].target_kib = after(r, i);
+        }
+        return r->vms[1].actual_kib;
+}
+
+static void test_who_does_not_wait_gives(void **state) {
+        Room r = begin_unequal(0);
+        uint64_t has = turns(&r, 10), back;
+
+        /* 3 % a second of 512 MiB, from the second turn on: some 390 MiB after ten */
+        assert_in_range(has, 370 * SIM_MIB, 410 * SIM_MIB);
+        assert_int_equal(r.steps[1].reason, MLG_REASON_DONOR);
+        assert_in_range(r.vms[0].actual_kib, 600 * SIM_MIB, 660 * SIM_MIB);
+        /* It begins to wait: nothing more is taken, also after it is calm again. */
+        r.vms[1].stall_some_permille = 30;
+        r.vms[1].need_kib = r.vms[1].used_kib = has;
+        back = turns(&r, 3);
+        assert_true(back >= has);
+        r.vms[1].stall_some_permille = 0;
+        assert_true(turns(&r, 30) >= has);
+        end(&r);
+}
+
+static void test_who_waits_as_well_does_not_give(void **state) {
+        Room r = begin_unequal(30);
+
+        assert_int_equal(turns(&r, 20), 512 * SIM_MIB);
+        end(&r);
+}
+
+static void test_cold_memory_goes_first(void **state) {
+        Room r = begin_unequal(0);
+
+        r.vms[1].knows_cold = true;
+        r.vms[1].cold_kib = 300 * SIM_MIB;
+        /* 10 % a second */
+        assert_in_range(turns(&r, 6), 290 * SIM_MIB, 330 * SIM_MIB);
+        end(&r);
+}
+
+static void test_only_for_equals_or_betters(void **state) {
+        Room r = begin_unequal(0);
+
+        r.vms[1].priority = 1;
+        assert_int_equal(turns(&r, 20), 500 * SIM_MIB); /* its need; only the slack goes */
+        end(&r);
+}
+
+/* ---- idle-tax ---- */
+
+static void test_idle_tax(void **state) {
+        static const struct {
+                const char *what;
+                uint64_t need_mib[2];
+                uint32_t shares[2];
+                uint64_t budget_mib, expect_mib[2];
+        } cases[] = {
+                /* No cushions: A = need. */
+                { "all active: by shares", { 900, 900 }, { 100, 200 }, 900, { 300, 600 } },
+                { "idle beyond 100: 100 + (L - 100) / 4, L = 400", { 900, 100 }, { 100, 100 }, 575, { 400, 175 } },
+                { "twice the shares do not buy idleness: 100 + (2L - 100) / 4, L = 350", { 900, 100 }, { 100, 200 }, 600, { 350, 250 } },
+                { "both idle: equal", { 100, 100 }, { 100, 100 }, 600, { 300, 300 } },
+                { "enough: ceilings", { 100, 100 }, { 100, 100 }, 4000, { 1024, 1024 } },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                Room r = begin(mlg_policy_find("idle-tax"), 2, cases[i].budget_mib * SIM_MIB);
+
+                for (size_t k = 0; k < 2; k++) {
+                        r.vms[k].cushion_kib = 0;
+                        r.vms[k].floor_kib = 64 * SIM_MIB;
+                        r.vms[k].need_kib = r.vms[k].used_kib = cases[i].need_mib[k] * SIM_MIB;
+                        r.vms[k].shares = cases[i].shares[k];
+                }
+                decide(&r);
+                for (size_t k = 0; k < 2; k++)
+                        if (mlg_abs_diff(after(&r, k), cases[i].expect_mib[k] * SIM_MIB) > 1024)
+                                fail_msg("%s: guest %zu: %" PRIu64 " KiB", cases[i].what, k, after(&r, k));
+                end(&r);
+        }
+}
+
+/* ---- iballoon ---- */
+
+static void test_iballoon_moves_for_need_only(void **state) {
+        Room r = begin(mlg_policy_find("iballoon"), 2, 1100 * SIM_MIB);
+
+        /* Nobody is short: all stay, though 76 MiB are free and both have plenty. */
+        decide(&r);
+        for (size_t i = 0; i < 2; i++)
+                assert_int_equal(after(&r, i), 512 * SIM_MIB);
+        /* 20 of 64 MiB of cushion are left: warning. What it lacks comes from what is free. */
+        r.vms[0].need_kib = r.vms[0].used_kib = 492 * SIM_MIB;
+        r.vms[0].usable_kib = 20 * SIM_MIB;
+        decide(&r);
+        assert_int_equal(after(&r, 0), 556 * SIM_MIB);
+        assert_int_equal(after(&r, 1), 512 * SIM_MIB);
+        /* More than that comes from the donor's slack, which stops at its need and cushion. */
+        r.vms[0].need_kib = 900 * SIM_MIB;
+        r.vms[0].pressure = MLG_PRESSURE_CRITICAL;
+        r.vms[0].shrinkable = false;
+        decide(&r);
+        assert_in_range(after(&r, 0), 860 * SIM_MIB, 868 * SIM_MIB); /* 1100 - (200 + 32): half a cushion for a critical one */
+        assert_in_range(after(&r, 1), 232 * SIM_MIB, 240 * SIM_MIB);
+        assert_int_equal(r.steps[1].reason, MLG_REASON_DONOR);
+        end(&r);
+}
+
+/* Between the thresholds a state stays as it is. */
+static void test_iballoon_hysteresis(void **state) {
+        Room r = begin(mlg_policy_find("iballoon"), 1, GIB);
+
+        r.vms[0].need_kib = 472 * SIM_MIB;
+        r.vms[0].usable_kib = 40 * SIM_MIB; /* of 64: normal, and not less than half */
+        decide(&r);
+        assert_int_equal(after(&r, 0), 512 * SIM_MIB);
+        r.vms[0].usable_kib = 30 * SIM_MIB;
+        decide(&r);
+        assert_int_equal(after(&r, 0), 536 * SIM_MIB);
+        r.vms[0].usable_kib = 40 * SIM_MIB;
+        decide(&r);
+        assert_int_equal(after(&r, 0), 536 * SIM_MIB); /* not yet normal */
+        end(&r);
+}
+
 /* ---- the rules of others: values computed by hand from their formulas ---- */
 
 /* MOM averages ten looks; here all looks are the same. Returns after ten of them. */
@@ -891,6 +1045,13 @@ int main(void) {
                 cmocka_unit_test(test_priority_when_short),
                 cmocka_unit_test(test_overrun_takes_from_the_least),
                 cmocka_unit_test(test_settles),
+                cmocka_unit_test(test_who_does_not_wait_gives),
+                cmocka_unit_test(test_who_waits_as_well_does_not_give),
+                cmocka_unit_test(test_cold_memory_goes_first),
+                cmocka_unit_test(test_only_for_equals_or_betters),
+                cmocka_unit_test(test_idle_tax),
+                cmocka_unit_test(test_iballoon_moves_for_need_only),
+                cmocka_unit_test(test_iballoon_hysteresis),
                 cmocka_unit_test(test_mom),
                 cmocka_unit_test(test_mom_pace),
                 cmocka_unit_test(test_mom_sees_late),

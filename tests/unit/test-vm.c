@@ -381,6 +381,8 @@ static void test_warning(void **state) {
         f->g->demand_kib = 475 * SIM_MIB; /* 33 MiB are left, half of the cushion is 35 */
         polls(f, 30);
         assert_int_equal(f->vm->pressure, MLG_PRESSURE_WARNING);
+        assert_false(f->vm->lacks); /* it announces trouble, and is none yet */
+        assert_int_equal(f->vm->lacked_usec, 0);
 }
 
 static void test_swapping_in_is_critical(void **state) {
@@ -390,6 +392,7 @@ static void test_swapping_in_is_critical(void **state) {
         f->g->swapped_kib = f->g->swap_out_kib = 250 * SIM_MIB; /* and 1 GiB to read it back into */
         polls(f, 2);
         assert_int_equal(f->vm->pressure, MLG_PRESSURE_CRITICAL);
+        assert_true(f->vm->lacks);
         polls(f, 6);
         assert_int_equal(f->vm->pressure, MLG_PRESSURE_NONE);
 }
