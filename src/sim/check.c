@@ -5,10 +5,16 @@
 #include <inttypes.h>
 
 #include "core/guard.h"
+#include "policies/registry.h"
 #include "util/util.h"
 
 /* What a guest may be cut by at once, of what its rate gives in a second: the guard lets two seconds' worth pile up. */
 #define RATE_WINDOW_SEC 2
+
+/* What allows more than usually. */
+typedef struct SimHostState {
+        bool is_short, policy_probes;
+} SimHostState;
 
 static void violated(SimCheck *c, const char *format, ...) G_GNUC_PRINTF(2, 3);
 static void violated(SimCheck *c, const char *format, ...) {
@@ -55,13 +61,24 @@ static void check_grants(SimCheck *c, const MlgEngine *e, const MlgMove *moves, 
                          granted, l->charged_kib, l->reserved_kib, l->budget_kib);
 }
 
-static void check_shrink(SimCheck *c, const MlgMove *m, bool host_is_short, uint64_t now_usec) {
+/* NULL: it may be shrunk. A policy that probes looks for what guests lack, and finds it by taking. */
+static const char *suffering(const MlgVm *vm, bool probes, uint64_t now_usec) {
+        uint64_t since = probes ? vm->lacked_usec : vm->suffered_usec;
+
+        if (vm->pressure != MLG_PRESSURE_NONE && !(probes && !vm->lacks))
+                return "although it suffers";
+        if (since > 0 && now_usec - since < vm->settings.cool_down_usec)
+                return "within its cool-down";
+        return NULL;
+}
+
+static void check_shrink(SimCheck *c, const MlgMove *m, const SimHostState *host, uint64_t now_usec) {
         const MlgVm *vm = m->vm;
         uint64_t rate = mlg_max(vm->settings.urgent_permille, vm->settings.shrink_permille);
         uint64_t band = mlg_max(MLG_LEAST_STEP_KIB,
                                 mlg_mul_div(vm->maximum_kib, vm->settings.dead_band_permille, 1000));
         uint64_t most = mlg_max(band, mlg_mul_div(vm->maximum_kib, RATE_WINDOW_SEC * rate, 1000));
-        const char *wrong = NULL;
+        const char *wrong = host->is_short ? NULL : suffering(vm, host->policy_probes, now_usec);
 
         if (m->to_kib < vm->floor_kib)
                 wrong = "below its floor";
@@ -69,11 +86,6 @@ static void check_shrink(SimCheck *c, const MlgMove *m, bool host_is_short, uint
                 wrong = "although it is not managed";
         else if (vm->sampler.last.trust != MLG_TRUST_FRESH)
                 wrong = "although its report is not fresh";
-        else if (vm->pressure != MLG_PRESSURE_NONE && !host_is_short)
-                wrong = "although it suffers";
-        else if (vm->suffered_usec > 0 && now_usec - vm->suffered_usec < vm->settings.cool_down_usec &&
-                 !host_is_short)
-                wrong = "within its cool-down";
         else if (m->from_kib - m->to_kib > most)
                 wrong = "faster than its rate";
         if (wrong)
@@ -81,7 +93,7 @@ static void check_shrink(SimCheck *c, const MlgMove *m, bool host_is_short, uint
                          m->to_kib, wrong);
 }
 
-static void check_move(SimCheck *c, const MlgMove *m, bool host_is_short, uint64_t now_usec) {
+static void check_move(SimCheck *c, const MlgMove *m, const SimHostState *host, uint64_t now_usec) {
         const MlgVm *vm = m->vm;
 
         if (vm->pending_kib != m->to_kib)
@@ -92,20 +104,24 @@ static void check_move(SimCheck *c, const MlgMove *m, bool host_is_short, uint64
                         violated(c, "%s is stuck at %" PRIu64 " KiB, and told %" PRIu64, vm->name,
                                  vm->actual_kib, m->to_kib);
         } else if (m->to_kib < m->from_kib)
-                check_shrink(c, m, host_is_short, now_usec);
+                check_shrink(c, m, host, now_usec);
         else if (m->to_kib > vm->ceiling_kib)
                 violated(c, "%s was grown to %" PRIu64 " KiB, above its ceiling", vm->name, m->to_kib);
 }
 
 void sim_check(SimCheck *c, const MlgEngine *e, const MlgRawHost *raw, const MlgHostSettings *host,
                const MlgMove *moves, size_t n_moves, uint64_t now_usec) {
-        bool host_is_short = raw->available_kib < mlg_amount_resolve(host->reserve, raw->total_kib) ||
-                             raw->available_kib < raw->total_kib / 100;
+        const MlgPolicyOps *policy = mlg_policy_find(host->policy);
+        SimHostState state = {
+                .is_short = raw->available_kib < mlg_amount_resolve(host->reserve, raw->total_kib) ||
+                            raw->available_kib < raw->total_kib / 100,
+                .policy_probes = policy && policy->probes,
+        };
 
         check_books(c, e);
         check_grants(c, e, moves, n_moves);
         for (size_t i = 0; i < n_moves; i++) {
-                check_move(c, &moves[i], host_is_short, now_usec);
+                check_move(c, &moves[i], &state, now_usec);
                 for (size_t k = 0; k < i && n_moves < 64; k++) /* with more moves the books would show it */
                         if (moves[k].vm == moves[i].vm)
                                 violated(c, "%s was moved twice at a time", moves[i].vm->name);

@@ -5,7 +5,8 @@
  * - the books: each guest is charged what is due, the ledger has the sum, and what was granted was free;
  * - floors and ceilings: no shrink ends below the floor, no grow above the ceiling, a stuck one's target
  *   is what it has;
- * - no shrink of a guest that suffers or suffered within its cool-down, while the host has its reserve;
+ * - no shrink of a guest that suffers or suffered within its cool-down, while the host has its reserve; with a policy
+ *   that probes the same of a guest that lacks memory in fact;
  * - no shrink on the strength of a report that is not fresh, nor of a guest that is not managed;
  * - no shrink larger than the faster one of the two rates allows;
  * - one move for a guest at a time. */
