@@ -32,8 +32,9 @@ typedef struct MlgPredictorOps {
         const char *description; /* one line for people */
         size_t priv_size;        /* <= MLG_PREDICTOR_PRIV_MAX */
 
-        /* Required. Takes a sample with trust FRESH; never fails. */
-        void (*observe)(void *priv, const MlgSample *s);
+        /* Required. Takes a sample with trust FRESH; never fails. `horizon_usec` is the one that predict() will be asked
+         * for; it changes with the configuration only, and then nothing need be kept. */
+        void (*observe)(void *priv, const MlgSample *s, uint64_t horizon_usec);
 
         /* Required. 0, or -ENODATA: not enough history yet (ret is untouched). */
         int (*predict)(const void *priv, uint64_t horizon_usec, MlgForecast *ret);

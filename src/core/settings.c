@@ -53,6 +53,9 @@ void mlg_guest_settings_default(MlgGuestSettings *ret) {
                 .cushion = MLG_AMOUNT_KIB(64 * MLG_KIB_PER_MIB),
                 .cushion_permille = 150,
                 .predictor = "ewma",
+                /* A report is up to 1 s old when it is read, up to 1 s passes until the next one, and the balloon
+                 * needs its time, too. */
+                .horizon_usec = 3 * MLG_USEC_PER_SEC,
                 /* From full to a quarter in 15 s: the guest's reclaim keeps up, and a guest that wakes up
                  * meanwhile has lost little. */
                 .shrink_permille = 50,

@@ -42,6 +42,7 @@ typedef struct MlgGuestSettings {
         MlgAmount cushion;          /* Cushion=: at least this much usable; a part is of the guest's need */
         uint32_t cushion_permille;  /* CushionRatio=: at least this part of the need */
         char predictor[32];         /* Predictor= */
+        uint64_t horizon_usec;      /* HorizonSec=: how far the forecast looks ahead */
         uint32_t shrink_permille;   /* ShrinkRate=: of the maximum per second, when nobody is in need */
         uint32_t urgent_permille;   /* UrgentShrinkRate=: the same, when others suffer */
         uint32_t grow_permille;     /* GrowRate=: when the guest does not suffer; relief has no limit */

@@ -56,10 +56,6 @@
 #define STUCK_MOST_USEC (900 * MLG_USEC_PER_SEC)
 #define REFUSED_USEC (30 * MLG_USEC_PER_SEC)
 
-/* The look ahead: a report is up to 1 s old when it is read, up to 1 s passes until the next one, and the
- * balloon needs its time, too. */
-#define HORIZON_USEC (3 * MLG_USEC_PER_SEC)
-
 /* libvirt leaves out a guest that somebody else is asking something just now; that lasts milliseconds. */
 #define MISS_USEC MLG_USEC_PER_SEC
 
@@ -455,7 +451,7 @@ static void begin_judging(MlgVm *vm, uint64_t now_usec) {
         vm->judged = vm->forecast;
         vm->judged_cushion_kib = vm->cushion_kib;
         vm->judged_peak_kib = 0;
-        vm->judge_usec = now_usec + HORIZON_USEC;
+        vm->judge_usec = now_usec + vm->settings.horizon_usec;
 }
 
 static void take_miss(MlgVm *vm, uint64_t now_usec) {
@@ -511,8 +507,8 @@ static void take_report(MlgVm *vm, const MlgSample *s, uint64_t now_usec) {
                 return;
         }
         judge(vm, s, now_usec);
-        vm->predictor->observe(vm->predictor_priv, s);
-        take_forecast(vm, HORIZON_USEC);
+        vm->predictor->observe(vm->predictor_priv, s, vm->settings.horizon_usec);
+        take_forecast(vm, vm->settings.horizon_usec);
         begin_judging(vm, now_usec);
         take_rise(vm, s, now_usec);
         if (vm->reports < UINT32_MAX)
@@ -536,7 +532,7 @@ void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *ho
                 take_report(vm, &s, now_usec);
         else if (vm->rises && s.trust == MLG_TRUST_FRESH)
                 /* A driver that is busy with its balloon reports late: what was rising goes on rising meanwhile. */
-                take_forecast(vm, HORIZON_USEC + s.age_usec);
+                take_forecast(vm, vm->settings.horizon_usec + s.age_usec);
         take_pressure(vm, now_usec);
         take_silence(vm, now_usec);
 }

@@ -43,7 +43,7 @@ static double weight(double dt_sec, double tau_sec) {
         return 1.0 - exp(-dt_sec / tau_sec);
 }
 
-static void ewma_observe(void *priv, const MlgSample *s) {
+static void ewma_observe(void *priv, const MlgSample *s, uint64_t horizon_usec) {
         Ewma *e = priv;
         double used = (double) s->used_kib, dt;
 

@@ -17,7 +17,7 @@ typedef struct Last {
         bool seen;
 } Last;
 
-static void last_observe(void *priv, const MlgSample *s) {
+static void last_observe(void *priv, const MlgSample *s, uint64_t horizon_usec) {
         Last *l = priv;
 
         if (l->seen) {

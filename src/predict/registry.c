@@ -4,11 +4,12 @@
 
 #include <string.h>
 
-extern const MlgPredictorOps mlg_predictor_ewma, mlg_predictor_last;
+extern const MlgPredictorOps mlg_predictor_ewma, mlg_predictor_last, mlg_predictor_context;
 
 static const MlgPredictorOps *const predictors[] = {
         &mlg_predictor_ewma, /* the default */
         &mlg_predictor_last, /* the simplest that can be: to compare with */
+        &mlg_predictor_context, /* for horizons of minutes to an hour */
         NULL,
 };
 
@@ -24,5 +25,5 @@ const MlgPredictorOps *mlg_predictor_find(const char *name) {
 }
 
 const char *mlg_predictor_names(void) {
-        return "ewma, last"; /* a unit test holds it against the table */
+        return "ewma, last, context"; /* a unit test holds it against the table */
 }

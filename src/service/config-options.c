@@ -75,6 +75,7 @@ static const MlgOption options[] = {
         GUEST("CushionRatio", cushion_permille, PERMILLE, 0, 1000, "expected a part from 0% to 100%"),
         GUEST("Predictor", predictor, PREDICTOR, 0, 0, NULL),
         /* A rate of nothing would hold a guest for ever: that is what Mode=observe says plainly. */
+        GUEST("HorizonSec", horizon_usec, USEC, SEC(1), SEC(3600), "expected a time from 1s to 1h such as 5min"),
         GUEST("ShrinkRate", shrink_permille, PERMILLE, 1, 1000,
               "expected a part per second from 0.1% to 100%"),
         GUEST("UrgentShrinkRate", urgent_permille, PERMILLE, 1, 1000,

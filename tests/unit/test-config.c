@@ -89,7 +89,7 @@ static const struct {
         { false, "[Host]\nPolicy=magic\n",
           "x.conf:2: [Host] Policy=magic: expected one of: proportional, equal-pressure, iballoon, idle-tax, static, mom, proxmox" },
         { false, "[Guest a]\nPredictor=oracle\n",
-          "x.conf:2: [Guest a] Predictor=oracle: expected one of: ewma, last" },
+          "x.conf:2: [Guest a] Predictor=oracle: expected one of: ewma, last, context" },
         { false, "[Guest a]\nMode=on\n",
           "x.conf:2: [Guest a] Mode=on: expected one of: auto, observe, off" },
         { false, "[Daemon]\nLogLevel=loud\n",
@@ -245,7 +245,7 @@ static void test_every_key(void **state) {
                 "[Guest   web-* ]\n"
                 "Mode=observe\nFloor=512M\nCeiling=75%\nShares=300\nPriority=-7\nCushion=10%\n"
                 "CushionRatio=12.5%\n"
-                "Predictor=last\nShrinkRate=1%\nUrgentShrinkRate=50%\nGrowRate=20%\n"
+                "Predictor=last\nHorizonSec=5min\nShrinkRate=1%\nUrgentShrinkRate=50%\nGrowRate=20%\n"
                 "DeadBand=0%\nCoolDownSec=0\n"
                 "SettleSec=1min",
                 false);
@@ -277,6 +277,7 @@ static void test_every_key(void **state) {
         assert_int_equal(g.cushion.permille, 100);
         assert_int_equal(g.cushion_permille, 125);
         assert_string_equal(g.predictor, "last");
+        assert_int_equal(g.horizon_usec, 300000000);
         assert_int_equal(g.shrink_permille, 10);
         assert_int_equal(g.urgent_permille, 500);
         assert_int_equal(g.grow_permille, 200);

@@ -51,7 +51,22 @@ static void feed(Run *r, uint64_t after_usec, uint64_t used_kib) {
 
         r->now_usec += after_usec;
         s.at_usec = r->now_usec;
-        r->ops->observe(r->priv, &s);
+        r->ops->observe(r->priv, &s, HORIZON_USEC);
+}
+
+/* With a time of day, and a horizon of five minutes, which is also the time between two reports. */
+static void feed_at(Run *r, uint64_t real_sec, uint64_t used_kib, uint64_t maximum_kib) {
+        MlgSample s = {
+                .at_usec = (real_sec + 100) * SIM_SEC,
+                .at_real_sec = real_sec,
+                .trust = MLG_TRUST_FRESH,
+                .is_new = true,
+                .actual_kib = maximum_kib,
+                .maximum_kib = maximum_kib,
+                .used_kib = used_kib,
+        };
+
+        r->ops->observe(r->priv, &s, 300 * SIM_SEC);
 }
 
 static MlgForecast ask(const Run *r, uint64_t horizon_usec) {
@@ -254,12 +269,84 @@ static void test_last(void **state) {
         end(&r);
 }
 
+/* A job each night: a week is enough to know it. Before it, and while it runs, its memory is there; at other times
+ * it is not. */
+static void test_context_learns_the_clock(void **state) {
+        Run r = begin(mlg_predictor_find("context"));
+
+        for (uint64_t t = 0; t < 14 * 86400; t += 300) {
+                uint64_t of_day = t % 86400;
+                bool busy = of_day >= 3 * 3600 && of_day < 3 * 3600 + 1800;
+
+                feed_at(&r, t, busy ? 2 * GIB : 256 * SIM_MIB, 4 * GIB);
+                if (t < 7 * 86400)
+                        continue;
+                if (of_day >= 3 * 3600 - 300 && of_day < 3 * 3600 + 1800)
+                        assert_in_range(ask(&r, 300 * SIM_SEC).upper_kib, 2 * GIB, 2 * GIB + 2 * GIB / 10);
+                if (of_day >= 4 * 3600)
+                        assert_in_range(ask(&r, 300 * SIM_SEC).upper_kib, 256 * SIM_MIB, 512 * SIM_MIB);
+        }
+        end(&r);
+}
+
+/* Peaks at random, one time in a hundred: worth their memory where they are small, not where they are large. Part of the
+ * time in which demand exceeded the bound. */
+static double misses_of_rare_peaks(uint64_t unit_kib) {
+        Run r = begin(mlg_predictor_find("context"));
+        uint64_t seed = 3, upper = 0;
+        unsigned int n = 0, missed = 0;
+
+        for (uint64_t t = 0; t < 28 * 86400; t += 300) {
+                uint64_t used = (sim_random_below(&seed, 100) == 0 ? 30 : 1) * unit_kib;
+
+                if (t >= 14 * 86400) {
+                        n++;
+                        missed += used > upper;
+                }
+                feed_at(&r, t, used, 40 * unit_kib);
+                upper = ask(&r, 300 * SIM_SEC).upper_kib;
+        }
+        end(&r);
+        return (double) missed / n;
+}
+
+static void test_context_weighs_prices(void **state) {
+        double small = misses_of_rare_peaks(8 * SIM_MIB), large = misses_of_rare_peaks(64 * GIB);
+
+        print_message("           misses: small guest %.4f, large guest %.4f\n", small, large);
+        assert_true(small < 0.001);
+        assert_true(large > 0.005 && large < 0.02);
+}
+
+/* A guest about which nothing is known keeps most of what it has, and one that got more memory is another one. */
+static void test_context_begins_carefully(void **state) {
+        Run r = begin(mlg_predictor_find("context"));
+
+        feed_at(&r, 0, 100 * SIM_MIB, 4 * GIB);
+        assert_true(ask(&r, 300 * SIM_SEC).upper_kib >= 2 * GIB);
+        for (uint64_t t = 300; t < 5 * 86400; t += 300)
+                feed_at(&r, t, 100 * SIM_MIB, 4 * GIB);
+        assert_in_range(ask(&r, 300 * SIM_SEC).upper_kib, 100 * SIM_MIB, 200 * SIM_MIB);
+        feed_at(&r, 5 * 86400, 100 * SIM_MIB, 16 * GIB);
+        assert_true(ask(&r, 300 * SIM_SEC).upper_kib >= 8 * GIB);
+        /* What it has learned is not lost when the guest is started anew. */
+        for (uint64_t t = 5 * 86400 + 300; t < 10 * 86400; t += 300)
+                feed_at(&r, t, 100 * SIM_MIB, 16 * GIB);
+        r.ops->restarted(r.priv);
+        feed_at(&r, 10 * 86400, 100 * SIM_MIB, 16 * GIB);
+        assert_in_range(ask(&r, 300 * SIM_SEC).upper_kib, 100 * SIM_MIB, 200 * SIM_MIB);
+        end(&r);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_contract),
                 cmocka_unit_test(test_names),
                 cmocka_unit_test(test_ewma),
                 cmocka_unit_test(test_last),
+                cmocka_unit_test(test_context_learns_the_clock),
+                cmocka_unit_test(test_context_weighs_prices),
+                cmocka_unit_test(test_context_begins_carefully),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
