@@ -83,7 +83,8 @@ static bool read_usage(SimTrace *t, SimTraceGuest *g, Field f) {
         }
         /* The capacity is noted less often than the usage. */
         g->maximum_kib = mlg_max(g->maximum_kib, peak * MLG_KIB_PER_MIB);
-        return true;
+        /* Its recording ends here, others may go on: nothing is known of it any more. */
+        return at_sec == 0 || sim_trace_add_row(t, g, at_sec, SIM_ROW_GONE);
 }
 
 /* NULL, or what was expected. */

@@ -93,8 +93,12 @@ static void settle_guest(SimTrace *t, SimTraceGuest *g, uint64_t base_sec) {
                 if (r->demand_kib != SIM_ROW_GONE)
                         r->demand_kib = mlg_min(r->demand_kib, most_kib); /* more nobody can give it */
         }
-        if (g->rows->len > 0)
-                t->end_sec = (uint32_t) mlg_max(t->end_sec, last_row(g)->at_sec + mlg_max(g->step_sec, 1));
+        if (g->rows->len > 0) {
+                const SimRow *last = last_row(g);
+                uint32_t lasts = g->step_sec == 0 ? 1 : last->demand_kib == SIM_ROW_GONE ? 0 : g->step_sec;
+
+                t->end_sec = (uint32_t) mlg_max(t->end_sec, last->at_sec + lasts);
+        }
 }
 
 bool sim_trace_finish(SimTrace *t, const char *path, GError **error) {

@@ -5,7 +5,7 @@
  * until the next one. Formats are behind one interface (SimFormat), one file each; a source (a file,
  * compressed or not, an archive, a directory) gives one text after the other to the format that knows it.
  * Invariants after sim_trace_load(): at least one guest, each with at least one row, rows in the order of
- * time, every demand within what the guest can have at most, end_sec behind all rows. */
+ * time, every demand within what the guest can have at most, end_sec behind all rows with a demand. */
 #pragma once
 
 #include <stdbool.h>

@@ -142,6 +142,8 @@ static void test_formats_of_others(void **state) {
         assert_int_equal(demand_at(b, 0, 300), 6 * SIM_MIB);
         assert_int_equal(demand_at(b, 1, 300),
                          7 * SIM_MIB); /* it began later, and keeps step with the others */
+        assert_int_equal(demand_at(b, 1, 600), 8 * SIM_MIB);
+        assert_true(demand_at(b, 1, 900) == SIM_ROW_GONE); /* so far it was recorded */
         assert_int_equal(b->end_sec, 900);
         assert_int_equal(b->start_real_sec, 1372629900);
         assert_string_equal(guest_at(g, 0)->name, "a.trace");
