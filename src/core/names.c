@@ -101,13 +101,21 @@ const char *mlg_mode_to_string(MlgMode m) {
         return NAME_OF(mode_names, m);
 }
 
-int mlg_mode_from_string(const char *s, MlgMode *ret) {
-        for (size_t i = 0; i < G_N_ELEMENTS(mode_names); i++)
-                if (strcmp(mode_names[i], s) == 0) {
-                        *ret = (MlgMode) i;
-                        return 0;
-                }
+/* Its index; -EINVAL: there is none of that name. */
+static int find_name(const char *const *table, size_t n, const char *s) {
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(table[i], s) == 0)
+                        return (int) i;
         return -EINVAL;
+}
+
+int mlg_mode_from_string(const char *s, MlgMode *ret) {
+        int i = find_name(mode_names, G_N_ELEMENTS(mode_names), s);
+
+        if (i < 0)
+                return i;
+        *ret = (MlgMode) i;
+        return 0;
 }
 
 const char *mlg_monitor_mode_to_string(MlgMonitorMode m) {
@@ -115,10 +123,10 @@ const char *mlg_monitor_mode_to_string(MlgMonitorMode m) {
 }
 
 int mlg_monitor_mode_from_string(const char *s, MlgMonitorMode *ret) {
-        for (size_t i = 0; i < G_N_ELEMENTS(monitor_mode_names); i++)
-                if (strcmp(monitor_mode_names[i], s) == 0) {
-                        *ret = (MlgMonitorMode) i;
-                        return 0;
-                }
-        return -EINVAL;
+        int i = find_name(monitor_mode_names, G_N_ELEMENTS(monitor_mode_names), s);
+
+        if (i < 0)
+                return i;
+        *ret = (MlgMonitorMode) i;
+        return 0;
 }

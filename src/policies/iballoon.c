@@ -72,15 +72,7 @@ static uint64_t fill_group(const MlgVmView *vm, uint64_t level, const void *grou
 /* Gives `left_kib` to one group of receivers; returns what is left then. */
 static uint64_t serve(const MlgVmView *vms, size_t n, GuestState group, uint64_t left_kib) {
         mlg_share_pour(vms, n, fill_group, &group, left_kib);
-        for (size_t i = 0; i < n; i++) {
-                MlgClaim *c = mlg_claim_of(&vms[i]);
-
-                if (!vms[i].movable)
-                        continue;
-                c->keep_kib += c->give_kib;
-                left_kib -= c->give_kib;
-        }
-        return left_kib;
+        return left_kib - mlg_share_keep_given(vms, n);
 }
 
 static void write_steps(const MlgVmView *vms, size_t n, MlgPlan *plan) {

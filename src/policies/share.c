@@ -90,6 +90,20 @@ void mlg_share_pour(const MlgVmView *vms, size_t n, MlgFillFn fill, const void *
                         mlg_claim_of(&vms[i])->give_kib = fill(&vms[i], low, context);
 }
 
+uint64_t mlg_share_keep_given(const MlgVmView *vms, size_t n) {
+        uint64_t given = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                MlgClaim *c = mlg_claim_of(&vms[i]);
+
+                if (!vms[i].movable)
+                        continue;
+                c->keep_kib += c->give_kib;
+                given += c->give_kib;
+        }
+        return given;
+}
+
 uint64_t mlg_fill_by_shares(const MlgVmView *vm, uint64_t level, uint64_t room_kib, uint64_t holds_kib) {
         return mlg_min(room_kib, mlg_sub_sat(level * vm->shares, holds_kib));
 }
@@ -132,14 +146,7 @@ static void decide_tight(const MlgVmView *vms, size_t n, uint64_t left_kib, MlgP
                 if (vms[i].movable)
                         relief += fill_relief(&vms[i], BRIM, NULL);
         mlg_share_pour(vms, n, fill_relief, NULL, relief <= left_kib ? relief : left_kib / 2);
-        for (size_t i = 0; i < n; i++) {
-                MlgClaim *c = mlg_claim_of(&vms[i]);
-
-                if (!vms[i].movable)
-                        continue;
-                c->keep_kib += c->give_kib;
-                left_kib -= c->give_kib;
-        }
+        left_kib -= mlg_share_keep_given(vms, n);
         mlg_share_pour(vms, n, mlg_fill_slack, NULL, left_kib);
         for (size_t i = 0; i < n; i++) {
                 const MlgClaim *c = mlg_claim_of(&vms[i]);

@@ -27,6 +27,7 @@
 #pragma once
 
 #include "memlego/policy.h"
+#include "util/util.h"
 
 /* One guest's claim; the beginning of MlgVmView.priv. Made anew for each decision, but for `offer_kib`. */
 typedef struct MlgClaim {
@@ -54,18 +55,14 @@ void mlg_claim_make(const MlgVmView *vm, uint64_t need_kib, uint64_t keep_kib);
 
 /* What it needs as far as it uses that now: a forecast alone is no reason to keep memory from others. */
 static inline uint64_t mlg_claim_keep_kib(const MlgVmView *vm) {
-        uint64_t uses = vm->used_kib + vm->error_kib;
-
-        return vm->need_kib < uses ? vm->need_kib : uses;
+        return mlg_min(vm->need_kib, vm->used_kib + vm->error_kib);
 }
 
 /* How much of what it uses was not touched for minutes, at least: the cache among the cold memory is none of what it uses. */
 static inline uint64_t mlg_claim_cold_kib(const MlgVmView *vm) {
-        uint64_t cache = vm->usable_kib > vm->unused_kib ? vm->usable_kib - vm->unused_kib : 0;
+        uint64_t cache = mlg_sub_sat(vm->usable_kib, vm->unused_kib);
 
-        if (!vm->knows_cold || vm->cold_kib <= cache)
-                return 0;
-        return vm->cold_kib - cache < vm->used_kib ? vm->cold_kib - cache : vm->used_kib;
+        return vm->knows_cold ? mlg_min(mlg_sub_sat(vm->cold_kib, cache), vm->used_kib) : 0;
 }
 
 /* What a guest gets when the water stands at `level`: it must not fall when the level rises, and be 0 or the least at 0. */
@@ -74,6 +71,9 @@ typedef uint64_t (*MlgFillFn)(const MlgVmView *vm, uint64_t level, const void *c
 /* Pours `water_kib` over the movable guests, one level for all, and writes what each gets into MlgClaim.give_kib. The
  * sum never exceeds the water where it does not at level 0, and misses it by less than one more step of the level. */
 void mlg_share_pour(const MlgVmView *vms, size_t n, MlgFillFn fill, const void *context, uint64_t water_kib);
+
+/* What was poured becomes part of what the guests keep. Returns how much that was. */
+uint64_t mlg_share_keep_given(const MlgVmView *vms, size_t n);
 
 /* Level x shares, less what it `holds_kib` of the same water already, as far as there is room. */
 uint64_t mlg_fill_by_shares(const MlgVmView *vm, uint64_t level, uint64_t room_kib, uint64_t holds_kib);

@@ -42,14 +42,9 @@ static bool recognises(const char *text, size_t len) {
 
 /* Digits up to `stop` or the field's end, which is skipped. */
 static bool take(Field *f, char stop, uint64_t *ret) {
-        const char *begin = f->at;
-        uint64_t v = 0;
+        uint64_t v;
 
-        for (; f->at < f->end && g_ascii_isdigit(*f->at); f->at++)
-                if (__builtin_mul_overflow(v, 10, &v) ||
-                    __builtin_add_overflow(v, (uint64_t) (*f->at - '0'), &v))
-                        return false;
-        if (f->at == begin || (f->at < f->end && *f->at != stop))
+        if (!sim_digits(&f->at, f->end, &v) || (f->at < f->end && *f->at != stop))
                 return false;
         if (f->at < f->end)
                 f->at++;

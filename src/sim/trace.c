@@ -197,15 +197,25 @@ bool sim_line_word(SimLines *l, const char *word) {
         return true;
 }
 
-bool sim_line_u64(SimLines *l, uint64_t *ret) {
-        const char *p = skip_blanks(l), *begin = p;
+bool sim_digits(const char **p, const char *end, uint64_t *ret) {
+        const char *begin = *p;
         uint64_t v = 0;
 
-        for (; p < l->line_end && g_ascii_isdigit(*p); p++)
+        for (; *p < end && g_ascii_isdigit(**p); ++*p)
                 if (__builtin_mul_overflow(v, 10, &v) ||
-                    __builtin_add_overflow(v, (uint64_t) (*p - '0'), &v))
+                    __builtin_add_overflow(v, (uint64_t) (**p - '0'), &v))
                         return false;
-        if (p == begin || (p < l->line_end && !is_blank(*p)))
+        if (*p == begin)
+                return false;
+        *ret = v;
+        return true;
+}
+
+bool sim_line_u64(SimLines *l, uint64_t *ret) {
+        const char *p = skip_blanks(l);
+        uint64_t v;
+
+        if (!sim_digits(&p, l->line_end, &v) || (p < l->line_end && !is_blank(*p)))
                 return false;
         l->line = p;
         *ret = v;

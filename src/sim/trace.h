@@ -84,6 +84,8 @@ typedef struct SimLines {
 } SimLines;
 
 bool sim_lines_next(SimLines *l); /* false: there is none left */
+/* The number at *p, which moves behind its digits; false: there is none, or it is too large. */
+bool sim_digits(const char **p, const char *end, uint64_t *ret);
 /* Each takes one word off the line; false: there is none of that kind (the line is left as it is). */
 bool sim_line_word(SimLines *l, const char *word);
 bool sim_line_u64(SimLines *l, uint64_t *ret);
