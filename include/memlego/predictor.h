@@ -6,12 +6,10 @@
  * observe() is called once per fresh report, in the order of time; predict() at each decision; reflect()
  * once per horizon with what really was needed.
  *
- * The state outlives memlegod and the guest: the engine saves its bytes and gives them back, so it holds no pointers,
- * and valid() refuses what cannot be its own (another version, a damaged file). at_usec of the next sample may then
- * be before or long after that of the last one. */
+ * The state may outlive a run of the guest (restarted()), so it holds no pointers; at_usec of the next sample may then be
+ * long after that of the last one. */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,13 +43,6 @@ typedef struct MlgPredictorOps {
         /* Optional: the guest was started anew. Without it the state is zeroed then; with it what was learned over days
          * may be kept. */
         void (*restarted)(void *priv);
-
-        /* Optional: may these bytes, read from a file, be used as a state? Without it a state is not saved. Must be
-         * safe for any bytes. */
-        bool (*valid)(const void *priv);
-
-        /* Optional: what it does at the moment, in words, for status ("quantile: 0.4 % missed of 0.5 %"). Returns buf. */
-        const char *(*describe)(const void *priv, char *buf, size_t size);
 } MlgPredictorOps;
 
 #define MLG_PREDICTOR_PRIV_MAX 16384 /* bytes per guest: 1,000 guests stay below 16 MiB */
