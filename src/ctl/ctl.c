@@ -107,11 +107,6 @@ static bool run_show(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GStr
         return false;
 }
 
-static bool run_monitor_xml(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
-        g_string_append(out, MLG_MONITOR_XML "\n");
-        return true;
-}
-
 static bool run_pause_or_resume(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
                                 GError **error) {
         bool paused = a->command == MLG_COMMAND_PAUSE;
@@ -212,9 +207,9 @@ static const CommandFn command_fns[] = {
         [MLG_COMMAND_RELOAD] = run_reload,
         [MLG_COMMAND_CONFIG] = run_config,
         [MLG_COMMAND_DUMP] = run_dump,
-        [MLG_COMMAND_RECORD] = NULL, /* these two do not ask once and answer: see run() */
+        [MLG_COMMAND_RECORD] = NULL, /* these do not ask memlegod once and answer: see run() */
         [MLG_COMMAND_SIMULATE] = NULL,
-        [MLG_COMMAND_MONITOR_XML] = run_monitor_xml,
+        [MLG_COMMAND_MONITOR_XML] = NULL,
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(command_fns) == _MLG_COMMAND_MAX);
 
@@ -266,8 +261,10 @@ static int run(const MlgArgs *a, const MlgStyle *style) {
                         (void) write_out(out);
                 return fail(error, style);
         }
-        if (a->command == MLG_COMMAND_MONITOR_XML) /* memlegod need not run for it */
-                return run_monitor_xml(a, NULL, style, out, &error) ? write_out(out) : MLG_EXIT_FAILED;
+        if (a->command == MLG_COMMAND_MONITOR_XML) {
+                g_string_append(out, MLG_MONITOR_XML "\n");
+                return write_out(out);
+        }
         c = mlg_client_open(a->address, MLG_CLIENT_PATIENCE_USEC, &error);
         if (!c || !command_fns[a->command](a, c, style, out, &error))
                 return fail(error, style);

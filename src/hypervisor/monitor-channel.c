@@ -325,7 +325,7 @@ static const char *sentence(int error) {
 static bool take_frames(MlgChannel *c, uint64_t now) {
         uint32_t heard = c->heard;
         MlgMonitorFrame f, ack = { .type = MLG_MONITOR_ACK };
-        int r;
+        int r = 0;
 
         while (c->fd >= 0 && (r = mlg_monitor_stream_next(&c->in, &f)) > 0) {
                 c->allowance -= mlg_sub_sat(FRAME_LEAST, MLG_MONITOR_HEADER_BYTES + 9 * f.n_fields);
