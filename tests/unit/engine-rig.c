@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Engine rig: turns as the service makes them. */
+#include "engine-rig.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "util/util.h"
+
+Rig *rig_new(uint64_t total_kib, bool dry_run) {
+        Rig *t = g_new0(Rig, 1);
+
+        sim_host_init(&t->sim, total_kib, 0);
+        mlg_host_settings_default(&t->host);
+        mlg_guest_settings_default(&t->guest);
+        t->host.reserve = MLG_AMOUNT_KIB(0);
+        t->now_usec = t->sim.now_usec;
+        t->dry_run = dry_run;
+        t->e = mlg_engine_new(&t->host, dry_run);
+        t->answers = g_array_new(FALSE, FALSE, sizeof(Answer));
+        t->moves_of = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        t->seed = 9;
+        return t;
+}
+
+void rig_free(Rig *t) {
+        t->e = mlg_engine_free(t->e);
+        sim_host_clear(&t->sim);
+        g_array_unref(t->answers);
+        g_hash_table_unref(t->moves_of);
+        g_free(t);
+}
+
+SimGuest *rig_add(Rig *t, uint64_t maximum_kib, uint64_t demand_kib) {
+        SimGuest *g = sim_host_add(&t->sim, maximum_kib, demand_kib);
+
+        (void) mlg_engine_put_guest(t->e, &g->info, &t->guest, false, t->now_usec);
+        return g;
+}
+
+MlgVm *vm_of(const Rig *t, const SimGuest *g) {
+        return mlg_engine_find(t->e, g->info.uuid);
+}
+
+unsigned int moves_of(const Rig *t, const SimGuest *g) {
+        return GPOINTER_TO_UINT(g_hash_table_lookup(t->moves_of, g->info.uuid));
+}
+
+void reconfigure_guest(const Rig *t, const SimGuest *g, const MlgGuestSettings *s) {
+        (void) mlg_engine_put_guest(t->e, &g->info, s, false, t->now_usec);
+}
+
+/* ---- what must hold after each turn ---- */
+
+void check_books(const Rig *t) {
+        const MlgLedger *l = mlg_engine_ledger(t->e);
+        uint64_t charged = 0;
+
+        for (size_t i = 0; i < mlg_engine_n_guests(t->e); i++) {
+                const MlgVm *vm = mlg_engine_guest_at(t->e, i);
+
+                assert_int_equal(vm->charge_kib, mlg_vm_due_kib(vm));
+                charged += vm->charge_kib;
+        }
+        assert_int_equal(charged, l->charged_kib);
+}
+
+/* Our own grants never overrun the books: what was granted in this turn fits into what was free before
+ * it. */
+static void check_grants(const Rig *t) {
+        const MlgLedger *l = mlg_engine_ledger(t->e);
+        uint64_t granted = 0;
+
+        for (size_t i = 0; i < t->n_moves && !t->dry_run; i++) {
+                const MlgVm *vm = t->moves[i].vm;
+
+                granted += mlg_sub_sat(vm->pending_kib, mlg_max(mlg_max(vm->actual_kib, vm->target_kib), vm->unsure_kib));
+        }
+        if (granted > 0 && l->charged_kib + l->reserved_kib > l->budget_kib)
+                fail_msg("turn %" PRIu64 ": granted %" PRIu64 ", now %" PRIu64 " + %" PRIu64 " of %" PRIu64,
+                         t->n_turns, granted, l->charged_kib, l->reserved_kib, l->budget_kib);
+}
+
+static void check_moves(const Rig *t) {
+        for (size_t i = 0; i < t->n_moves; i++) {
+                const MlgMove *m = &t->moves[i];
+
+                assert_true(m->why > MLG_REASON_NONE && m->why < _MLG_REASON_MAX);
+                assert_true(m->to_kib <= m->vm->maximum_kib);
+                if (!t->dry_run)
+                        assert_int_equal(m->vm->pending_kib, m->to_kib);
+                if (m->why == MLG_REASON_STUCK)
+                        assert_int_equal(m->to_kib, m->vm->actual_kib);
+                else if (m->to_kib < m->from_kib && m->to_kib < m->vm->floor_kib)
+                        fail_msg("%s: %" PRIu64 " -> %" PRIu64 " is below its floor %" PRIu64, m->vm->name,
+                                 m->from_kib, m->to_kib, m->vm->floor_kib);
+                for (size_t k = 0; k < i; k++)
+                        assert_ptr_not_equal(t->moves[k].vm, m->vm);
+        }
+}
+
+/* ---- a turn ---- */
+
+void deliver(Rig *t) {
+        for (guint i = 0; i < t->answers->len;) {
+                Answer a = g_array_index(t->answers, Answer, i);
+                MlgVm *vm = mlg_engine_find(t->e, a.uuid);
+
+                if (a.due_usec > t->now_usec) {
+                        i++;
+                        continue;
+                }
+                g_array_remove_index(t->answers, i);
+                if (vm)
+                        mlg_engine_answer(t->e, vm, a.r, t->now_usec);
+        }
+}
+
+void carry_out(Rig *t, const MlgMove *m) {
+        SimGuest *g = sim_host_find(&t->sim, m->vm->uuid);
+        Answer a = { .due_usec = t->now_usec + t->answer_usec };
+
+        g_strlcpy(a.uuid, m->vm->uuid, sizeof(a.uuid));
+        g_hash_table_insert(t->moves_of, g_strdup(a.uuid), GUINT_TO_POINTER(moves_of(t, g) + 1));
+        t->n_moves_all++;
+        if (t->dry_run)
+                return;
+        if (sim_random_below(&t->seed, 100) < t->refuse_percent)
+                a.r = sim_random_below(&t->seed, 2) ? -EIO : -EBUSY;
+        else {
+                a.r = sim_guest_set(g, m->to_kib);
+                if (sim_random_below(&t->seed, 100) < t->lose_percent)
+                        a.r = -ETIMEDOUT; /* and was accepted */
+        }
+        if (a.r == -ETIMEDOUT)
+                a.due_usec = t->now_usec + 3 * SIM_SEC;
+        g_array_append_val(t->answers, a);
+}
+
+static bool wants_look(const Rig *t) {
+        for (size_t i = 0; i < mlg_engine_n_guests(t->e); i++)
+                if (mlg_vm_look_rank(mlg_engine_guest_at(t->e, i), t->now_usec) != MLG_LOOK_NOT)
+                        return true;
+        return false;
+}
+
+/* As the service does it: all guests each second, those whose balloon moves more often. */
+void turn(Rig *t) {
+        uint64_t step = t->turn_usec    ? t->turn_usec
+                        : wants_look(t) ? t->host.move_poll_usec
+                                        : t->host.poll_usec;
+        bool is_poll;
+
+        t->n_turns++;
+        t->now_usec += step;
+        is_poll = t->turn_usec || t->now_usec - t->poll_usec >= t->host.poll_usec;
+        if (is_poll)
+                t->poll_usec = t->now_usec;
+        sim_host_advance(&t->sim, t->now_usec);
+        deliver(t);
+        if (is_poll) {
+                sim_host_read(&t->sim, &t->raw_host);
+                mlg_engine_observe_host(t->e, &t->raw_host);
+        }
+        for (guint i = 0; i < t->sim.guests->len; i++) {
+                SimGuest *g = t->sim.guests->pdata[i];
+                MlgRawStats raw;
+                bool answers = sim_guest_read(g, &raw);
+
+                if (!is_poll && mlg_vm_look_rank(vm_of(t, g), t->now_usec) == MLG_LOOK_NOT)
+                        continue;
+                mlg_engine_observe(t->e, vm_of(t, g), answers ? &raw : NULL, t->now_usec,
+                                   t->sim.wall_base_sec + t->now_usec / SIM_SEC);
+        }
+        t->n_moves = mlg_engine_decide(t->e, t->now_usec, &t->moves);
+        check_books(t);
+        check_grants(t);
+        check_moves(t);
+        for (size_t i = 0; i < t->n_moves; i++)
+                carry_out(t, &t->moves[i]);
+        if (t->answer_usec == 0)
+                deliver(t);
+        check_books(t);
+}
+
+void run(Rig *t, uint64_t sec) {
+        uint64_t until = t->now_usec + sec * SIM_SEC;
+
+        while (t->now_usec < until)
+                turn(t);
+}
+
+const MlgDecision *newest(const Rig *t, const SimGuest *g) {
+        return mlg_vm_decision(vm_of(t, g), 0);
+}
