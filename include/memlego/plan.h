@@ -27,6 +27,8 @@ typedef enum MlgReason {
         MLG_REASON_COOL_DOWN,    /* no shrink so soon after relief */
         MLG_REASON_WAIT_ROOM,    /* grow waits until other guests' shrinks are confirmed */
         MLG_REASON_IN_FLIGHT,    /* the last request is not answered yet */
+        MLG_REASON_APPROVAL,     /* it waits for somebody's approval */
+        MLG_REASON_REJECTED,     /* somebody rejected it a while ago */
 
         /* why a guest is left alone */
         MLG_REASON_NEW,          /* not enough reports yet */

@@ -18,6 +18,7 @@ typedef enum MlgVmState {
 
 typedef enum MlgMode {
         MLG_MODE_AUTO,    /* balanced */
+        MLG_MODE_ADVISE,  /* the same, but each move is proposed, and waits for approval */
         MLG_MODE_OBSERVE, /* sampled and shown, never moved */
         MLG_MODE_OFF,     /* not even its statistics are turned on */
         _MLG_MODE_MAX,

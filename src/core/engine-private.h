@@ -3,11 +3,13 @@
  *
  *   engine.c         the table of guests, observation, and the turn
  *   reservations.c   room for guests about to start
+ *   proposals.c      moves that wait for approval
  *   engine-status.c  what is shown of it
  * Nobody else includes it. */
 #pragma once
 
 #include "core/engine.h"
+#include "core/guard.h"
 
 /* Grows are served in this order, shrinks (and those that stay) before all of them. */
 typedef enum Rank { RANK_SHRINK, RANK_CRITICAL, RANK_WARNING, RANK_MANUAL, RANK_OTHER, _RANK_MAX } Rank;
@@ -25,7 +27,7 @@ struct MlgEngine {
         GHashTable *by_uuid;     /* uuid -> MlgVm* (not owned) */
 
         const MlgPolicyOps *policy;
-        void *policy_priv;
+        void *policy_priv, *whole_priv; /* its memory for the sure plan, and for the whole one */
         uint64_t decided_usec;   /* when the policy was asked last */
         uint64_t started_usec;   /* when a decision could first have been made */
 
@@ -40,10 +42,17 @@ struct MlgEngine {
         uint64_t shortage_kib;
         bool host_short;         /* the host has less left than its reserve, and guests more than there is for them */
         bool urgent, waiting;    /* as of the last decide(): somebody suffers and waits for room; a grow waits for room */
+        bool decided;            /* it came to its end */
+        bool advised;            /* and somebody had to ask for approval */
+        uint64_t allowed_until_usec; /* nobody has to until then */
+        uint64_t last_proposal_id;
+        MlgProposalEnd ended[MLG_PROPOSAL_ENDS_MAX]; /* ring */
+        size_t next_ended;
 
         /* One entry per guest each, sized when guests appear. */
         MlgVmView *views;
         MlgStep *steps;          /* what the policy wished last */
+        MlgStep *whole;          /* what it would wish if nobody had to ask for approval */
         MlgStep *wishes;         /* the same after manual targets and give-backs */
         Guarded *guarded;        /* what the guard made of the wishes */
         MlgMove *moves;
@@ -53,8 +62,16 @@ struct MlgEngine {
 /* engine.c */
 bool mlg_engine_all_polled(const MlgEngine *e); /* what each running guest has is known */
 void mlg_engine_take_budget(MlgEngine *e);
+MlgGuardInput mlg_engine_guard_input(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec);
 
 /* reservations.c */
 void mlg_reservations_book(MlgEngine *e);       /* what they keep free, anew */
 void mlg_reservations_pass_room_to(MlgEngine *e, const MlgVm *vm);
 bool mlg_reservations_wait(const MlgEngine *e); /* one of them waits for its room */
+
+/* proposals.c */
+bool mlg_proposals_must_ask(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec);
+uint64_t mlg_proposals_fixed_kib(const MlgVm *vm);  /* in the sure plan it has so much */
+void mlg_proposals_plan(MlgEngine *e, const MlgHostView *sure); /* makes the whole plan; changes the views */
+MlgStep mlg_proposals_wish(const MlgVm *vm);        /* of one that asks: what was approved, or nothing */
+MlgStep mlg_proposals_stay(const MlgEngine *e, guint i, uint64_t now_usec); /* of one without approval: why it stays */

@@ -36,6 +36,15 @@ static void vm_free(gpointer p) {
         (void) mlg_vm_free(p);
 }
 
+static void make_policy_state(const MlgEngine *e, MlgVm *vm) {
+        size_t size = e->policy->vm_priv_size;
+
+        g_free(vm->policy_priv);
+        g_free(vm->whole_priv);
+        vm->policy_priv = size ? g_malloc0(size) : NULL;
+        vm->whole_priv = size ? g_malloc0(size) : NULL;
+}
+
 static void take_policy(MlgEngine *e) {
         const MlgPolicyOps *p = mlg_policy_find(e->settings.policy);
 
@@ -46,13 +55,14 @@ static void take_policy(MlgEngine *e) {
         e->policy = p;
         e->decided_usec = 0;
         g_free(e->policy_priv);
+        g_free(e->whole_priv);
         e->policy_priv = g_malloc0(p->priv_size + 1);
+        e->whole_priv = g_malloc0(p->priv_size + 1);
         for (guint i = 0; i < e->vms->len; i++) {
                 MlgVm *vm = e->vms->pdata[i];
 
-                g_free(vm->policy_priv);
-                vm->policy_priv = p->vm_priv_size ? g_malloc0(p->vm_priv_size) : NULL;
-                e->steps[i] = (MlgStep) {};
+                make_policy_state(e, vm);
+                e->steps[i] = e->whole[i] = (MlgStep) {};
         }
 }
 
@@ -62,6 +72,7 @@ static void make_room_for_one(MlgEngine *e) {
         e->capacity = e->capacity ? 2 * e->capacity : 16;
         e->views = g_renew(MlgVmView, e->views, e->capacity);
         e->steps = g_renew(MlgStep, e->steps, e->capacity);
+        e->whole = g_renew(MlgStep, e->whole, e->capacity);
         e->wishes = g_renew(MlgStep, e->wishes, e->capacity);
         e->guarded = g_renew(Guarded, e->guarded, e->capacity);
         e->moves = g_renew(MlgMove, e->moves, e->capacity);
@@ -85,8 +96,10 @@ MlgEngine *mlg_engine_free(MlgEngine *e) {
         g_hash_table_unref(e->by_uuid);
         g_ptr_array_unref(e->vms);
         g_free(e->policy_priv);
+        g_free(e->whole_priv);
         g_free(e->views);
         g_free(e->steps);
+        g_free(e->whole);
         g_free(e->wishes);
         g_free(e->guarded);
         g_free(e->moves);
@@ -116,8 +129,10 @@ MlgVm *mlg_engine_guest_at(const MlgEngine *e, size_t i) {
 }
 
 static void forget_policy_state(MlgEngine *e, MlgVm *vm) {
-        if (vm->policy_priv)
+        if (vm->policy_priv) {
                 memset(vm->policy_priv, 0, e->policy->vm_priv_size);
+                memset(vm->whole_priv, 0, e->policy->vm_priv_size);
+        }
 }
 
 MlgVm *mlg_engine_put_guest(MlgEngine *e, const MlgGuestInfo *info, const MlgGuestSettings *settings, bool started,
@@ -134,10 +149,9 @@ MlgVm *mlg_engine_put_guest(MlgEngine *e, const MlgGuestInfo *info, const MlgGue
                 vm = mlg_vm_new(info, settings);
                 if (started)
                         vm->started_usec = now_usec;
-                if (e->policy->vm_priv_size)
-                        vm->policy_priv = g_malloc0(e->policy->vm_priv_size);
+                make_policy_state(e, vm);
                 make_room_for_one(e);
-                e->steps[e->vms->len] = (MlgStep) {};
+                e->steps[e->vms->len] = e->whole[e->vms->len] = (MlgStep) {};
                 g_ptr_array_add(e->vms, vm);
                 g_hash_table_insert(e->by_uuid, vm->uuid, vm);
         }
@@ -162,6 +176,7 @@ void mlg_engine_drop_guest(MlgEngine *e, const char *uuid) {
         mlg_ledger_book(&e->ledger, &vm->charge_kib, 0);
         g_hash_table_remove(e->by_uuid, uuid);
         memmove(&e->steps[i], &e->steps[i + 1], (e->vms->len - i - 1) * sizeof(e->steps[0]));
+        memmove(&e->whole[i], &e->whole[i + 1], (e->vms->len - i - 1) * sizeof(e->whole[0]));
         g_ptr_array_remove_index(e->vms, i);
 }
 
@@ -267,7 +282,7 @@ static bool others_follow(MlgEngine *e, uint64_t now_usec) {
 }
 
 static bool is_movable(const MlgVm *vm, uint64_t now_usec) {
-        return vm->state == MLG_VM_MANAGED && !mlg_vm_is_manual(vm, now_usec);
+        return vm->state == MLG_VM_MANAGED && !vm->asks && !mlg_vm_is_manual(vm, now_usec);
 }
 
 /* More is charged than there is. Balloons stop some pages away from their targets, and the budget trembles: such a
@@ -278,7 +293,7 @@ static bool is_overrun(const MlgEngine *e) {
         return e->ledger.charged_kib > mlg_add_sat(e->ledger.budget_kib, rest);
 }
 
-static MlgGuardInput guard_input(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec) {
+MlgGuardInput mlg_engine_guard_input(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec) {
         return (MlgGuardInput) {
                 .settings = &vm->settings,
                 .now_usec = now_usec,
@@ -303,7 +318,7 @@ static MlgGuardInput guard_input(const MlgEngine *e, const MlgVm *vm, uint64_t n
 static void make_view(MlgEngine *e, guint i, uint64_t now_usec, uint64_t *fixed_kib) {
         const MlgVm *vm = e->vms->pdata[i];
         const MlgSample *s = &vm->sampler.last;
-        MlgGuardInput in = guard_input(e, vm, now_usec);
+        MlgGuardInput in = mlg_engine_guard_input(e, vm, now_usec);
 
         e->views[i] = (MlgVmView) {
                 .priv = vm->policy_priv,
@@ -333,7 +348,7 @@ static void make_view(MlgEngine *e, guint i, uint64_t now_usec, uint64_t *fixed_
                 .priority = vm->settings.priority,
         };
         if (!e->views[i].movable)
-                *fixed_kib += mlg_max(vm->charge_kib, mlg_vm_is_manual(vm, now_usec) ? vm->manual_kib : 0);
+                *fixed_kib += mlg_vm_is_manual(vm, now_usec) ? mlg_max(vm->charge_kib, vm->manual_kib) : mlg_proposals_fixed_kib(vm);
 }
 
 static void ask_policy(MlgEngine *e, uint64_t fixed_kib, uint64_t now_usec) {
@@ -360,6 +375,7 @@ static void ask_policy(MlgEngine *e, uint64_t fixed_kib, uint64_t now_usec) {
         if (e->policy->decide(e->policy_priv, &host, e->views, e->vms->len, &plan) < 0)
                 memset(e->steps, 0, e->vms->len * sizeof(e->steps[0]));
         e->shortage_kib = mlg_sub_sat(plan.shortage_kib, more);
+        mlg_proposals_plan(e, &host);
 }
 
 static bool lost_trust(const MlgVm *vm) {
@@ -384,9 +400,11 @@ static MlgStep wish_for(const MlgEngine *e, guint i, uint64_t now_usec) {
             now_usec >= vm->refused_until_usec && mlg_vm_is_manual(vm, now_usec))
                 /* Floor and ceiling may have changed since it was set. */
                 return (MlgStep) { mlg_clamp(vm->manual_kib, vm->floor_kib, vm->ceiling_kib), MLG_REASON_MANUAL };
+        if (vm->asks)
+                return mlg_proposals_wish(vm);
         if (vm->state == MLG_VM_MANAGED)
                 return e->steps[i];
-        if (lost_trust(vm) && vm->target_kib < vm->ceiling_kib &&
+        if (lost_trust(vm) && vm->settings.mode == MLG_MODE_AUTO && vm->target_kib < vm->ceiling_kib &&
             now_usec - vm->silent_usec >= SILENT_USEC && now_usec - vm->grown_usec >= SILENT_STEP_USEC)
                 return (MlgStep) { mlg_min(vm->ceiling_kib, vm->target_kib + silent_step_kib(vm)), vm->why };
         return (MlgStep) {};
@@ -412,7 +430,7 @@ static bool find_urgency(const MlgEngine *e, uint64_t now_usec) {
 }
 
 static MlgStep guarded(const MlgEngine *e, const MlgVm *vm, MlgStep wish, uint64_t now_usec) {
-        MlgGuardInput in = guard_input(e, vm, now_usec);
+        MlgGuardInput in = mlg_engine_guard_input(e, vm, now_usec);
 
         /* These two are orders, and were checked when they were given. */
         if (wish.reason == MLG_REASON_MANUAL || wish.reason == MLG_REASON_STUCK)
@@ -504,9 +522,13 @@ static Rank rank_of(const MlgVm *vm, MlgStep step) {
 static void guard_wishes(MlgEngine *e, uint64_t now_usec) {
         for (guint i = 0; i < e->vms->len; i++) {
                 const MlgVm *vm = e->vms->pdata[i];
+                bool asks = vm->asks && e->wishes[i].target_kib == 0;
                 MlgStep step = vm->pending_kib > 0 ? (MlgStep) { vm->target_kib, MLG_REASON_IN_FLIGHT } :
+                                              asks ? mlg_proposals_stay(e, i, now_usec) :
                                                      guarded(e, vm, e->wishes[i], now_usec);
 
+                if (asks)
+                        e->wishes[i] = e->whole[i]; /* for `explain` */
                 e->guarded[i] = (Guarded) { step, rank_of(vm, step) };
         }
 }
@@ -557,6 +579,7 @@ static void classify(MlgEngine *e, MlgVm *vm, uint64_t now_usec) {
         mlg_vm_classify(vm, e->paused, now_usec);
         if (vm->give_up && vm->pending_kib == 0 && !(vm->state == MLG_VM_HELD && vm->why == MLG_REASON_STUCK))
                 mlg_vm_let_go(vm, now_usec); /* plans may not name it: so nobody is told */
+        vm->asks = mlg_proposals_must_ask(e, vm, now_usec);
         book(e, vm);
 }
 
@@ -564,7 +587,7 @@ size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
         uint64_t fixed = 0;
 
         *ret = e->moves;
-        e->facts_are_new = false;
+        e->facts_are_new = e->decided = false;
         for (guint i = 0; i < e->vms->len; i++)
                 classify(e, e->vms->pdata[i], now_usec);
         mlg_reservations_book(e);
@@ -583,6 +606,7 @@ size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
         e->urgent = find_urgency(e, now_usec);
         e->waiting = false;
         guard_wishes(e, now_usec);
+        e->decided = true;
         return make_moves(e, now_usec);
 }
 

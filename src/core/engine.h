@@ -17,6 +17,7 @@
 #include "core/settings.h"
 #include "core/vm.h"
 #include "memlego/policy.h"
+#include "memlego/proposal.h"
 
 typedef struct MlgEngine MlgEngine;
 
@@ -96,6 +97,30 @@ size_t mlg_engine_reservations(const MlgEngine *e, const MlgReservation **ret);
 uint64_t mlg_engine_reservation_room_kib(const MlgEngine *e, size_t i);
 /* Settles reservations; call after decide(). `known`: what the guests have is known as of now; else they can only end. */
 void mlg_engine_settle_reservations(MlgEngine *e, uint64_t now_usec, bool known, MlgReservationFn fn, void *userdata);
+
+/* Proposals of guests with Mode=advise, see memlego/proposal.h. */
+typedef void (*MlgProposalFn)(const MlgVm *vm, const MlgProposal *p, MlgProposalEvent event, void *userdata);
+/* Makes and ends them; call after decide(). */
+void mlg_engine_settle_proposals(MlgEngine *e, uint64_t now_usec, MlgProposalFn fn, void *userdata);
+/* The guest it is about; NULL: there is none of this id, or not any more. */
+MlgVm *mlg_engine_find_proposal(const MlgEngine *e, uint64_t id);
+void mlg_engine_approve(MlgEngine *e, MlgVm *vm, uint64_t now_usec); /* the move comes with the next turn */
+void mlg_engine_reject(MlgEngine *e, MlgVm *vm, uint64_t now_usec);  /* it is gone; also what was approved and is not done */
+/* Nobody (vm NULL), or this guest, needs approval until then; 0: from now on. What was proposed stays. */
+void mlg_engine_allow(MlgEngine *e, MlgVm *vm, uint64_t until_usec);
+uint64_t mlg_engine_allowed_until_usec(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec); /* 0: not */
+
+/* What became of the last ones, for those who ask too late. */
+#define MLG_PROPOSAL_ENDS_MAX 256
+typedef struct MlgProposalEnd {
+        uint64_t id; /* 0: none */
+        MlgProposalEvent how;
+        char uuid[MLG_UUID_LEN + 1];
+} MlgProposalEnd;
+const MlgProposalEnd *mlg_engine_proposal_end(const MlgEngine *e, uint64_t id);
+/* Ids go on from there: none is used twice, across runs too. */
+void mlg_engine_set_last_proposal(MlgEngine *e, uint64_t id);
+uint64_t mlg_engine_last_proposal(const MlgEngine *e);
 
 /* For display. Fields that the engine does not know (uri, connected, polls...) are left alone. */
 void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret);

@@ -66,6 +66,7 @@ static_assert(G_N_ELEMENTS(monitor_mode_names) == _MLG_MONITOR_MODE_MAX, "monito
 
 static const char *const mode_names[] = {
         [MLG_MODE_AUTO] = "auto",
+        [MLG_MODE_ADVISE] = "advise",
         [MLG_MODE_OBSERVE] = "observe",
         [MLG_MODE_OFF] = "off",
 };

@@ -24,6 +24,8 @@ static const struct {
         [MLG_REASON_COOL_DOWN] = { "cool-down", "it suffered a short while ago and is not shrunk yet" },
         [MLG_REASON_WAIT_ROOM] = { "wait-room", "it grows as soon as other guests have given the memory" },
         [MLG_REASON_IN_FLIGHT] = { "in-flight", "the last request is not answered yet" },
+        [MLG_REASON_APPROVAL] = { "approval", "it would be moved, and waits for approval" },
+        [MLG_REASON_REJECTED] = { "rejected", "it would be moved, but that was rejected a while ago" },
         [MLG_REASON_NEW] = { "new", "it is only watched until enough is known about it" },
         [MLG_REASON_NO_STATS] = { "no-stats", "its balloon driver reports no statistics" },
         [MLG_REASON_STALE] = { "stale", "its statistics stopped coming" },

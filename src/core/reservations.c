@@ -59,7 +59,7 @@ static uint64_t reservable_kib(const MlgEngine *e) {
                 const MlgVm *vm = e->vms->pdata[i];
                 uint64_t least = mlg_max(vm->floor_kib, vm->forecast.need_kib);
 
-                bound += vm->state == MLG_VM_MANAGED ? mlg_min(least, vm->charge_kib) : vm->charge_kib;
+                bound += vm->state == MLG_VM_MANAGED && !vm->asks ? mlg_min(least, vm->charge_kib) : vm->charge_kib;
         }
         return mlg_sub_sat(e->ledger.budget_kib, bound);
 }

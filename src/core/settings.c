@@ -33,6 +33,9 @@ void mlg_host_settings_default(MlgHostSettings *ret) {
                 .stuck_usec = 5 * MLG_USEC_PER_SEC,
                 /* Somebody who sets a guest's memory by hand wants to look at the effect for a while. */
                 .foreign_hold_usec = 300 * MLG_USEC_PER_SEC,
+                /* Somebody who is called has time to come and look; and what was not answered by then is said again, with
+                 * the figures of then. */
+                .proposal_usec = 900 * MLG_USEC_PER_SEC,
                 /* All tasks stalled on memory for a tenth of the time: the host is in trouble itself. */
                 .pressure_full_centi = 1000,
         };

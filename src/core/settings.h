@@ -29,6 +29,7 @@ typedef struct MlgHostSettings {
         uint64_t move_poll_usec;      /* MovePollIntervalSec=: while a balloon moves */
         uint64_t stuck_usec;          /* StuckSec= */
         uint64_t foreign_hold_usec;   /* ManualGraceSec= */
+        uint64_t proposal_usec;       /* ProposalSec= */
         uint32_t pressure_full_centi; /* PressureLimit=: host PSI "full" avg10 from which on no surplus is shared */
 } MlgHostSettings;
 

@@ -174,6 +174,7 @@ MlgVm *mlg_vm_free(MlgVm *vm) {
         g_free(vm->labels);
         g_free(vm->predictor_priv);
         g_free(vm->policy_priv);
+        g_free(vm->whole_priv);
         g_free(vm);
         return NULL;
 }
@@ -183,8 +184,11 @@ void mlg_vm_set_info(MlgVm *vm, const MlgGuestInfo *info, uint64_t now_usec) {
 
         copy_info(vm, info);
         take_settings(vm);
-        if (started)
+        if (started) {
                 forget_run(vm, now_usec);
+                /* What people said was about the run before. */
+                vm->allowed_until_usec = vm->rejected.until_usec = 0;
+        }
 }
 
 void mlg_vm_set_settings(MlgVm *vm, const MlgGuestSettings *settings) {
@@ -568,7 +572,7 @@ static MlgReason trust_reason(MlgTrust t) {
 }
 
 static MlgReason alone_reason(const MlgVm *vm) {
-        if (vm->settings.mode != MLG_MODE_AUTO)
+        if (vm->settings.mode != MLG_MODE_AUTO && vm->settings.mode != MLG_MODE_ADVISE)
                 return MLG_REASON_MODE;
         if (!vm->has_balloon)
                 return MLG_REASON_NO_BALLOON;

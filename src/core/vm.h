@@ -27,6 +27,7 @@
 #include "memlego/hypervisor.h"
 #include "memlego/plan.h"
 #include "memlego/predictor.h"
+#include "memlego/proposal.h"
 
 /* Reports that must have come before anything is decided: two make a rate, the third shows that they go on. */
 #define MLG_VM_REPORTS_NEEDED 3
@@ -77,7 +78,7 @@ typedef struct MlgVm {
         uint64_t judge_usec;        /* ... until then; 0: none is */
         uint64_t forecasts, forecast_misses; /* judged, and of these: demand exceeded need plus cushion */
         uint64_t cushion_kib;
-        void *policy_priv;
+        void *policy_priv, *whole_priv; /* for the sure plan, and for the whole one; see proposals.c */
 
         /* Targets and motion */
         uint64_t target_kib;        /* 0: unknown yet */
@@ -107,6 +108,19 @@ typedef struct MlgVm {
         bool paused;
         bool give_up;               /* stuck: the target must be set to what it has */
         uint64_t shown_kib;         /* last target shown in a dry run */
+
+        /* Approval; written by proposals.c. */
+        bool asks;                  /* its moves wait for approval; as of this turn */
+        uint64_t allowed_until_usec;/* they do not until then */
+        MlgProposal proposal;
+        uint32_t proposal_instance; /* of the guest it was made for */
+        uint64_t goal_kib;          /* where it may go on the strength of an approved one; 0: nowhere */
+        uint64_t unwanted_usec;     /* the plan does not want it since then; 0: it does */
+        struct {
+                bool up;
+                MlgPressure pressure;
+                uint64_t kib, until_usec; /* size of the move; until 0: none */
+        } rejected;                 /* the last one that was */
 
         /* State as of the last classification, for display. */
         MlgVmState state;

@@ -63,9 +63,11 @@ static const MlgOption options[] = {
         HOST("StuckSec", stuck_usec, USEC, SEC(1), SEC(600), "expected a time from 1s to 10min such as 5"),
         HOST("ManualGraceSec", foreign_hold_usec, USEC, 0, SEC(86400),
              "expected a time from 0 to 1d such as 5min"),
+        /* Shorter than it takes to read one and to answer it, nobody could. */
+        HOST("ProposalSec", proposal_usec, USEC, SEC(30), SEC(86400), "expected a time from 30s to 1d such as 15min"),
         HOST("PressureLimit", pressure_full_centi, CENTI, 10, 10000, "expected a part from 0.1% to 100%"),
 
-        GUEST("Mode", mode, MODE, 0, 0, "expected one of: auto, observe, off"),
+        GUEST("Mode", mode, MODE, 0, 0, "expected one of: auto, advise, observe, off"),
         GUEST("Monitor", monitor, MONITOR, 0, 0, "expected one of: auto, attach, off"),
         GUEST("Floor", floor, AMOUNT, SIZE_MIN, ANY_SIZE, EXPECT_SIZE),
         GUEST("Ceiling", ceiling, AMOUNT_MAX, SIZE_MIN, ANY_SIZE, EXPECT_SIZE ", or max"),

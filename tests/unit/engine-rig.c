@@ -24,6 +24,7 @@ Rig *rig_new(uint64_t total_kib, bool dry_run) {
         t->dry_run = dry_run;
         t->e = mlg_engine_new(&t->host, dry_run);
         t->answers = g_array_new(FALSE, FALSE, sizeof(Answer));
+        t->told = g_array_new(FALSE, FALSE, sizeof(Told));
         t->moves_of = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         t->seed = 9;
         return t;
@@ -33,6 +34,7 @@ void rig_free(Rig *t) {
         t->e = mlg_engine_free(t->e);
         sim_host_clear(&t->sim);
         g_array_unref(t->answers);
+        g_array_unref(t->told);
         g_hash_table_unref(t->moves_of);
         g_free(t);
 }
@@ -143,6 +145,14 @@ void carry_out(Rig *t, const MlgMove *m) {
         g_array_append_val(t->answers, a);
 }
 
+static void on_proposal(const MlgVm *vm, const MlgProposal *p, MlgProposalEvent event, void *userdata) {
+        Told told = { .proposal = *p, .event = event };
+        Rig *t = userdata;
+
+        g_strlcpy(told.uuid, vm->uuid, sizeof(told.uuid));
+        g_array_append_val(t->told, told);
+}
+
 static bool wants_look(const Rig *t) {
         for (size_t i = 0; i < mlg_engine_n_guests(t->e); i++)
                 if (mlg_vm_look_rank(mlg_engine_guest_at(t->e, i), t->now_usec) != MLG_LOOK_NOT)
@@ -184,6 +194,7 @@ void turn(Rig *t) {
         check_moves(t);
         for (size_t i = 0; i < t->n_moves; i++)
                 carry_out(t, &t->moves[i]);
+        mlg_engine_settle_proposals(t->e, t->now_usec, on_proposal, t);
         if (t->answer_usec == 0)
                 deliver(t);
         check_books(t);

@@ -16,6 +16,13 @@ typedef struct Answer {
         uint64_t due_usec;
 } Answer;
 
+/* What was told about a proposal. */
+typedef struct Told {
+        char uuid[MLG_UUID_LEN + 1];
+        MlgProposal proposal;
+        MlgProposalEvent event;
+} Told;
+
 typedef struct Rig {
         SimHost sim;
         MlgHostSettings host;
@@ -24,6 +31,7 @@ typedef struct Rig {
         MlgRawHost raw_host;
         uint64_t now_usec;
         GArray *answers;      /* Answer: on their way */
+        GArray *told;         /* Told: all of them */
         GHashTable *moves_of; /* uuid -> number of moves */
         const MlgMove *moves; /* of the last turn */
         size_t n_moves;

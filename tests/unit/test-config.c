@@ -91,7 +91,7 @@ static const struct {
         { false, "[Guest a]\nPredictor=oracle\n",
           "x.conf:2: [Guest a] Predictor=oracle: expected one of: ewma, last, context" },
         { false, "[Guest a]\nMode=on\n",
-          "x.conf:2: [Guest a] Mode=on: expected one of: auto, observe, off" },
+          "x.conf:2: [Guest a] Mode=on: expected one of: auto, advise, observe, off" },
         { false, "[Daemon]\nLogLevel=loud\n",
           "x.conf:2: [Daemon] LogLevel=loud: expected one of: error, warning, info, debug" },
         { false, "[Daemon]\nDryRun=maybe\n", "x.conf:2: [Daemon] DryRun=maybe: expected yes or no" },
