@@ -18,6 +18,7 @@
 #define MLG_POLKIT_PAUSE "org.memlego1.pause"
 #define MLG_POLKIT_SET_TARGET "org.memlego1.set-target"
 #define MLG_POLKIT_RESERVE "org.memlego1.reserve"
+#define MLG_POLKIT_APPROVE "org.memlego1.approve"
 
 /* The group whose members may read everything on the bus. */
 #define MLG_GROUP "memlego"
@@ -42,6 +43,9 @@
 #define MLG_FIELD_FROM_KIB "MEMLEGO_FROM_KIB"
 #define MLG_FIELD_TO_KIB "MEMLEGO_TO_KIB"
 #define MLG_FIELD_REASON "MEMLEGO_REASON"
+#define MLG_FIELD_PROPOSAL "MEMLEGO_PROPOSAL" /* its id */
+#define MLG_FIELD_EVENT "MEMLEGO_EVENT"       /* what happened to it */
+#define MLG_FIELD_BY "MEMLEGO_BY"             /* who answered it: "uid 1000 (:1.42)" */
 
 /* Journal MESSAGE_IDs; texts in systemd/memlego.catalog */
 #define MLG_MSG_RESIZED "a3f5c0a94ef04b0f8cc0f1a7b2f0b101"
@@ -54,3 +58,10 @@
 #define MLG_MSG_DISCONNECTED "a3f5c0a94ef04b0f8cc0f1a7b2f0b108"
 #define MLG_MSG_CONFIG_LOADED "a3f5c0a94ef04b0f8cc0f1a7b2f0b109"
 #define MLG_MSG_CONFIG_REFUSED "a3f5c0a94ef04b0f8cc0f1a7b2f0b10a"
+#define MLG_MSG_PROPOSED "a3f5c0a94ef04b0f8cc0f1a7b2f0b120"
+#define MLG_MSG_APPROVED "a3f5c0a94ef04b0f8cc0f1a7b2f0b121"
+#define MLG_MSG_REJECTED "a3f5c0a94ef04b0f8cc0f1a7b2f0b122"
+#define MLG_MSG_APPLIED "a3f5c0a94ef04b0f8cc0f1a7b2f0b123"
+#define MLG_MSG_PROPOSAL_ENDED "a3f5c0a94ef04b0f8cc0f1a7b2f0b124"
+#define MLG_MSG_ALLOWED "a3f5c0a94ef04b0f8cc0f1a7b2f0b125"
+#define MLG_MSG_APPROVAL_AWAITED "a3f5c0a94ef04b0f8cc0f1a7b2f0b126"

@@ -88,6 +88,8 @@ typedef struct MlgGuestStatus {
         uint64_t sample_age_usec; /* UINT64_MAX: never reported */
         uint64_t last_move_usec;  /* CLOCK_MONOTONIC; 0: never moved */
         uint64_t hold_until_usec; /* of a manual target; 0: none */
+        uint64_t proposal_id;     /* what waits for approval, or is approved and not done; 0: nothing */
+        uint64_t allowed_until_usec; /* it needs no approval until then; 0: it does, or never did */
         uint32_t shares;
         int32_t priority;
         uint64_t moves_tried, moves_accepted, moves_failed;
@@ -119,6 +121,8 @@ typedef struct MlgHostStatus {
         uint32_t psi_some_avg10_centi, psi_full_avg10_centi;
         bool have_psi;
         uint32_t n_guests, n_managed;
+        uint32_t n_proposals;    /* that wait for approval */
+        uint64_t allowed_until_usec; /* nobody needs approval until then; 0: those with Mode=advise do */
         uint64_t polls, polls_late, decisions, moves_accepted, moves_failed;
         uint64_t last_poll_usec; /* how long the last poll took */
         uint64_t last_decide_usec;

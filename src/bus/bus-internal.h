@@ -15,11 +15,14 @@
 #define MLG_BUS_QUEUE_MAX 4096          /* messages the bus has not taken: no signals then */
 #define MLG_BUS_TEXT_MAX (24u << 20)    /* of one string sent; the system bus takes messages up to 32 MiB */
 #define MLG_BUS_RESERVATIONS_MAX 1024   /* shown by ListReservations */
+#define MLG_BUS_PROPOSALS_MAX 4096      /* shown by ListProposals; one of each guest */
 
 /* Limits on arguments. */
 #define MLG_BUS_KIB_MAX (UINT64_C(1) << 50) /* 1 EiB: no machine has more; 4096 of them can be summed up */
 #define MLG_BUS_HOLD_USEC_MIN MLG_USEC_PER_SEC
 #define MLG_BUS_HOLD_USEC_MAX (7 * 24 * 3600 * MLG_USEC_PER_SEC)
+#define MLG_BUS_ALLOW_USEC_MIN MLG_USEC_PER_SEC
+#define MLG_BUS_ALLOW_USEC_MAX (7 * 24 * 3600 * MLG_USEC_PER_SEC)
 #define MLG_BUS_RESERVE_USEC_MIN MLG_USEC_PER_SEC
 #define MLG_BUS_RESERVE_USEC_MAX (24 * 3600 * MLG_USEC_PER_SEC)
 #define MLG_BUS_ROOM_WAIT_USEC (20 * MLG_USEC_PER_SEC) /* D-Bus clients give up after 25 s */
@@ -74,6 +77,13 @@ extern const sd_bus_vtable mlg_bus_manager_vtable[];
 int mlg_bus_manager_publish(MlgBus *b);
 void mlg_bus_manager_fill(MlgBus *b); /* b->host */
 
+/* proposals.c */
+int mlg_bus_on_list_proposals(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int mlg_bus_on_approve(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int mlg_bus_on_reject(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int mlg_bus_on_approve_all(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int mlg_bus_on_end_approval(sd_bus_message *m, void *userdata, sd_bus_error *error);
+
 /* guest.c */
 extern const sd_bus_vtable mlg_bus_guest_vtable[];
 int mlg_bus_guest_publish(MlgBus *b);
@@ -87,13 +97,17 @@ typedef enum MlgRequestKind {
         MLG_REQUEST_SET_TARGET,
         MLG_REQUEST_RESERVE,
         MLG_REQUEST_RELEASE,
+        MLG_REQUEST_APPROVE,
+        MLG_REQUEST_REJECT,
+        MLG_REQUEST_APPROVE_ALL,
+        MLG_REQUEST_END_APPROVAL,
         _MLG_REQUEST_KIND_MAX,
 } MlgRequestKind;
 
 typedef struct MlgRequest {
         MlgRequestKind kind;
         char guest[MLG_NAME_MAX + 1]; /* name or UUID, as the client wrote it; empty: all */
-        uint64_t amount;              /* KiB, or the id of a reservation */
+        uint64_t amount;              /* KiB, or the id of a reservation or proposal */
         uint64_t usec;
 } MlgRequest;
 

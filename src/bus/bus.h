@@ -12,6 +12,7 @@
 #include <glib.h>
 #include <systemd/sd-bus.h>
 
+#include "memlego/proposal.h"
 #include "memlego/status.h"
 #include "util/error.h"
 #include "util/pollable.h"
@@ -25,6 +26,7 @@ typedef struct MlgBusOps {
         bool (*guest_find)(const char *name_or_uuid, MlgGuestStatus *ret, void *userdata);
         size_t (*decisions)(const char *uuid, MlgDecision *ret, size_t max, void *userdata); /* newest first */
         size_t (*reservations)(MlgReservationStatus *ret, size_t max, void *userdata);
+        size_t (*proposals)(MlgProposalStatus *ret, size_t max, void *userdata);
 
         /* *ret_changes: NULL-terminated sentences, one per change. The running configuration stays on
          * failure. */
@@ -34,6 +36,12 @@ typedef struct MlgBusOps {
         bool (*reserve)(uint64_t kib, uint64_t timeout_usec, const char *owner, uint64_t *ret_id, GError **error,
                         void *userdata);
         bool (*release)(uint64_t id, GError **error, void *userdata);
+        bool (*approve)(uint64_t id, const MlgProposalVoter *by, GError **error, void *userdata);
+        bool (*reject)(uint64_t id, const MlgProposalVoter *by, GError **error, void *userdata);
+        /* uuid NULL: all; usec 0: only what is open now. *ret_n: how many of those there were. */
+        bool (*approve_all)(const char *uuid, uint64_t usec, const MlgProposalVoter *by, uint32_t *ret_n, GError **error,
+                            void *userdata);
+        bool (*end_approval)(const char *uuid, const MlgProposalVoter *by, GError **error, void *userdata);
         char *(*dump)(void *userdata);   /* JSON, one object */
         char *(*config)(void *userdata); /* the configuration in force, as text, each key with its origin */
 } MlgBusOps;
@@ -58,6 +66,9 @@ void mlg_bus_shortage(MlgBus *b, uint64_t missing_kib, uint64_t budget_kib);
 void mlg_bus_guest_changed(MlgBus *b, const char *uuid); /* its properties may differ now */
 void mlg_bus_host_changed(MlgBus *b);
 void mlg_bus_flush_changes(MlgBus *b);
+
+void mlg_bus_proposal_added(MlgBus *b, const char *uuid, const char *name, const MlgProposal *p);
+void mlg_bus_proposal_removed(MlgBus *b, const char *uuid, const char *name, uint64_t id, MlgProposalEvent outcome);
 
 /* A reservation's room is there (ready), or it ended before (error is set): answers the waiting
  * ReserveMemory call. */

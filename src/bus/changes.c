@@ -184,6 +184,18 @@ void mlg_bus_shortage(MlgBus *b, uint64_t missing_kib, uint64_t budget_kib) {
         emit(b, "Shortage", "tt", missing_kib, budget_kib);
 }
 
+void mlg_bus_proposal_added(MlgBus *b, const char *uuid, const char *name, const MlgProposal *p) {
+        g_autofree char *path = mlg_bus_guest_path(uuid), *valid = g_utf8_make_valid(name, -1);
+
+        emit(b, "ProposalAdded", "tsotts", p->id, valid, path, p->from_kib, p->to_kib, mlg_reason_to_string(p->why));
+}
+
+void mlg_bus_proposal_removed(MlgBus *b, const char *uuid, const char *name, uint64_t id, MlgProposalEvent outcome) {
+        g_autofree char *path = mlg_bus_guest_path(uuid), *valid = g_utf8_make_valid(name, -1);
+
+        emit(b, "ProposalRemoved", "tsos", id, valid, path, mlg_proposal_event_to_string(outcome));
+}
+
 void mlg_bus_reservation_released(MlgBus *b, uint64_t id, const char *why) {
         g_autofree char *valid = g_utf8_make_valid(why ? why : "", -1);
 

@@ -276,6 +276,8 @@ const sd_bus_vtable mlg_bus_guest_vtable[] = {
         SD_BUS_PROPERTY("SampleAgeUSec", "t", NULL, GUEST(sample_age_usec), 0),
         SD_BUS_PROPERTY("LastMoveUSec", "t", NULL, GUEST(last_move_usec), 0),
         SD_BUS_PROPERTY("HoldUntilUSec", "t", NULL, GUEST(hold_until_usec), EMITS),
+        SD_BUS_PROPERTY("Proposal", "t", NULL, GUEST(proposal_id), EMITS),
+        SD_BUS_PROPERTY("AllowedUntilUSec", "t", NULL, GUEST(allowed_until_usec), EMITS),
         SD_BUS_PROPERTY("Shares", "u", NULL, GUEST(shares), EMITS),
         SD_BUS_PROPERTY("Priority", "i", NULL, GUEST(priority), EMITS),
         SD_BUS_PROPERTY("MovesTried", "t", NULL, GUEST(moves_tried), 0),

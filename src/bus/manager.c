@@ -279,6 +279,8 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
                                 SD_BUS_RESULT("aa{sv}", decisions), on_explain, U),
         SD_BUS_METHOD_WITH_ARGS("ListReservations", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("a(tttts)", reservations), on_list_reservations, U),
+        SD_BUS_METHOD_WITH_ARGS("ListProposals", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("aa{sv}", proposals), mlg_bus_on_list_proposals, U),
         SD_BUS_METHOD_WITH_ARGS("Dump", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json), on_dump, U),
         SD_BUS_METHOD_WITH_ARGS("GetConfig", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", text), on_get_config, U),
 
@@ -290,6 +292,12 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("ReserveMemory", SD_BUS_ARGS("t", bytes, "t", timeout_usec),
                                 SD_BUS_RESULT("t", id), on_reserve, U),
         SD_BUS_METHOD_WITH_ARGS("ReleaseReservation", SD_BUS_ARGS("t", id), SD_BUS_NO_RESULT, on_release, U),
+
+        SD_BUS_METHOD_WITH_ARGS("ApproveProposal", SD_BUS_ARGS("t", id), SD_BUS_NO_RESULT, mlg_bus_on_approve, U),
+        SD_BUS_METHOD_WITH_ARGS("RejectProposal", SD_BUS_ARGS("t", id), SD_BUS_NO_RESULT, mlg_bus_on_reject, U),
+        SD_BUS_METHOD_WITH_ARGS("ApproveAll", SD_BUS_ARGS("s", guest, "t", duration_usec),
+                                SD_BUS_RESULT("u", approved), mlg_bus_on_approve_all, U),
+        SD_BUS_METHOD_WITH_ARGS("EndApproval", SD_BUS_ARGS("s", guest), SD_BUS_NO_RESULT, mlg_bus_on_end_approval, U),
 
         SD_BUS_PROPERTY("Version", "s", get_version, 0, CONST),
         SD_BUS_PROPERTY("State", "s", NULL, HOST(state), EMITS),
@@ -311,6 +319,8 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
         SD_BUS_PROPERTY("PressureFullCentiPercent", "u", NULL, HOST(st.psi_full_avg10_centi), 0),
         SD_BUS_PROPERTY("Guests", "u", NULL, HOST(st.n_guests), EMITS),
         SD_BUS_PROPERTY("ManagedGuests", "u", NULL, HOST(st.n_managed), EMITS),
+        SD_BUS_PROPERTY("OpenProposals", "u", NULL, HOST(st.n_proposals), EMITS),
+        SD_BUS_PROPERTY("AllowedUntilUSec", "t", NULL, HOST(st.allowed_until_usec), EMITS),
         SD_BUS_PROPERTY("Polls", "t", NULL, HOST(st.polls), 0),
         SD_BUS_PROPERTY("PollsLate", "t", NULL, HOST(st.polls_late), 0),
         SD_BUS_PROPERTY("Decisions", "t", NULL, HOST(st.decisions), 0),
@@ -324,6 +334,9 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
         SD_BUS_SIGNAL_WITH_ARGS("Resized", SD_BUS_ARGS("s", name, "o", path, "t", from_kib, "t", to_kib,
                                                        "s", reason), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Shortage", SD_BUS_ARGS("t", missing_kib, "t", budget_kib), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("ProposalAdded", SD_BUS_ARGS("t", id, "s", name, "o", path, "t", from_kib, "t", to_kib,
+                                                             "s", reason), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("ProposalRemoved", SD_BUS_ARGS("t", id, "s", name, "o", path, "s", outcome), 0),
         SD_BUS_SIGNAL_WITH_ARGS("ReservationReleased", SD_BUS_ARGS("t", id, "s", why), 0),
 
         SD_BUS_VTABLE_END,

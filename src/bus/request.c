@@ -41,6 +41,10 @@ static const char *const actions[] = {
         [MLG_REQUEST_SET_TARGET] = MLG_POLKIT_SET_TARGET,
         [MLG_REQUEST_RESERVE] = MLG_POLKIT_RESERVE,
         [MLG_REQUEST_RELEASE] = MLG_POLKIT_RESERVE,
+        [MLG_REQUEST_APPROVE] = MLG_POLKIT_APPROVE,
+        [MLG_REQUEST_REJECT] = MLG_POLKIT_APPROVE,
+        [MLG_REQUEST_APPROVE_ALL] = MLG_POLKIT_APPROVE,
+        [MLG_REQUEST_END_APPROVAL] = MLG_POLKIT_APPROVE,
 };
 static_assert(G_N_ELEMENTS(actions) == _MLG_REQUEST_KIND_MAX, "actions[] misses a value");
 
@@ -187,22 +191,63 @@ static int reply_changes(sd_bus_message *m, char **changes) {
         return r;
 }
 
+/* The guest that is named; *ret_uuid NULL: all. It points into *st. */
+static bool find_guest(MlgPending *p, MlgGuestStatus *st, const char **ret_uuid, GError **e) {
+        MlgBus *b = p->bus;
+
+        *ret_uuid = NULL;
+        if (!p->q.guest[0])
+                return true;
+        if (!b->ops->guest_find(p->q.guest, st, b->userdata)) {
+                g_set_error(e, MLG_ERROR, MLG_ERROR_NO_SUCH_GUEST, "There is no guest \"%s\"", p->q.guest);
+                return false;
+        }
+        *ret_uuid = st->uuid;
+        return true;
+}
+
 static bool do_guest(MlgPending *p, GError **e) {
         MlgBus *b = p->bus;
         MlgGuestStatus st;
-        const char *uuid = NULL;
+        const char *uuid;
 
-        if (p->q.guest[0]) {
-                if (!b->ops->guest_find(p->q.guest, &st, b->userdata)) {
-                        g_set_error(e, MLG_ERROR, MLG_ERROR_NO_SUCH_GUEST, "There is no guest \"%s\"",
-                                    p->q.guest);
-                        return false;
-                }
-                uuid = st.uuid;
-        }
+        if (!find_guest(p, &st, &uuid, e))
+                return false;
         if (p->q.kind == MLG_REQUEST_SET_TARGET)
                 return b->ops->set_target(uuid, p->q.amount, p->q.usec, e, b->userdata);
         return b->ops->pause(uuid, p->q.kind == MLG_REQUEST_PAUSE, e, b->userdata);
+}
+
+static MlgProposalVoter voter(const MlgPending *p) {
+        MlgProposalVoter by = { .uid = p->uid };
+
+        (void) g_strlcpy(by.sender, pending_sender(p), sizeof(by.sender));
+        return by;
+}
+
+static bool do_proposal(MlgPending *p, GError **e) {
+        const MlgProposalVoter by = voter(p);
+        MlgBus *b = p->bus;
+        MlgGuestStatus st;
+        const char *uuid;
+
+        if (p->q.kind == MLG_REQUEST_APPROVE)
+                return b->ops->approve(p->q.amount, &by, e, b->userdata);
+        if (p->q.kind == MLG_REQUEST_REJECT)
+                return b->ops->reject(p->q.amount, &by, e, b->userdata);
+        return find_guest(p, &st, &uuid, e) && b->ops->end_approval(uuid, &by, e, b->userdata);
+}
+
+static int do_approve_all(MlgPending *p, sd_bus_error *error) {
+        const MlgProposalVoter by = voter(p);
+        g_autoptr(GError) e = NULL;
+        MlgGuestStatus st;
+        const char *uuid;
+        uint32_t n = 0;
+
+        if (!find_guest(p, &st, &uuid, &e) || !p->bus->ops->approve_all(uuid, p->q.usec, &by, &n, &e, p->bus->userdata))
+                return mlg_bus_set_error(error, e);
+        return sd_bus_reply_method_return(p->m, "u", n);
 }
 
 /* > 0: answered, or will be. <= 0: not, `error` says why. */
@@ -219,6 +264,13 @@ static int request_do(MlgPending *p, sd_bus_error *error) {
                 return reply_changes(p->m, changes);
         case MLG_REQUEST_RESERVE:
                 return do_reserve(p, error);
+        case MLG_REQUEST_APPROVE_ALL:
+                return do_approve_all(p, error);
+        case MLG_REQUEST_APPROVE:
+        case MLG_REQUEST_REJECT:
+        case MLG_REQUEST_END_APPROVAL:
+                ok = do_proposal(p, &e);
+                break;
         case MLG_REQUEST_PAUSE:
         case MLG_REQUEST_RESUME:
         case MLG_REQUEST_SET_TARGET:

@@ -23,9 +23,13 @@ void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret) {
         ret->psi_some_avg10_centi = e->host.psi_some_avg10_centi;
         ret->psi_full_avg10_centi = e->host.psi_full_avg10_centi;
         ret->n_guests = e->vms->len;
-        ret->n_managed = 0;
-        for (guint i = 0; i < e->vms->len; i++)
-                ret->n_managed += ((const MlgVm *) e->vms->pdata[i])->state == MLG_VM_MANAGED;
+        ret->n_managed = ret->n_proposals = 0;
+        for (guint i = 0; i < e->vms->len; i++) {
+                const MlgVm *vm = e->vms->pdata[i];
+
+                ret->n_managed += vm->state == MLG_VM_MANAGED;
+                ret->n_proposals += vm->proposal.id > 0 && !vm->proposal.approved;
+        }
 }
 
 void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec, MlgGuestStatus *ret) {
@@ -77,6 +81,8 @@ void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_u
                         s->age_usec + mlg_sub_sat(now_usec, s->at_usec),
                 .last_move_usec = vm->moved_usec,
                 .hold_until_usec = mlg_vm_is_manual(vm, now_usec) ? vm->manual_until_usec : 0,
+                .proposal_id = vm->proposal.id,
+                .allowed_until_usec = mlg_engine_allowed_until_usec(e, vm, now_usec),
                 .shares = vm->settings.shares,
                 .priority = vm->settings.priority,
                 .moves_tried = vm->moves_tried,

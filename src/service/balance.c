@@ -87,6 +87,7 @@ void mlg_daemon_keep(MlgDaemon *d, const MlgVm *vm) {
         g.hold_until_real_usec = manual ? on_wall_clock(vm->manual_until_usec, now, real) : 0;
         g.suffered_real_usec = on_wall_clock(vm->suffered_usec, now, real);
         g.started_real_usec = on_wall_clock(vm->started_usec, now, real);
+        g.allowed_until_real_usec = on_wall_clock(mlg_engine_allowed_until_usec(d->engine, vm, now), now, real);
         mlg_state_put_guest(d->state, &g);
 }
 
@@ -240,6 +241,7 @@ static void decide(MlgDaemon *d, uint64_t now) {
         d->decisions++;
         make_moves(d, moves, n, now);
         mlg_engine_settle_reservations(d->engine, now, true, on_reservation, d);
+        mlg_daemon_settle_proposals(d, now);
         mlg_daemon_tell_states(d);
         tell_shortage(d, now);
         mlg_daemon_sync_state(d);

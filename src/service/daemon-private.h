@@ -4,6 +4,7 @@
  *   daemon.c    life: start, signals, reload, stop; guests come and go; the bus comes and goes
  *   balance.c   the turn: poll -> observe -> decide -> ask -> answer -> tell
  *   requests.c  what clients of the bus ask for
+ *   proposals.c moves that wait for approval: told, and answered
  *   statistics.c  the period of balloon statistics
  *   monitor.c   the programs inside the guests
  *   dump.c      everything as JSON
@@ -90,6 +91,17 @@ void mlg_daemon_host_status(MlgHostStatus *ret, void *daemon);
 void mlg_daemon_turn_soon(MlgDaemon *d, uint64_t at_usec);         /* a decision besides polls, if none is due already */
 int mlg_daemon_start_monitors(MlgDaemon *d);
 void mlg_daemon_want_monitor(MlgDaemon *d, MlgVm *vm);
+
+/* proposals.c */
+void mlg_daemon_settle_proposals(MlgDaemon *d, uint64_t now);     /* after each decision */
+void mlg_daemon_drop_proposal(MlgDaemon *d, const MlgVm *vm);     /* its guest goes */
+void mlg_daemon_keep_allowed(MlgDaemon *d);                       /* on record: what is allowed to all */
+size_t mlg_daemon_proposals(MlgProposalStatus *ret, size_t max, void *daemon);
+bool mlg_daemon_approve(uint64_t id, const MlgProposalVoter *by, GError **error, void *daemon);
+bool mlg_daemon_reject(uint64_t id, const MlgProposalVoter *by, GError **error, void *daemon);
+bool mlg_daemon_approve_all(const char *uuid, uint64_t usec, const MlgProposalVoter *by, uint32_t *ret_n, GError **error,
+                            void *daemon);
+bool mlg_daemon_end_approval(const char *uuid, const MlgProposalVoter *by, GError **error, void *daemon);
 
 /* dump.c */
 char *mlg_daemon_dump(void *daemon);

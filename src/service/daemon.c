@@ -32,6 +32,13 @@ static uint64_t past(uint64_t real_usec, uint64_t now, uint64_t real) {
         return real_usec == 0 || real_usec > real ? 0 : mlg_sub_sat(now, real - real_usec);
 }
 
+/* The same of one to come; 0: it is past. */
+static uint64_t allowed(uint64_t until_real_usec, uint64_t now, uint64_t real) {
+        uint64_t left = mlg_min(mlg_sub_sat(until_real_usec, real), HOLD_MOST_USEC);
+
+        return left > 0 ? now + left : 0;
+}
+
 static void adopt(MlgDaemon *d, MlgVm *vm) {
         const MlgStateGuest *g = mlg_state_guest(d->state, vm->uuid);
         uint64_t now = mlg_loop_now_usec(d->loop), real = mlg_real_usec(), hold;
@@ -47,6 +54,7 @@ static void adopt(MlgDaemon *d, MlgVm *vm) {
         hold = mlg_min(mlg_sub_sat(g->hold_until_real_usec, real), HOLD_MOST_USEC);
         if (g->manual_kib > 0 && hold > 0)
                 (void) mlg_engine_set_manual(d->engine, vm, mlg_clamp(g->manual_kib, vm->floor_kib, vm->ceiling_kib), now + hold);
+        mlg_engine_allow(d->engine, vm, allowed(g->allowed_until_real_usec, now, real));
 }
 
 static void on_guest(const MlgGuestInfo *info, void *userdata) {
@@ -75,6 +83,7 @@ static void on_guest_gone(const char *uuid, void *userdata) {
 
         if (!vm)
                 return;
+        mlg_daemon_drop_proposal(d, vm);
         mlg_log_guest(MLG_LOG_INFO, MLG_MSG_GUEST_REMOVED, vm->uuid, vm->name, "Guest %s: gone", vm->name);
         if (d->bus)
                 mlg_bus_guest_removed(d->bus, vm->uuid, vm->name);
@@ -304,6 +313,8 @@ static void load_state(MlgDaemon *d) {
         if (warning)
                 mlg_log(MLG_LOG_WARNING, "%s", warning);
         mlg_engine_pause(d->engine, NULL, mlg_state_paused(d->state));
+        mlg_engine_allow(d->engine, NULL, allowed(mlg_state_allowed_until(d->state), now, real));
+        mlg_engine_set_last_proposal(d->engine, mlg_state_last_proposal(d->state));
         for (size_t n = mlg_state_reservations(d->state, &r), i = 0; i < n; i++) {
                 MlgReservation kept = {
                         .id = r[i].id,

@@ -37,6 +37,7 @@ static json_object *host_object(const MlgHostStatus *s) {
         U64(o, s, now_usec), U64(o, s, total_kib), U64(o, s, available_kib), U64(o, s, reserve_kib);
         U64(o, s, budget_kib), U64(o, s, charged_kib), U64(o, s, reserved_kib), U64(o, s, free_kib);
         U64(o, s, shortage_kib), U64(o, s, psi_some_avg10_centi), U64(o, s, psi_full_avg10_centi);
+        U64(o, s, n_proposals), U64(o, s, allowed_until_usec);
         U64(o, s, n_guests), U64(o, s, n_managed), U64(o, s, polls), U64(o, s, polls_late), U64(o, s, decisions);
         U64(o, s, moves_accepted), U64(o, s, moves_failed), U64(o, s, last_poll_usec), U64(o, s, last_decide_usec);
         return o;
@@ -71,7 +72,7 @@ static json_object *guest_object(const MlgGuestStatus *s) {
                 (void) json_object_object_add(o, "sample_age_usec", NULL);
         else
                 U64(o, s, sample_age_usec);
-        U64(o, s, last_move_usec), U64(o, s, hold_until_usec), U64(o, s, shares);
+        U64(o, s, last_move_usec), U64(o, s, hold_until_usec), U64(o, s, proposal_id), U64(o, s, allowed_until_usec), U64(o, s, shares);
         (void) json_object_object_add(o, "priority", json_object_new_int(s->priority));
         U64(o, s, moves_tried), U64(o, s, moves_accepted), U64(o, s, moves_failed), U64(o, s, moved_kib);
         U64(o, s, forecasts), U64(o, s, forecast_misses);

@@ -190,6 +190,96 @@ void mlg_log_resized(const char *uuid, const char *name, uint64_t from_kib, uint
         send_fields(&f, MLG_LOG_INFO, text);
 }
 
+static const char *proposal_message_id(MlgProposalEvent event) {
+        switch (event) {
+        case MLG_PROPOSAL_PROPOSED:
+                return MLG_MSG_PROPOSED;
+        case MLG_PROPOSAL_APPROVED:
+                return MLG_MSG_APPROVED;
+        case MLG_PROPOSAL_REJECTED:
+                return MLG_MSG_REJECTED;
+        case MLG_PROPOSAL_APPLIED:
+                return MLG_MSG_APPLIED;
+        case MLG_PROPOSAL_FAILED:
+        case MLG_PROPOSAL_SUPERSEDED:
+        case MLG_PROPOSAL_WITHDRAWN:
+        case MLG_PROPOSAL_EXPIRED:
+        case _MLG_PROPOSAL_EVENT_MAX:
+                break;
+        }
+        return MLG_MSG_PROPOSAL_ENDED;
+}
+
+/* Writes the line for a terminal, or fills in what all messages have; true: the latter, and more may be added. */
+static bool begin_message(Fields *f, int priority, const char *message_id, const char *uuid, const char *name, char *text) {
+        if (priority > log_max_priority)
+                return false;
+        clean(text);
+        if (!log_to_journal) {
+                write_text(priority, text);
+                return false;
+        }
+        add_guest(f, message_id, uuid, name);
+        return true;
+}
+
+void mlg_log_proposal(const char *uuid, const char *name, const MlgProposal *p, MlgProposalEvent event, const char *effect,
+                      uint64_t reached_kib, const char *by) {
+        g_autofree char *from = mlg_format_kib(p->from_kib), *reached = mlg_format_kib(reached_kib);
+        g_autofree char *to = mlg_format_kib(p->to_kib), *text = NULL;
+        const char *word = mlg_proposal_event_to_string(event);
+        Fields f = {};
+
+        if (event == MLG_PROPOSAL_PROPOSED)
+                text = g_strdup_printf("Proposal %" PRIu64 " for guest %s: %s -> %s: %s; %s", p->id, name, from, to,
+                                       mlg_reason_to_sentence(p->why), effect);
+        else if (event == MLG_PROPOSAL_APPLIED)
+                text = g_strdup_printf("Proposal %" PRIu64 " for guest %s: applied, %s -> %s", p->id, name, from, reached);
+        else
+                text = g_strdup_printf("Proposal %" PRIu64 " for guest %s (%s -> %s): %s%s%s", p->id, name, from, to, word,
+                                       by ? " by " : "", by ? by : "");
+        if (!begin_message(&f, MLG_LOG_INFO, proposal_message_id(event), uuid, name, text))
+                return;
+        add_field(&f, g_strdup_printf(MLG_FIELD_PROPOSAL "=%" PRIu64, p->id));
+        add_field(&f, g_strdup_printf(MLG_FIELD_FROM_KIB "=%" PRIu64, p->from_kib));
+        add_field(&f, g_strdup_printf(MLG_FIELD_TO_KIB "=%" PRIu64, p->to_kib));
+        add_field(&f, g_strconcat(MLG_FIELD_EVENT "=", word, NULL));
+        if (by)
+                add_field(&f, g_strconcat(MLG_FIELD_BY "=", by, NULL));
+        add_reason(&f, p->why);
+        send_fields(&f, MLG_LOG_INFO, text);
+}
+
+void mlg_log_approval_awaited(const char *uuid, const char *name, uint64_t id, const char *of_name) {
+        g_autofree char *text = NULL;
+        Fields f = {};
+
+        if (of_name)
+                text = g_strdup_printf("Guest %s suffers; what %s could give it waits for approval of proposal %" PRIu64, name,
+                                       of_name, id);
+        else
+                text = g_strdup_printf("Guest %s suffers; its relief waits for approval of proposal %" PRIu64, name, id);
+        if (!begin_message(&f, MLG_LOG_WARNING, MLG_MSG_APPROVAL_AWAITED, uuid, name, text))
+                return;
+        add_field(&f, g_strdup_printf(MLG_FIELD_PROPOSAL "=%" PRIu64, id));
+        send_fields(&f, MLG_LOG_WARNING, text);
+}
+
+void mlg_log_allowed(const char *uuid, const char *name, uint64_t usec, const char *by) {
+        g_autofree char *span = mlg_format_usec(usec), *text = NULL;
+        const char *who = name ? "guest " : "all guests", *whom = name ? name : "";
+        Fields f = {};
+
+        if (usec > 0)
+                text = g_strdup_printf("Moves of %s%s need no approval for %s: %s", who, whom, span, by);
+        else
+                text = g_strdup_printf("Moves of %s%s need approval again: %s", who, whom, by);
+        if (!begin_message(&f, MLG_LOG_INFO, MLG_MSG_ALLOWED, uuid, name, text))
+                return;
+        add_field(&f, g_strconcat(MLG_FIELD_BY "=", by, NULL));
+        send_fields(&f, MLG_LOG_INFO, text);
+}
+
 /* Warnings already given: sets of places, as in a processor's cache. 4096 places are three causes for each
  * of 1,000 guests, in 64 KiB. */
 #define LIMIT_SETS 512

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "memlego/plan.h"
+#include "memlego/proposal.h"
 
 /* Syslog priorities, so that callers need no syslog.h */
 enum { MLG_LOG_ERROR = 3, MLG_LOG_WARNING = 4, MLG_LOG_INFO = 6, MLG_LOG_DEBUG = 7 };
@@ -26,6 +27,14 @@ void mlg_log_guest(int priority, const char *message_id, const char *uuid, const
 /* Its state changed; `why` MLG_REASON_NONE: it is managed, else the reason why it is left alone. */
 void mlg_log_state(int priority, const char *uuid, const char *name, MlgReason why);
 void mlg_log_resized(const char *uuid, const char *name, uint64_t from_kib, uint64_t to_kib, MlgReason why, bool dry_run);
+
+/* What happened to a proposal. `by`: who answered it, NULL: nobody did; `reached_kib`: the guest's target now. */
+void mlg_log_proposal(const char *uuid, const char *name, const MlgProposal *p, MlgProposalEvent event, const char *effect,
+                      uint64_t reached_kib, const char *by);
+/* A guest suffers, and what it waits for is approval of a proposal (perhaps of another guest). */
+void mlg_log_approval_awaited(const char *uuid, const char *name, uint64_t id, const char *of_name);
+/* Nobody, or one guest (uuid NULL: all), needs approval for so long; 0: it does again. */
+void mlg_log_allowed(const char *uuid, const char *name, uint64_t usec, const char *by);
 
 /* True when this (guest, cause) pair was not let through during the last minute. Bounded table. */
 bool mlg_log_limited(const char *uuid, unsigned int cause, uint64_t now_usec);

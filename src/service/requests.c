@@ -33,6 +33,7 @@ void mlg_daemon_host_status(MlgHostStatus *ret, void *daemon) {
         };
         g_strlcpy(ret->uri, d->uri, sizeof(ret->uri));
         mlg_engine_host_status(d->engine, ret);
+        ret->allowed_until_usec = mlg_engine_allowed_until_usec(d->engine, NULL, ret->now_usec);
 }
 
 static size_t n_guests(void *daemon) {
@@ -207,6 +208,11 @@ const MlgBusOps mlg_daemon_bus_ops = {
         .set_target = set_target,
         .reserve = reserve,
         .release = release,
+        .proposals = mlg_daemon_proposals,
+        .approve = mlg_daemon_approve,
+        .reject = mlg_daemon_reject,
+        .approve_all = mlg_daemon_approve_all,
+        .end_approval = mlg_daemon_end_approval,
         .dump = mlg_daemon_dump,
         .config = config,
 };

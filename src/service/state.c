@@ -33,6 +33,7 @@ struct MlgState {
         int dir_fd; /* -1: nothing is kept */
         bool dirty;
         bool paused;
+        uint64_t allowed_until_real_usec, last_proposal;
         char boot_id[64];
         GHashTable *guests;   /* uuid -> MlgStateGuest; the key is its own uuid */
         GArray *reservations; /* MlgStateReservation */
@@ -49,7 +50,8 @@ static bool guest_equal(const MlgStateGuest *a, const MlgStateGuest *b) {
                a->pending_kib == b->pending_kib && a->stats_period_changed == b->stats_period_changed &&
                a->stats_period_found_sec == b->stats_period_found_sec && a->paused == b->paused &&
                a->manual_kib == b->manual_kib && a->hold_until_real_usec == b->hold_until_real_usec &&
-               a->suffered_real_usec == b->suffered_real_usec && a->started_real_usec == b->started_real_usec;
+               a->suffered_real_usec == b->suffered_real_usec && a->started_real_usec == b->started_real_usec &&
+               a->allowed_until_real_usec == b->allowed_until_real_usec;
 }
 
 void mlg_state_put_guest(MlgState *s, const MlgStateGuest *g) {
@@ -137,6 +139,24 @@ void mlg_state_set_paused(MlgState *s, bool paused) {
         s->dirty = true;
 }
 
+uint64_t mlg_state_allowed_until(const MlgState *s) {
+        return s->allowed_until_real_usec;
+}
+
+void mlg_state_set_allowed_until(MlgState *s, uint64_t real_usec) {
+        s->dirty |= s->allowed_until_real_usec != real_usec;
+        s->allowed_until_real_usec = real_usec;
+}
+
+uint64_t mlg_state_last_proposal(const MlgState *s) {
+        return s->last_proposal;
+}
+
+void mlg_state_set_last_proposal(MlgState *s, uint64_t id) {
+        s->dirty |= s->last_proposal != id;
+        s->last_proposal = id;
+}
+
 static MlgState *state_new(const char *boot_id) {
         MlgState *s = g_new0(MlgState, 1);
 
@@ -171,6 +191,11 @@ static bool get_u64(json_object *o, const char *key, uint64_t max, uint64_t *ret
                 return false;
         *ret = u;
         return true;
+}
+
+/* One that files of older versions do not have. */
+static bool get_u64_if_there(json_object *o, const char *key, uint64_t max, uint64_t *ret) {
+        return !json_object_object_get_ex(o, key, NULL) || get_u64(o, key, max, ret);
 }
 
 static bool get_u32(json_object *o, const char *key, uint32_t *ret) {
@@ -215,7 +240,8 @@ static bool read_guest(json_object *o, MlgStateGuest *ret) {
                get_u64(o, "manual_kib", STATE_KIB_MAX, &ret->manual_kib) &&
                get_u64(o, "hold_until_real_usec", UINT64_MAX, &ret->hold_until_real_usec) &&
                get_u64(o, "suffered_real_usec", UINT64_MAX, &ret->suffered_real_usec) &&
-               get_u64(o, "started_real_usec", UINT64_MAX, &ret->started_real_usec);
+               get_u64(o, "started_real_usec", UINT64_MAX, &ret->started_real_usec) &&
+               get_u64_if_there(o, "allowed_until_real_usec", UINT64_MAX, &ret->allowed_until_real_usec);
 }
 
 static bool read_reservation(json_object *o, MlgStateReservation *ret) {
@@ -249,9 +275,13 @@ static const char *read_state(json_object *root, MlgState *s) {
         if (version != STATE_VERSION)
                 return "it was written by another version of memlegod";
         if (!get_text(root, "boot_id", boot_id, sizeof(boot_id)) || !get_bool(root, "paused", &s->paused) || !get_array(root, "guests", STATE_GUESTS_MAX, &guests) ||
-            !get_array(root, "reservations", STATE_RESERVATIONS_MAX, &reservations))
+            !get_array(root, "reservations", STATE_RESERVATIONS_MAX, &reservations) ||
+            !get_u64_if_there(root, "allowed_until_real_usec", UINT64_MAX, &s->allowed_until_real_usec) ||
+            !get_u64_if_there(root, "last_proposal", UINT64_MAX, &s->last_proposal))
                 return "parts of it are missing";
         same_boot = strcmp(boot_id, s->boot_id) == 0;
+        if (!same_boot)
+                s->allowed_until_real_usec = 0; /* what is not certain is asked for */
         for (size_t i = 0; i < json_object_array_length(guests); i++) {
                 MlgStateGuest g = {};
 
@@ -387,6 +417,7 @@ static json_object *guest_to_json(const MlgStateGuest *g) {
         json_object_object_add(o, "hold_until_real_usec", json_object_new_uint64(g->hold_until_real_usec));
         json_object_object_add(o, "suffered_real_usec", json_object_new_uint64(g->suffered_real_usec));
         json_object_object_add(o, "started_real_usec", json_object_new_uint64(g->started_real_usec));
+        json_object_object_add(o, "allowed_until_real_usec", json_object_new_uint64(g->allowed_until_real_usec));
         return o;
 }
 
@@ -410,6 +441,8 @@ static json_object *state_to_json(const MlgState *s) {
         json_object_object_add(root, "version", json_object_new_int(STATE_VERSION));
         json_object_object_add(root, "boot_id", json_object_new_string(s->boot_id));
         json_object_object_add(root, "paused", json_object_new_boolean(s->paused));
+        json_object_object_add(root, "allowed_until_real_usec", json_object_new_uint64(s->allowed_until_real_usec));
+        json_object_object_add(root, "last_proposal", json_object_new_uint64(s->last_proposal));
         g_hash_table_iter_init(&iter, s->guests);
         while (g_hash_table_iter_next(&iter, NULL, &g))
                 json_object_array_add(guests, guest_to_json(g));

@@ -24,6 +24,7 @@ typedef struct MlgStateGuest {
         uint64_t hold_until_real_usec;   /* ... held until then, CLOCK_REALTIME */
         uint64_t suffered_real_usec;     /* last time, CLOCK_REALTIME; 0: never */
         uint64_t started_real_usec;      /* when its start was seen; 0: it was not */
+        uint64_t allowed_until_real_usec; /* its moves need no approval until then; 0: they do */
 } MlgStateGuest;
 
 typedef struct MlgStateReservation {
@@ -53,6 +54,12 @@ void mlg_state_put_reservation(MlgState *s, const MlgStateReservation *r);
 void mlg_state_drop_reservation(MlgState *s, uint64_t id);
 bool mlg_state_paused(const MlgState *s); /* Pause of everything */
 void mlg_state_set_paused(MlgState *s, bool paused);
+
+/* Nobody's moves need approval until then, CLOCK_REALTIME; 0: they do. */
+uint64_t mlg_state_allowed_until(const MlgState *s);
+void mlg_state_set_allowed_until(MlgState *s, uint64_t real_usec);
+uint64_t mlg_state_last_proposal(const MlgState *s); /* the last id that was used */
+void mlg_state_set_last_proposal(MlgState *s, uint64_t id);
 
 /* Writes if anything changed since the last write. 0 or -errno (the old file is then still whole). */
 int mlg_state_sync(MlgState *s);

@@ -14,6 +14,7 @@ static const char *const error_names[] = {
         [MLG_ERROR_CONFIG] = "ConfigInvalid",
         [MLG_ERROR_NO_ROOM] = "NoRoom",
         [MLG_ERROR_NO_SUCH_RESERVATION] = "NoSuchReservation",
+        [MLG_ERROR_NO_SUCH_PROPOSAL] = "NoSuchProposal",
         [MLG_ERROR_LIMIT] = "LimitExceeded",
         [MLG_ERROR_NOT_CONNECTED] = "NotConnected",
 };

@@ -16,6 +16,7 @@ typedef enum MlgError {
         MLG_ERROR_CONFIG,              /* ConfigInvalid: file, line, key, what was expected */
         MLG_ERROR_NO_ROOM,             /* NoRoom */
         MLG_ERROR_NO_SUCH_RESERVATION, /* NoSuchReservation */
+        MLG_ERROR_NO_SUCH_PROPOSAL,    /* NoSuchProposal: there is none of this id any more, and why */
         MLG_ERROR_LIMIT,               /* LimitExceeded */
         MLG_ERROR_NOT_CONNECTED,       /* NotConnected: no hypervisor at the moment */
         _MLG_ERROR_MAX,

@@ -3,6 +3,7 @@
 #include "fake-bus-ops.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define MIB UINT64_C(1024)
@@ -61,6 +62,51 @@ static bool fails(FakeService *f, GError **error) {
                 return false;
         g_set_error(error, MLG_ERROR, f->fail_code - 1, "The fake was told to fail");
         return true;
+}
+
+static size_t fake_proposals(MlgProposalStatus *ret, size_t max, void *userdata) {
+        FakeService *f = userdata;
+        size_t n = MIN(max, f->n_proposals);
+
+        memcpy(ret, f->proposals, n * sizeof(*ret));
+        return n;
+}
+
+/* A proposal of the fake has id 17. */
+static bool answer(FakeService *f, const char *what, uint64_t id, const MlgProposalVoter *by, GError **error) {
+        if (fails(f, error))
+                return false;
+        if (id != 17) {
+                g_set_error(error, MLG_ERROR, MLG_ERROR_NO_SUCH_PROPOSAL, "There is no proposal %" PRIu64, id);
+                return false;
+        }
+        (void) g_snprintf(f->answers, sizeof(f->answers), "%s %" PRIu64 " uid %" PRIu32, what, id, by->uid);
+        return true;
+}
+
+static bool fake_approve(uint64_t id, const MlgProposalVoter *by, GError **error, void *userdata) {
+        return answer(userdata, "approve", id, by, error);
+}
+
+static bool fake_reject(uint64_t id, const MlgProposalVoter *by, GError **error, void *userdata) {
+        return answer(userdata, "reject", id, by, error);
+}
+
+static bool fake_approve_all(const char *uuid, uint64_t usec, const MlgProposalVoter *by, uint32_t *ret_n, GError **error,
+                             void *userdata) {
+        FakeService *f = userdata;
+
+        f->last_usec = usec;
+        (void) g_strlcpy(f->last_uuid, uuid ? uuid : "", sizeof(f->last_uuid));
+        *ret_n = 1;
+        return answer(f, "approve all", 17, by, error);
+}
+
+static bool fake_end_approval(const char *uuid, const MlgProposalVoter *by, GError **error, void *userdata) {
+        FakeService *f = userdata;
+
+        (void) g_strlcpy(f->last_uuid, uuid ? uuid : "", sizeof(f->last_uuid));
+        return answer(f, "end", 17, by, error);
 }
 
 static bool fake_reload(char ***ret_changes, GError **error, void *userdata) {
@@ -163,6 +209,11 @@ const MlgBusOps fake_bus_ops = {
         .set_target = fake_set_target,
         .reserve = fake_reserve,
         .release = fake_release,
+        .proposals = fake_proposals,
+        .approve = fake_approve,
+        .reject = fake_reject,
+        .approve_all = fake_approve_all,
+        .end_approval = fake_end_approval,
         .dump = fake_dump,
         .config = fake_config,
 };
@@ -207,6 +258,14 @@ void fake_service_init(FakeService *f) {
                 .reservations = {
                         { .id = 7, .kib = 100, .room_kib = 40, .expires_usec = 130 * G_USEC_PER_SEC,
                           .owner = ":1.99" },
+                },
+                .n_proposals = 1,
+                .proposals = {
+                        { .uuid = "6f0c1bfa-0ee8-4b6c-9a26-5f6dd7b6b001", .name = "web-1",
+                          .proposal = { .id = 17, .from_kib = 400 * MIB, .to_kib = 660 * MIB, .why = MLG_REASON_PRESSURE,
+                                        .pressure = MLG_PRESSURE_WARNING, .actual_kib = 400 * MIB, .usable_kib = 40 * MIB,
+                                        .need_kib = 480 * MIB, .cushion_kib = 72 * MIB, .created_usec = 40 * G_USEC_PER_SEC,
+                                        .refreshed_usec = 99 * G_USEC_PER_SEC, .expires_usec = 940 * G_USEC_PER_SEC } },
                 },
                 .dump = (char *) "{\"guests\": []}",
                 .config = (char *) "[Host]\nPolicy=proportional\n",

@@ -15,6 +15,8 @@ typedef struct FakeService {
         size_t n_decisions;
         MlgReservationStatus reservations[4];
         size_t n_reservations;
+        MlgProposalStatus proposals[2];
+        size_t n_proposals;
         char *dump, *config;
 
         /* what to answer */
@@ -28,6 +30,7 @@ typedef struct FakeService {
         bool last_paused;
         uint64_t last_kib, last_usec, last_released;
         char last_owner[64];
+        char answers[64]; /* the last answer to a proposal: "approve 17 uid 0" */
         uint64_t last_id;
 } FakeService;
 

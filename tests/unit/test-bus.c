@@ -889,6 +889,71 @@ static void test_man_page(void **state) {
         sd_bus_message_unref(m);
 }
 
+/* ---- proposals ---- */
+
+static void test_proposals_list(void **state) {
+        static const struct { const char *key, *value; } expected[] = {
+                { "ID", "17" }, { "Guest", "web-1" }, { "State", "open" }, { "FromKiB", "409600" }, { "ToKiB", "675840" },
+                { "Reason", "pressure" }, { "UsableKiB", "40960" }, { "UsableAfterKiB", "307200" }, { "ForGuest", "" },
+                { "AgeUSec", "60000000" }, { "RefreshedUSec", "1000000" }, { "ExpiresUSec", "840000000" }, { "Path", "o" },
+                { "Effect", "usable memory 40 MiB -> 300 MiB (need 480 MiB, cushion 72 MiB)" },
+        };
+        g_autoptr(GHashTable) t = NULL;
+        Fixture *f = *state;
+        sd_bus_message *m = manager(f, "ListProposals", NULL);
+
+        assert_ok(m);
+        assert_true(sd_bus_message_enter_container(m, 'a', "a{sv}") > 0);
+        assert_true(sd_bus_message_enter_container(m, 'a', "{sv}") > 0);
+        t = read_dict(m);
+        for (size_t i = 0; i < G_N_ELEMENTS(expected); i++)
+                assert_has(t, expected[i].key, expected[i].value);
+        sd_bus_message_unref(m);
+}
+
+static void test_proposals_answers(void **state) {
+        static const char bad[] = "org.memlego1.Error.InvalidArgument", none[] = "org.memlego1.Error.NoSuchProposal";
+        const uint64_t week = 7 * 24 * 3600 * MLG_USEC_PER_SEC;
+        Fixture *f = *state;
+        uint32_t n = 0;
+        sd_bus_message *m;
+
+        assert_done(manager(f, "ApproveProposal", "t", UINT64_C(17)));
+        assert_string_equal(f->service.answers, "approve 17 uid 0");
+        assert_done(manager(f, "RejectProposal", "t", UINT64_C(17)));
+        assert_string_equal(f->service.answers, "reject 17 uid 0");
+        assert_error(manager(f, "ApproveProposal", "t", UINT64_C(18)), none);
+        assert_error(manager(f, "RejectProposal", "t", UINT64_MAX), none);
+
+        m = manager(f, "ApproveAll", "st", "web-1", week);
+        assert_ok(m);
+        assert_true(sd_bus_message_read(m, "u", &n) > 0);
+        assert_int_equal(n, 1);
+        sd_bus_message_unref(m);
+        assert_string_equal(f->service.answers, "approve all 17 uid 0");
+        assert_string_equal(f->service.last_uuid, WEB_UUID);
+        assert_int_equal(f->service.last_usec, week);
+        assert_done(manager(f, "ApproveAll", "st", "", UINT64_C(0)));
+        assert_string_equal(f->service.last_uuid, "");
+        assert_error(manager(f, "ApproveAll", "st", "", week + 1), bad);
+        assert_error(manager(f, "ApproveAll", "st", "", UINT64_C(1)), bad);
+        assert_error(manager(f, "ApproveAll", "st", "nobody", week), "org.memlego1.Error.NoSuchGuest");
+
+        assert_done(manager(f, "EndApproval", "s", "web-1"));
+        assert_string_equal(f->service.answers, "end 17 uid 0");
+        assert_error(manager(f, "EndApproval", "s", "nobody"), "org.memlego1.Error.NoSuchGuest");
+}
+
+static void test_proposals_signals(void **state) {
+        Fixture *f = *state;
+
+        mlg_bus_proposal_added(f->bus, WEB_UUID, "web-1", &f->service.proposals[0].proposal);
+        mlg_bus_proposal_removed(f->bus, WEB_UUID, "web-1", 17, MLG_PROPOSAL_SUPERSEDED);
+        drain(f);
+        assert_true(g_str_has_prefix(signal_at(f, 0), "ProposalAdded"));
+        assert_true(g_str_has_prefix(signal_at(f, 1), "ProposalRemoved"));
+}
+
 static void test_open_fails(void **state) {
         FakeService service;
         MlgBus *bus = NULL;
@@ -924,6 +989,9 @@ int main(void) {
                 TEST(reserve_limit),
                 TEST(reserve_client_leaves),
                 TEST(reserve_service_leaves),
+                TEST(proposals_list),
+                TEST(proposals_answers),
+                TEST(proposals_signals),
                 TEST(signals),
                 TEST(changes),
                 TEST(introspection),

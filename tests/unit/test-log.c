@@ -164,6 +164,42 @@ static void test_journal(void **state) {
         assert_null(strstr(strstr(journal->str, "b101") + 4, "b101"));
 }
 
+/* The audit trail: who approved what, and what came of it. */
+static void test_proposals(void **state) {
+        static const MlgProposal p = { .id = 17, .from_kib = 409600, .to_kib = 675840, .why = MLG_REASON_PRESSURE };
+        static const char *const expected[] = {
+                "MESSAGE_ID=" MLG_MSG_PROPOSED "\nMEMLEGO_UUID=" UUID "\nMEMLEGO_GUEST=web-1\nMEMLEGO_PROPOSAL=17\n"
+                "MEMLEGO_FROM_KIB=409600\nMEMLEGO_TO_KIB=675840\nMEMLEGO_EVENT=proposed\nMEMLEGO_REASON=pressure\nPRIORITY=6\n"
+                "MESSAGE=Proposal 17 for guest web-1: 400 MiB -> 660 MiB: ",
+                "MEMLEGO_EVENT=approved\nMEMLEGO_BY=uid 1000 (:1.4)\nMEMLEGO_REASON=pressure\nPRIORITY=6\n"
+                "MESSAGE=Proposal 17 for guest web-1 (400 MiB -> 660 MiB): approved by uid 1000 (:1.4)\n",
+                "MESSAGE=Proposal 17 for guest web-1: applied, 400 MiB -> 600 MiB\n",
+                "MESSAGE_ID=" MLG_MSG_PROPOSAL_ENDED "\n",
+                "MESSAGE_ID=" MLG_MSG_APPROVAL_AWAITED "\nMEMLEGO_UUID=" UUID "\nMEMLEGO_GUEST=web-1\nMEMLEGO_PROPOSAL=17\nPRIORITY=4\n",
+                "MESSAGE=Moves of all guests need no approval for 30min: uid 0 (:1.5)\n",
+                "MESSAGE=Moves of guest web-1 need approval again: uid 0 (:1.5)\n",
+        };
+        Capture c;
+
+        capture_begin(&c);
+        mlg_log_open(MLG_LOG_INFO, false);
+        mlg_log_proposal(UUID, "web-1", &p, MLG_PROPOSAL_PROPOSED, "usable memory 1 MiB -> 2 MiB", 409600, NULL);
+        mlg_log_proposal(UUID, "web-1", &p, MLG_PROPOSAL_APPROVED, "", 409600, "uid 1000 (:1.4)");
+        mlg_log_proposal(UUID, "web-1", &p, MLG_PROPOSAL_APPLIED, "", 614400, NULL);
+        mlg_log_proposal(UUID, "web-1", &p, MLG_PROPOSAL_EXPIRED, "", 409600, NULL);
+        mlg_log_approval_awaited(UUID, "web-1", 17, NULL);
+        mlg_log_allowed(NULL, NULL, 1800 * MLG_USEC_PER_SEC, "uid 0 (:1.5)");
+        mlg_log_allowed(UUID, "web-1", 0, "uid 0 (:1.5)");
+        g_free(capture_end(&c));
+        for (size_t i = 0; i < G_N_ELEMENTS(expected); i++)
+                if (!strstr(journal->str, expected[i]))
+                        fail_msg("not in the journal: %s\nbut:\n%s", expected[i], journal->str);
+}
+
+#define PROPOSAL_FIELDS \
+        MLG_FIELD_GUEST " " MLG_FIELD_UUID " " MLG_FIELD_PROPOSAL " " MLG_FIELD_FROM_KIB " " MLG_FIELD_TO_KIB " " MLG_FIELD_EVENT \
+                        " " MLG_FIELD_REASON
+
 /* The catalog explains each message, with no field that the message does not carry: a reader would see its
  * bare name. */
 static void test_catalog(void **state) {
@@ -182,6 +218,13 @@ static void test_catalog(void **state) {
                 { MLG_MSG_DISCONNECTED, "" },
                 { MLG_MSG_CONFIG_LOADED, "" },
                 { MLG_MSG_CONFIG_REFUSED, "" },
+                { MLG_MSG_PROPOSED, PROPOSAL_FIELDS },
+                { MLG_MSG_APPROVED, PROPOSAL_FIELDS " " MLG_FIELD_BY },
+                { MLG_MSG_REJECTED, PROPOSAL_FIELDS " " MLG_FIELD_BY },
+                { MLG_MSG_APPLIED, PROPOSAL_FIELDS },
+                { MLG_MSG_PROPOSAL_ENDED, PROPOSAL_FIELDS },
+                { MLG_MSG_ALLOWED, MLG_FIELD_BY },
+                { MLG_MSG_APPROVAL_AWAITED, MLG_FIELD_GUEST " " MLG_FIELD_UUID " " MLG_FIELD_PROPOSAL },
         };
         const char *root = g_getenv("MLG_SOURCE_ROOT");
         g_autofree char *path = g_build_filename(root ? root : ".", "systemd/memlego.catalog", NULL);
@@ -342,6 +385,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_text, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_levels, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_journal, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_proposals, setup, teardown),
                 cmocka_unit_test(test_catalog),
                 cmocka_unit_test_setup_teardown(test_not_the_journal, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_closed, setup, teardown),

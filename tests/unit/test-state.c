@@ -70,6 +70,7 @@ static const MlgStateGuest guest_a = {
         .hold_until_real_usec = UINT64_MAX,
         .suffered_real_usec = 11,
         .started_real_usec = 12,
+        .allowed_until_real_usec = 13,
 };
 static const MlgStateReservation reservation = {
         .id = 42,
@@ -93,6 +94,7 @@ static void assert_guest_a(const MlgState *s) {
         assert_true(g->hold_until_real_usec == UINT64_MAX);
         assert_int_equal(g->suffered_real_usec, 11);
         assert_int_equal(g->started_real_usec, 12);
+        assert_int_equal(g->allowed_until_real_usec, 13);
 }
 
 static void test_round_trip(void **state) {
@@ -111,10 +113,14 @@ static void test_round_trip(void **state) {
         mlg_state_put_guest(s, &b);
         mlg_state_put_reservation(s, &reservation);
         mlg_state_set_paused(s, true);
+        mlg_state_set_allowed_until(s, 14);
+        mlg_state_set_last_proposal(s, 15);
         assert_int_equal(mlg_state_sync(s), 0);
         s = mlg_state_free(s);
 
         s = open_clean(d->path);
+        assert_int_equal(mlg_state_allowed_until(s), 14);
+        assert_int_equal(mlg_state_last_proposal(s), 15);
         assert_guest_a(s);
         assert_int_equal(mlg_state_guest(s, UUID_B)->target_kib, 5);
         assert_true(mlg_state_paused(s));
@@ -158,6 +164,8 @@ static void test_other_boot(void **state) {
         mlg_state_put_guest(s, &guest_a);
         mlg_state_put_reservation(s, &reservation);
         mlg_state_set_paused(s, true);
+        mlg_state_set_allowed_until(s, 14);
+        mlg_state_set_last_proposal(s, 15);
         assert_int_equal(mlg_state_sync(s), 0);
         s = mlg_state_free(s);
 
@@ -170,6 +178,8 @@ static void test_other_boot(void **state) {
         assert_true(g->paused);
         assert_int_equal(g->instance + g->target_kib + g->pending_kib + g->manual_kib + g->hold_until_real_usec, 0);
         assert_int_equal(g->suffered_real_usec + g->started_real_usec, 0);
+        assert_int_equal(g->allowed_until_real_usec + mlg_state_allowed_until(s), 0); /* it has to be asked for again */
+        assert_int_equal(mlg_state_last_proposal(s), 15);
         assert_false(g->stats_period_changed);
 }
 
