@@ -38,6 +38,9 @@ static const Command commands[] = {
         [MLG_COMMAND_SIMULATE] = { "simulate", 0, 0, "", "Try a policy on recorded guests; moves nothing" },
         [MLG_COMMAND_MONITOR_XML] = { "monitor-xml", 0, 0, "",
                                       "Print the device that a guest needs for memlego-guestd" },
+        [MLG_COMMAND_PROPOSALS] = { "proposals", 0, 0, "", "List moves that wait for approval" },
+        [MLG_COMMAND_APPROVE] = { "approve", 0, 1, "ID", "Let a move be made; or --all [GUEST], --end [GUEST]" },
+        [MLG_COMMAND_REJECT] = { "reject", 1, 1, "ID", "Do not let a move be made" },
 };
 static_assert(G_N_ELEMENTS(commands) == _MLG_COMMAND_MAX, "commands[] misses a value");
 
@@ -62,6 +65,9 @@ typedef enum OptionId {
         OPTION_CONFIG,
         OPTION_SVG,
         OPTION_STEP,
+        OPTION_ALL,
+        OPTION_FOR,
+        OPTION_END,
         _OPTION_MAX,
 } OptionId;
 
@@ -85,8 +91,9 @@ static const Option options[] = {
         [OPTION_SYSTEM] = { "system", '\0', VALUE_NONE, FOR_ALL, NULL, "Use the system bus (the default)" },
         [OPTION_ADDRESS] = { "address", '\0', VALUE_REQUIRED, FOR_ALL, "ADDR",
                              "Use the bus at this D-Bus address" },
-        [OPTION_JSON] = { "json", 'j', VALUE_NONE, FOR(STATUS) | FOR(EXPLAIN) | FOR(RESERVATIONS) | FOR(SIMULATE),
-                          NULL, "status, explain, reservations, simulate: print JSON" },
+        [OPTION_JSON] = { "json", 'j', VALUE_NONE,
+                          FOR(STATUS) | FOR(EXPLAIN) | FOR(RESERVATIONS) | FOR(PROPOSALS) | FOR(SIMULATE), NULL,
+                          "status, explain, simulate, lists: print JSON" },
         [OPTION_NAMES] = { "names", '\0', VALUE_NONE, FOR(STATUS), NULL,
                            "status: print only the guests' names" },
         [OPTION_WATCH] = { "watch", 'w', VALUE_OPTIONAL, FOR(STATUS), "SEC",
@@ -117,6 +124,10 @@ static const Option options[] = {
                          "simulate: draw what happened" },
         [OPTION_STEP] = { "step", '\0', VALUE_REQUIRED, FOR(SIMULATE), "TIME",
                           "simulate: decide so often (default PollIntervalSec=)" },
+        [OPTION_ALL] = { "all", '\0', VALUE_NONE, FOR(APPROVE), NULL, "approve: all moves, of GUEST or of all guests" },
+        [OPTION_FOR] = { "for", '\0', VALUE_REQUIRED, FOR(APPROVE), "TIME",
+                         "approve: those that come so long, with --all" },
+        [OPTION_END] = { "end", '\0', VALUE_NONE, FOR(APPROVE), NULL, "approve: end the time of --for now" },
 };
 static_assert(G_N_ELEMENTS(options) == _OPTION_MAX, "options[] misses a value");
 
@@ -178,6 +189,12 @@ static bool parse_host_memory(const char *text, MlgArgs *a, GError **error) {
                 return parse_size(text, &a->host_kib, error);
         if (mlg_parse_permille(text, &a->host_permille) < 0 || a->host_permille == 0)
                 return usage_error(error, "--host-memory: '%s' is not a part, write it like 60%%", text);
+        return true;
+}
+
+static bool parse_id(const char *text, const char *of, MlgArgs *a, GError **error) {
+        if (mlg_parse_u64(text, 0, UINT64_MAX, &a->id) < 0)
+                return usage_error(error, "'%s' is not the ID of a %s", text, of);
         return true;
 }
 
@@ -246,6 +263,14 @@ static bool apply_option(OptionId id, const char *value, MlgArgs *a, GError **er
                 return parse_host_memory(value, a, error);
         case OPTION_STEP:
                 return parse_duration("--step", value, MLG_USEC_PER_SEC / 10, 10 * MLG_USEC_PER_SEC, &a->step_usec, error);
+        case OPTION_ALL:
+                a->all = true;
+                return true;
+        case OPTION_FOR:
+                return parse_duration("--for", value, MLG_USEC_PER_SEC, 7 * 86400 * MLG_USEC_PER_SEC, &a->for_usec, error);
+        case OPTION_END:
+                a->end = true;
+                return true;
         case _OPTION_MAX:
                 break;
         }
@@ -322,6 +347,10 @@ static bool check_options(uint32_t seen, const MlgArgs *a, GError **error) {
                 return usage_error(error, "simulate needs --trace=PATH");
         if (a->compare && (a->policy || a->predictor || a->svg))
                 return usage_error(error, "--compare names the policies itself, and draws nothing: leave out --policy, --predictor and --svg");
+        if (a->all && a->end)
+                return usage_error(error, "only one of --all and --end can be given");
+        if (a->for_usec > 0 && !a->all)
+                return usage_error(error, "--for says how long all is approved: it needs --all");
         return true;
 }
 
@@ -355,9 +384,15 @@ static bool take_operands(char **operands, size_t n, MlgArgs *a, GError **error)
         case MLG_COMMAND_RESERVE:
                 return parse_size(operands[0], &a->size_kib, error);
         case MLG_COMMAND_RELEASE:
-                if (mlg_parse_u64(operands[0], 0, UINT64_MAX, &a->id) < 0)
-                        return usage_error(error, "'%s' is not the ID of a reservation", operands[0]);
-                return true;
+                return parse_id(operands[0], "reservation", a, error);
+        case MLG_COMMAND_REJECT:
+                return parse_id(operands[0], "proposal", a, error);
+        case MLG_COMMAND_APPROVE:
+                if (!a->all && !a->end)
+                        return n > 0 ? parse_id(operands[0], "proposal", a, error) :
+                                       usage_error(error, "usage: memlegoctl approve ID, or approve --all [GUEST]");
+                a->guest = n > 0 ? operands[0] : NULL;
+                break;
         case MLG_COMMAND_RESERVATIONS:
         case MLG_COMMAND_RELOAD:
         case MLG_COMMAND_CONFIG:
@@ -365,6 +400,7 @@ static bool take_operands(char **operands, size_t n, MlgArgs *a, GError **error)
         case MLG_COMMAND_RECORD:
         case MLG_COMMAND_SIMULATE:
         case MLG_COMMAND_MONITOR_XML:
+        case MLG_COMMAND_PROPOSALS:
                 return true;
         case _MLG_COMMAND_MAX:
                 g_assert_not_reached();

@@ -24,6 +24,9 @@ typedef enum MlgCommand {
         MLG_COMMAND_RECORD,
         MLG_COMMAND_SIMULATE,
         MLG_COMMAND_MONITOR_XML,
+        MLG_COMMAND_PROPOSALS,
+        MLG_COMMAND_APPROVE,
+        MLG_COMMAND_REJECT,
         _MLG_COMMAND_MAX,
 } MlgCommand;
 
@@ -33,10 +36,12 @@ typedef struct MlgArgs {
         bool help, version;
         bool json, names, watch;
         const char *address;   /* NULL: the system bus */
-        const char *guest;     /* explain, set; pause and resume: NULL means all. Never empty. */
+        const char *guest;     /* explain, set; pause, resume and approve: NULL means all. Never empty. */
         char **patterns;       /* status: NULL-terminated, may have no entries */
         uint64_t size_kib;     /* set, reserve; 1 MiB at least */
-        uint64_t id;           /* release */
+        uint64_t id;           /* release, reject; approve without --all and --end */
+        bool all, end;         /* approve: one of them at most */
+        uint64_t for_usec;     /* approve --all; 0: not given */
         uint64_t watch_usec;
         uint64_t hold_usec;    /* set */
         uint64_t timeout_usec; /* reserve */

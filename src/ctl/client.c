@@ -290,11 +290,14 @@ GArray *mlg_client_reservations(MlgClient *c, GError **error) {
         return g_steal_pointer(&list);
 }
 
-static const struct {
+/* A key of a dictionary, and where its value goes. */
+typedef struct Field {
         const char *key;
         char type;
         size_t offset;
-} decision_fields[] = {
+} Field;
+
+static const Field decision_fields[] = {
         { "AgeUSec", 't', G_STRUCT_OFFSET(MlgCtlDecision, age_usec) },
         { "Repeated", 't', G_STRUCT_OFFSET(MlgCtlDecision, repeated) },
         { "State", 's', G_STRUCT_OFFSET(MlgCtlDecision, state) },
@@ -316,58 +319,98 @@ static const struct {
         { "Error", 's', G_STRUCT_OFFSET(MlgCtlDecision, error) },
 };
 
-/* A variant of the expected type into its field; anything else is skipped. */
-static int read_field(sd_bus_message *m, const char *key, MlgCtlDecision *d) {
-        for (size_t i = 0; i < G_N_ELEMENTS(decision_fields); i++) {
-                const char type[] = { decision_fields[i].type, '\0' };
-                void *field = (char *) d + decision_fields[i].offset;
+static const Field proposal_fields[] = {
+        { "ID", 't', G_STRUCT_OFFSET(MlgCtlProposal, id) },
+        { "Guest", 's', G_STRUCT_OFFSET(MlgCtlProposal, guest) },
+        { "State", 's', G_STRUCT_OFFSET(MlgCtlProposal, state) },
+        { "FromKiB", 't', G_STRUCT_OFFSET(MlgCtlProposal, from_kib) },
+        { "ToKiB", 't', G_STRUCT_OFFSET(MlgCtlProposal, to_kib) },
+        { "Reason", 's', G_STRUCT_OFFSET(MlgCtlProposal, reason) },
+        { "Sentence", 's', G_STRUCT_OFFSET(MlgCtlProposal, sentence) },
+        { "Effect", 's', G_STRUCT_OFFSET(MlgCtlProposal, effect) },
+        { "ForGuest", 's', G_STRUCT_OFFSET(MlgCtlProposal, for_guest) },
+        { "Pressure", 's', G_STRUCT_OFFSET(MlgCtlProposal, pressure) },
+        { "UsableKiB", 't', G_STRUCT_OFFSET(MlgCtlProposal, usable_kib) },
+        { "UsableAfterKiB", 't', G_STRUCT_OFFSET(MlgCtlProposal, usable_after_kib) },
+        { "NeedKiB", 't', G_STRUCT_OFFSET(MlgCtlProposal, need_kib) },
+        { "CushionKiB", 't', G_STRUCT_OFFSET(MlgCtlProposal, cushion_kib) },
+        { "AgeUSec", 't', G_STRUCT_OFFSET(MlgCtlProposal, age_usec) },
+        { "ExpiresUSec", 't', G_STRUCT_OFFSET(MlgCtlProposal, expires_in_usec) },
+};
+
+/* The value at hand, a variant of the expected type, into its field. */
+static int read_value(sd_bus_message *m, char type, void *field) {
+        const char *s;
+        int r;
+
+        if (type != 's')
+                return sd_bus_message_read_basic(m, type, field);
+        r = sd_bus_message_read_basic(m, 's', &s);
+        if (r < 0)
+                return r;
+        g_free(*(char **) field);
+        *(char **) field = g_strdup(s);
+        return r;
+}
+
+/* Anything that is not expected is skipped. */
+static int read_field(sd_bus_message *m, const char *key, const Field *fields, size_t n, void *ret) {
+        for (size_t i = 0; i < n; i++) {
+                const char type[] = { fields[i].type, '\0' };
                 int r;
 
-                if (strcmp(decision_fields[i].key, key) != 0 ||
-                    sd_bus_message_verify_type(m, 'v', type) <= 0)
+                if (strcmp(fields[i].key, key) != 0 || sd_bus_message_verify_type(m, 'v', type) <= 0)
                         continue;
                 r = sd_bus_message_enter_container(m, 'v', type);
-                if (r < 0)
-                        return r;
-                if (type[0] == 's') {
-                        const char *s;
-
-                        r = sd_bus_message_read_basic(m, 's', &s);
-                        if (r < 0)
-                                return r;
-                        g_free(*(char **) field);
-                        *(char **) field = g_strdup(s);
-                } else {
-                        r = sd_bus_message_read_basic(m, type[0], field);
-                        if (r < 0)
-                                return r;
-                }
-                return sd_bus_message_exit_container(m);
+                if (r >= 0)
+                        r = read_value(m, fields[i].type, (char *) ret + fields[i].offset);
+                return r < 0 ? r : sd_bus_message_exit_container(m);
         }
         return sd_bus_message_skip(m, "v");
 }
 
-static int read_decision(sd_bus_message *m, MlgCtlDecision *d) {
+static int read_dict(sd_bus_message *m, const Field *fields, size_t n, void *ret) {
         const char *key;
         int r;
 
         while ((r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
                 r = sd_bus_message_read_basic(m, 's', &key);
                 if (r >= 0)
-                        r = read_field(m, key, d);
+                        r = read_field(m, key, fields, n, ret);
                 if (r >= 0)
                         r = sd_bus_message_exit_container(m);
                 if (r < 0)
                         return r;
         }
         /* strings that were missing are "-": none is NULL */
-        for (size_t i = 0; i < G_N_ELEMENTS(decision_fields); i++) {
-                char **s = (char **) ((char *) d + decision_fields[i].offset);
+        for (size_t i = 0; i < n; i++) {
+                char **s = (char **) (void *) ((char *) ret + fields[i].offset);
 
-                if (decision_fields[i].type == 's' && !*s)
+                if (fields[i].type == 's' && !*s)
                         *s = g_strdup("-");
         }
         return r;
+}
+
+/* An array of dictionaries, each into one element of `size` bytes. */
+static GArray *read_dicts(sd_bus_message *m, const Field *fields, size_t n, unsigned int size, GDestroyNotify clear,
+                          GError **error) {
+        g_autoptr(GArray) list = g_array_new(FALSE, TRUE, size);
+        int r;
+
+        g_array_set_clear_func(list, clear);
+        r = sd_bus_message_enter_container(m, 'a', "a{sv}");
+        while (r >= 0 && list->len < ANSWERS_MAX && (r = sd_bus_message_enter_container(m, 'a', "{sv}")) > 0) {
+                g_array_set_size(list, list->len + 1);
+                r = read_dict(m, fields, n, list->data + (size_t) (list->len - 1) * size);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        if (r < 0) {
+                set_garbled(error);
+                return NULL;
+        }
+        return g_steal_pointer(&list);
 }
 
 static void clear_decision(void *p) {
@@ -376,27 +419,22 @@ static void clear_decision(void *p) {
 
 GArray *mlg_client_explain(MlgClient *c, const char *guest, GError **error) {
         g_autoptr(BusMessage) reply = call(c, "Explain", NULL, error, "s", guest);
-        g_autoptr(GArray) list = g_array_new(FALSE, TRUE, sizeof(MlgCtlDecision));
-        int r;
 
-        if (!reply)
-                return NULL;
-        g_array_set_clear_func(list, clear_decision);
-        r = sd_bus_message_enter_container(reply, 'a', "a{sv}");
-        while (r >= 0 && list->len < ANSWERS_MAX &&
-               (r = sd_bus_message_enter_container(reply, 'a', "{sv}")) > 0) {
-                MlgCtlDecision d = { 0 };
+        return reply ? read_dicts(reply, decision_fields, G_N_ELEMENTS(decision_fields), sizeof(MlgCtlDecision),
+                                  clear_decision, error) :
+                       NULL;
+}
 
-                r = read_decision(reply, &d);
-                g_array_append_val(list, d);
-                if (r >= 0)
-                        r = sd_bus_message_exit_container(reply);
-        }
-        if (r < 0) {
-                set_garbled(error);
-                return NULL;
-        }
-        return g_steal_pointer(&list);
+static void clear_proposal(void *p) {
+        mlg_ctl_proposal_clear(p);
+}
+
+GArray *mlg_client_proposals(MlgClient *c, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ListProposals", NULL, error, "");
+
+        return reply ? read_dicts(reply, proposal_fields, G_N_ELEMENTS(proposal_fields), sizeof(MlgCtlProposal),
+                                  clear_proposal, error) :
+                       NULL;
 }
 
 /* ---- changes ---- */
@@ -447,6 +485,30 @@ bool mlg_client_reserve(MlgClient *c, uint64_t kib, uint64_t timeout_usec, uint6
 
 bool mlg_client_release(MlgClient *c, uint64_t id, GError **error) {
         g_autoptr(BusMessage) reply = call(c, "ReleaseReservation", MLG_POLKIT_RESERVE, error, "t", id);
+
+        return reply != NULL;
+}
+
+bool mlg_client_approve(MlgClient *c, uint64_t id, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ApproveProposal", MLG_POLKIT_APPROVE, error, "t", id);
+
+        return reply != NULL;
+}
+
+bool mlg_client_reject(MlgClient *c, uint64_t id, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "RejectProposal", MLG_POLKIT_APPROVE, error, "t", id);
+
+        return reply != NULL;
+}
+
+bool mlg_client_approve_all(MlgClient *c, const char *guest, uint64_t usec, uint32_t *ret_n, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ApproveAll", MLG_POLKIT_APPROVE, error, "st", guest ? guest : "", usec);
+
+        return reply && (sd_bus_message_read(reply, "u", ret_n) >= 0 || set_garbled(error));
+}
+
+bool mlg_client_end_approval(MlgClient *c, const char *guest, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "EndApproval", MLG_POLKIT_APPROVE, error, "s", guest ? guest : "");
 
         return reply != NULL;
 }

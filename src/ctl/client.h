@@ -34,9 +34,15 @@ bool mlg_client_set_target(MlgClient *c, const char *guest, uint64_t kib, uint64
                            GError **error);
 bool mlg_client_reserve(MlgClient *c, uint64_t kib, uint64_t timeout_usec, uint64_t *ret_id, GError **error);
 bool mlg_client_release(MlgClient *c, uint64_t id, GError **error);
+bool mlg_client_approve(MlgClient *c, uint64_t id, GError **error);
+bool mlg_client_reject(MlgClient *c, uint64_t id, GError **error);
+/* guest NULL: all; usec 0: only what is open now. *ret_n: how many of those there were. */
+bool mlg_client_approve_all(MlgClient *c, const char *guest, uint64_t usec, uint32_t *ret_n, GError **error);
+bool mlg_client_end_approval(MlgClient *c, const char *guest, GError **error); /* guest NULL: all */
 GArray *mlg_client_reservations(MlgClient *c, GError **error);                  /* MlgCtlReservation */
 GArray *mlg_client_explain(MlgClient *c, const char *guest,
                            GError **error); /* MlgCtlDecision, newest first */
+GArray *mlg_client_proposals(MlgClient *c, GError **error);                     /* MlgCtlProposal */
 
 /* Pure: the exit code for an error of the bus. `name` may be NULL; `error` is a positive errno. */
 int mlg_client_error_to_exit(const char *name, int error);

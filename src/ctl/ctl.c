@@ -164,6 +164,46 @@ static bool run_reservations(const MlgArgs *a, MlgClient *c, const MlgStyle *sty
         return true;
 }
 
+static bool run_proposals(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_autoptr(GArray) list = mlg_client_proposals(c, error);
+        const MlgCtlProposal *proposals;
+
+        if (!list)
+                return false;
+        proposals = (const MlgCtlProposal *) (void *) list->data;
+        if (a->json) {
+                g_autofree char *json = mlg_proposals_to_json(proposals, list->len, style->utf8);
+
+                g_string_append(out, json);
+        } else {
+                mlg_render_proposals(proposals, list->len, style, out);
+        }
+        return true;
+}
+
+static bool approve_all(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_autofree char *time = mlg_format_usec(a->for_usec), *text = NULL;
+        const char *whom = a->guest ? a->guest : "all guests";
+        uint32_t n;
+
+        if (!mlg_client_approve_all(c, a->guest, a->for_usec, &n, error))
+                return false;
+        text = a->for_usec > 0 ? g_strdup_printf("Approved %" PRIu32 "; for %s nothing needs approval of %s.", n, time, whom) :
+                                 g_strdup_printf("Approved %" PRIu32 " of %s.", n, whom);
+        append_escaped(out, text, MLG_TEXT_LINE, style);
+        return true;
+}
+
+static bool run_approve(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        if (a->all)
+                return approve_all(a, c, style, out, error);
+        return a->end ? mlg_client_end_approval(c, a->guest, error) : mlg_client_approve(c, a->id, error);
+}
+
+static bool run_reject(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        return mlg_client_reject(c, a->id, error);
+}
+
 static bool run_reload(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
         g_auto(GStrv) changes = mlg_client_reload(c, error);
 
@@ -210,6 +250,9 @@ static const CommandFn command_fns[] = {
         [MLG_COMMAND_RECORD] = NULL, /* these do not ask memlegod once and answer: see run() */
         [MLG_COMMAND_SIMULATE] = NULL,
         [MLG_COMMAND_MONITOR_XML] = NULL,
+        [MLG_COMMAND_PROPOSALS] = run_proposals,
+        [MLG_COMMAND_APPROVE] = run_approve,
+        [MLG_COMMAND_REJECT] = run_reject,
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(command_fns) == _MLG_COMMAND_MAX);
 

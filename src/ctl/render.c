@@ -106,6 +106,18 @@ static MlgColour psi_colour(const MlgCtlHost *h) {
                                                  : MLG_COLOUR_PLAIN;
 }
 
+/* What a person is waited for, and what they have let go. */
+static void add_approval(Flow *f, const MlgCtlHost *h) {
+        g_autofree char *left = NULL;
+
+        if (h->n_proposals > 0)
+                flow_add(f, MLG_COLOUR_YELLOW, g_strdup_printf("%" PRIu64 " to approve (memlegoctl proposals)", h->n_proposals));
+        if (h->allowed_until_usec <= h->now_usec)
+                return;
+        left = mlg_format_usec((h->allowed_until_usec - h->now_usec) / MLG_USEC_PER_SEC * MLG_USEC_PER_SEC);
+        flow_add(f, MLG_COLOUR_YELLOW, g_strdup_printf("all approved for %s", left));
+}
+
 void mlg_render_host(const MlgSnapshot *s, const MlgStyle *style, GString *out) {
         const MlgCtlHost *h = &s->host;
         Flow f = { .out = out, .style = style };
@@ -121,6 +133,7 @@ void mlg_render_host(const MlgSnapshot *s, const MlgStyle *style, GString *out) 
                 flow_add(&f, MLG_COLOUR_YELLOW, g_strdup("PAUSED"));
         if (h->dry_run)
                 flow_add(&f, MLG_COLOUR_YELLOW, g_strdup("DRY RUN"));
+        add_approval(&f, h);
         flow_end(&f);
 
         flow_size(&f, MLG_COLOUR_PLAIN, "host", h->total_kib);

@@ -36,7 +36,16 @@ typedef struct MlgCtlReservation {
         char *owner;
 } MlgCtlReservation;
 
+/* One answer of ListProposals(); the strings are owned. */
+typedef struct MlgCtlProposal {
+        uint64_t id;
+        char *guest, *state, *reason, *sentence, *effect, *for_guest, *pressure;
+        uint64_t from_kib, to_kib, usable_kib, usable_after_kib, need_kib, cushion_kib;
+        uint64_t age_usec, expires_in_usec;
+} MlgCtlProposal;
+
 void mlg_ctl_decision_clear(MlgCtlDecision *d);
+void mlg_ctl_proposal_clear(MlgCtlProposal *p);
 void mlg_ctl_reservation_clear(MlgCtlReservation *r);
 
 void mlg_render_host(const MlgSnapshot *s, const MlgStyle *style, GString *out);
@@ -54,3 +63,6 @@ char *mlg_explain_to_json(const char *guest, const MlgCtlDecision *decisions, si
 void mlg_render_reservations(const MlgCtlReservation *reservations, size_t n, const MlgStyle *style,
                              GString *out);
 char *mlg_reservations_to_json(const MlgCtlReservation *reservations, size_t n, bool utf8);
+
+void mlg_render_proposals(const MlgCtlProposal *proposals, size_t n, const MlgStyle *style, GString *out);
+char *mlg_proposals_to_json(const MlgCtlProposal *proposals, size_t n, bool utf8);

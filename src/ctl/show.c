@@ -7,9 +7,9 @@
 #include "ctl/text.h"
 #include "util/parse.h"
 
-typedef enum Kind { TEXT, SIZE, RATE, PERMILLE, AGE, SINCE, COUNT } Kind;
+typedef enum Kind { TEXT, SIZE, RATE, PERMILLE, AGE, SINCE, COUNT, ID, UNTIL } Kind;
 
-/* A key that the guest's object has not got is left out: not known. */
+/* A key that the guest's object has not got is left out: not known; so is an ID of 0, and a time that is over. */
 static const struct {
         const char *label, *key;
         Kind kind;
@@ -42,6 +42,8 @@ static const struct {
         { "Killed for memory", "oom_kills", COUNT },
         { "Last alarm", "last_alarm_usec", SINCE },
         { "Moves", "moves_accepted", COUNT },
+        { "Proposal", "proposal_id", ID },
+        { "Approved for", "allowed_until_usec", UNTIL },
 };
 
 static char *since(uint64_t at_usec, uint64_t now_usec) {
@@ -72,6 +74,10 @@ static char *value_of(json_object *v, Kind kind, uint64_t now_usec) {
                 return mlg_format_usec(n - n % 1000);
         case SINCE:
                 return since(n, now_usec);
+        case ID:
+                return n > 0 ? g_strdup_printf("%" PRIu64, n) : NULL;
+        case UNTIL:
+                return n > now_usec ? mlg_format_usec((n - now_usec) / G_USEC_PER_SEC * G_USEC_PER_SEC) : NULL;
         case COUNT:
                 return g_strdup_printf("%" PRIu64, n);
         }
@@ -86,7 +92,9 @@ void mlg_render_show(const MlgCtlGuest *g, uint64_t now_usec, const MlgStyle *st
                 if (!json_object_object_get_ex(g->json, rows[i].key, &v) || !v)
                         continue;
                 text = value_of(v, rows[i].kind, now_usec);
-                escaped = mlg_text_escape(text ? text : "", MLG_TEXT_LINE, style->utf8);
+                if (!text)
+                        continue;
+                escaped = mlg_text_escape(text, MLG_TEXT_LINE, style->utf8);
                 g_string_append_printf(out, "%-18s %s\n", rows[i].label, escaped);
         }
 }

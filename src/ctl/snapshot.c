@@ -79,6 +79,8 @@ static void read_host(json_object *o, MlgCtlHost *ret) {
                 .psi_full_avg10_centi = get_u64(o, "psi_full_avg10_centi", 0),
                 .n_guests = get_u64(o, "n_guests", 0),
                 .n_managed = get_u64(o, "n_managed", 0),
+                .n_proposals = get_u64(o, "n_proposals", 0),
+                .allowed_until_usec = get_u64(o, "allowed_until_usec", 0),
         };
 }
 

@@ -32,6 +32,7 @@ typedef struct MlgCtlHost {
         uint64_t total_kib, budget_kib, charged_kib, reserved_kib, free_kib, shortage_kib;
         uint64_t psi_some_avg10_centi, psi_full_avg10_centi;
         uint64_t n_guests, n_managed;
+        uint64_t n_proposals, allowed_until_usec; /* 0: none, not */
 } MlgCtlHost;
 
 typedef struct MlgSnapshot {

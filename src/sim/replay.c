@@ -154,6 +154,7 @@ SimReplay *sim_replay_new(const SimTrace *t, const SimOptions *options) {
         if (r->options.step_usec == 0)
                 r->options.step_usec = options->host.poll_usec;
         r->engine = mlg_engine_new(&options->host, false);
+        mlg_engine_allow(r->engine, NULL, UINT64_MAX); /* who would approve? It is asked what moving does */
         sim_host_init(&r->host, options->host_kib, 0);
         r->now_usec = r->busy_usec = r->host.now_usec = BEGIN_USEC;
         r->first_usec = BEGIN_USEC + SIM_WARM_UP_USEC;

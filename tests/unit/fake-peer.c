@@ -96,7 +96,47 @@ static int answer_release(sd_bus_message *m) {
         return sd_bus_reply_method_return(m, "");
 }
 
-/* Pause, Resume, SetTarget */
+static int answer_list_proposals(sd_bus_message *m) {
+        sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_return(m, &reply);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "aa{sv}", 1, 10, "ID", "t", UINT64_C(17), "FromKiB", "t", UINT64_C(409600),
+                                          "ToKiB", "t", UINT64_C(675840), "ExpiresUSec", "t", UINT64_C(840000000),
+                                          "Guest", "s", "web-1", "State", "s", "open", "Reason", "s", "pressure",
+                                          "Effect", "s", "usable memory\033[2J 40 MiB -> 300 MiB",
+                                          /* of a later version, and of another type than today */
+                                          "Path", "o", "/org/memlego1/guest/a", "Pressure", "u", UINT32_C(3));
+        if (r >= 0)
+                r = sd_bus_send(NULL, reply, NULL);
+        sd_bus_message_unref(reply);
+        return r;
+}
+
+/* ApproveProposal, RejectProposal */
+static int answer_proposal(sd_bus_message *m) {
+        uint64_t id;
+        int r = sd_bus_message_read(m, "t", &id);
+
+        if (r < 0)
+                return r;
+        if (id != 17)
+                return sd_bus_reply_method_errorf(m, ERROR("NoSuchProposal"), "Proposal %" PRIu64 " has expired", id);
+        return sd_bus_reply_method_return(m, "");
+}
+
+static int answer_approve_all(sd_bus_message *m) {
+        const char *guest;
+        uint64_t usec;
+        int r = sd_bus_message_read(m, "st", &guest, &usec);
+
+        if (r < 0)
+                return r;
+        return sd_bus_reply_method_return(m, "u", usec == 0 && !*guest ? UINT32_C(3) : UINT32_C(1));
+}
+
+/* Pause, Resume, SetTarget, EndApproval */
 static int answer_guest(sd_bus_message *m, const char *method) {
         uint64_t kib = 524288, usec = 600000000;
         const char *guest;
@@ -128,6 +168,10 @@ static int answer_change(sd_bus_message *m, const char *method) {
                 return answer_reserve(m);
         if (g_str_equal(method, "ReleaseReservation"))
                 return answer_release(m);
+        if (g_str_equal(method, "ApproveProposal") || g_str_equal(method, "RejectProposal"))
+                return answer_proposal(m);
+        if (g_str_equal(method, "ApproveAll"))
+                return answer_approve_all(m);
         return answer_guest(m, method);
 }
 
@@ -144,6 +188,8 @@ static int answer_well(Fake *f, sd_bus_message *m, const char *method) {
         if (g_str_equal(method, "ListReservations"))
                 return sd_bus_reply_method_return(m, "a(tttts)", 1, UINT64_C(7), UINT64_C(1) << 31,
                                                   UINT64_C(1) << 30, UINT64_C(200000000), ":1.42");
+        if (g_str_equal(method, "ListProposals"))
+                return answer_list_proposals(m);
         if (g_str_equal(method, "Explain"))
                 return answer_explain(m);
         return answer_change(m, method);

@@ -166,6 +166,8 @@ check memlegoctl-understands-failures grep -qF "400 MiB -> 512 MiB (failed: Conn
 check memlegoctl-understands-repeats grep -q "9 times in a row" "$t/out"
 "$ctl" reservations >"$t/out" 2>&1
 check memlegoctl-understands-reservations grep -q ":1.99" "$t/out"
+"$ctl" proposals >"$t/out" 2>&1
+check memlegoctl-understands-proposals grep -q "17  web-1  400 MiB  660 MiB  pressure" "$t/out"
 
 # ---- changing ----
 
@@ -180,6 +182,20 @@ expect rule-allows yes as www-data www-data busctl call "${manager[@]}" ReserveM
 expect rule-denies "Access denied\|Not authorized" as www-data www-data busctl call "${manager[@]}" Reload
 expect rule-is-for-one-action "Authentication is required\|[Ii]nteractive" \
         as www-data www-data busctl call "${manager[@]}" Resume s ""
+
+# ---- answering proposals ----
+
+check memlegoctl-approves "$ctl" approve 17
+expect ended-proposal "no proposal 16" "$ctl" approve 16
+expect group-does-not-approve "Authentication is required\|[Ii]nteractive" \
+        as nobody games busctl call "${manager[@]}" ApproveProposal t 17
+expect rule-for-reserving-does-not-approve "Authentication is required\|[Ii]nteractive" \
+        as www-data www-data busctl call "${manager[@]}" ApproveAll st "" 0
+expect proposals-are-not-probed "Authentication is required\|[Ii]nteractive" \
+        as nobody nogroup busctl call "${manager[@]}" RejectProposal t 16
+expect others-do-not-list-proposals "Access denied" as nobody nogroup busctl call "${manager[@]}" ListProposals
+expect approval-without-end "for 1 s to 7 days" busctl call "${manager[@]}" ApproveAll st "" 18446744073709551615
+expect approval-of-nobody "no guest" busctl call "${manager[@]}" EndApproval s nobody-at-all
 
 # ---- rubbish ----
 

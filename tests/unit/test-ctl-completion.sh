@@ -16,6 +16,7 @@ timeout() {
         shift 2
         printf '%s\n' "$*" >"$asked"
         case $* in
+        *proposals) printf '%s\n' 'ID  GUEST' '17  web-1' ;;
         *reservations) printf '%s\n' 'ID   SIZE' ' 7  2 GiB' '12  1 GiB' ;;
         *) printf '%s\n' web-1 'web 2' "\$(touch $asked.evil)" 'a\x1b' db vm:a 'vm:b 2' -rf me@db "it's" 'a!"$`b' ;;
         esac
@@ -40,9 +41,9 @@ expect() {
 evil=$(printf %q "\$(touch $asked.evil)")
 guests="web-1 web\\ 2 $evil db vm:a vm:b\\ 2 me@db it\\'s a\\!\\\"\\\$\\\`b"
 
-expect "status show explain pause resume set reserve release reservations reload config dump record simulate monitor-xml" 'memlegoctl '
-expect "resume reserve release reservations reload record" 'memlegoctl re'
-expect "resume reserve release reservations reload record" 'memlegoctl re' 'load'
+expect "status show explain pause resume set reserve release reservations reload config dump record simulate monitor-xml proposals approve reject" 'memlegoctl '
+expect "resume reserve release reservations reload record reject" 'memlegoctl re'
+expect "resume reserve release reservations reload record reject" 'memlegoctl re' 'load'
 expect "--help --version --system --address --json --names --watch" 'memlegoctl -'
 expect "--hold" 'memlegoctl set web-1 1G --ho'
 expect "--interval" 'memlegoctl record --i'
@@ -58,6 +59,11 @@ expect "" 'memlegoctl explain web-1 '
 expect "db" 'memlegoctl status web-1 d'
 expect "7 12" 'memlegoctl release '
 expect "12" 'memlegoctl release 1'
+expect "17" 'memlegoctl approve '
+expect "17" 'memlegoctl reject 1'
+expect 'web-1 web\ 2' 'memlegoctl approve --all --for 10min w'
+expect "--address --all" 'memlegoctl approve --a'
+expect "10s 10min 10h" 'memlegoctl approve --all --for='
 expect "status" 'memlegoctl --watch=2 st'
 
 # values of options, in words of their own and behind '=', where readline replaces only what follows

@@ -129,6 +129,18 @@ static void test_good(void **state) {
                 { "release 8", MLG_EXIT_FAILED, NULL, "There is none 8" },
                 { "reservations", MLG_EXIT_OK, " 7  2 GiB  1 GiB  in 3min 20s  :1.42\n", NULL },
                 { "reservations --json", MLG_EXIT_OK, "\"room_kib\": 1048576", NULL },
+                { "proposals", MLG_EXIT_OK,
+                  "17  web-1  400 MiB  660 MiB  pressure  in 14min  usable memory\\x1b[2J 40 MiB -> 300 MiB\n", NULL },
+                { "proposals --json", MLG_EXIT_OK, "\"expires_in_usec\": 840000000", NULL },
+                { "approve 17", MLG_EXIT_OK, NULL, NULL },
+                { "approve 16", MLG_EXIT_FAILED, NULL, "Proposal 16 has expired" },
+                { "reject 17", MLG_EXIT_OK, NULL, NULL },
+                { "reject 16", MLG_EXIT_FAILED, NULL, "Proposal 16 has expired" },
+                { "approve --all", MLG_EXIT_OK, "Approved 3 of all guests.\n", NULL },
+                { "approve --all web-1 --for 10min", MLG_EXIT_OK,
+                  "Approved 1; for 10min nothing needs approval of web-1.\n", NULL },
+                { "approve --end web-1", MLG_EXIT_OK, NULL, NULL },
+                { "approve --end nobody", MLG_EXIT_NO_SUCH_GUEST, NULL, "nobody" },
                 { "reload", MLG_EXIT_OK, "[Guest web-*] Floor: 25% -> 512M\\x1b[2J\n", NULL },
                 { "config", MLG_EXIT_OK, "[Host]\nPolicy=proportional\t# \\x1bdefault\n", NULL },
                 { "dump", MLG_EXIT_OK, "\"psi_some_avg10_centi\": 12", NULL },
@@ -163,6 +175,7 @@ static void test_denied(void **state) {
                 { "set web-1 1G", MLG_EXIT_DENIED, NULL, "org.memlego1.set-target" },
                 { "reload", MLG_EXIT_DENIED, NULL, "org.memlego1.reload" },
                 { "reserve 1G", MLG_EXIT_DENIED, NULL, "org.memlego1.reserve" },
+                { "approve 17", MLG_EXIT_DENIED, NULL, "org.memlego1.approve" },
         };
 
         check(FAKE_DENIES, cases, G_N_ELEMENTS(cases));
@@ -179,7 +192,8 @@ static void test_bad_config(void **state) {
 static void test_garbled(void **state) {
         static const char *const lines[] = { "status",        "status --json", "status --names",
                                              "explain web-1", "reserve 1G",    "reload",
-                                             "reservations",  "config",        "--watch" };
+                                             "reservations",  "config",        "--watch",
+                                             "proposals" };
 
         fake_peer_start(&peer, FAKE_GARBLED, dump);
         for (size_t i = 0; i < G_N_ELEMENTS(lines); i++)

@@ -193,6 +193,20 @@ static void test_args(void **state) {
                 { "reserve 1G --hold 1min", "makes no sense with 'reserve'", 0 },
                 { "release x", "'x' is not the ID", 0 },
                 { "release -- -1", "'-1' is not the ID", 0 },
+                { "proposals --json", NULL, MLG_COMMAND_PROPOSALS },
+                { "approve 17", NULL, MLG_COMMAND_APPROVE },
+                { "approve --all", NULL, MLG_COMMAND_APPROVE },
+                { "approve --all web-1 --for 30min", NULL, MLG_COMMAND_APPROVE },
+                { "approve --end web-1", NULL, MLG_COMMAND_APPROVE },
+                { "approve", "usage: memlegoctl approve ID, or approve --all [GUEST]", 0 },
+                { "approve web-1", "'web-1' is not the ID of a proposal", 0 },
+                { "approve 17 18", "'18': one too many", 0 },
+                { "approve --all --end", "only one of --all and --end", 0 },
+                { "approve 17 --for 5min", "--for says how long all is approved: it needs --all", 0 },
+                { "approve --all --for 200h", "out of range, 1s to 7d", 0 },
+                { "reject 17", NULL, MLG_COMMAND_REJECT },
+                { "reject --all", "--all makes no sense with 'reject'", 0 },
+                { "reject", "usage: memlegoctl reject ID", 0 },
                 { "pause --json", "--json makes no sense with 'pause'", 0 },
                 { "status --json --watch", "only one of", 0 },
                 { "status --json=1", "--json takes no value", 0 },
@@ -479,6 +493,45 @@ static void test_reservations(void **state) {
         assert_string_equal(none->str, "No reservations.\n");
 }
 
+static void test_proposals(void **state) {
+        const MlgCtlProposal p[] = {
+                { .id = 7,
+                  .guest = (char *) "web-1",
+                  .state = (char *) "open",
+                  .reason = (char *) "pressure",
+                  .sentence = (char *) "relieved, because it suffers",
+                  .effect = (char *) "usable memory 40 MiB -> 300 MiB (need 480 MiB, cushion 72 MiB)",
+                  .for_guest = (char *) "",
+                  .pressure = (char *) "critical",
+                  .from_kib = 409600,
+                  .to_kib = 675840,
+                  .usable_kib = 40960,
+                  .usable_after_kib = 307200,
+                  .need_kib = 491520,
+                  .cushion_kib = 73728,
+                  .age_usec = 5000000,
+                  .expires_in_usec = 890400000 },
+                { .id = 12,
+                  .guest = (char *) "\033[2J",
+                  .state = (char *) "approved",
+                  .reason = (char *) "donor",
+                  .sentence = (char *) "-",
+                  .effect = (char *) "frees 1 GiB for \033[2J",
+                  .for_guest = (char *) "web-1",
+                  .pressure = (char *) "none",
+                  .from_kib = 3145728,
+                  .to_kib = 2097152 },
+        };
+        g_autoptr(GString) out = g_string_new(NULL), none = g_string_new(NULL);
+        g_autofree char *json = mlg_proposals_to_json(p, 2, true);
+
+        mlg_render_proposals(p, 2, &(MlgStyle) { .utf8 = true, .colour = true }, out);
+        assert_golden("proposals", out->str);
+        assert_golden("proposals-json", json);
+        mlg_render_proposals(NULL, 0, &(MlgStyle) { .utf8 = true }, none);
+        assert_string_equal(none->str, "Nothing waits for approval.\n");
+}
+
 static void test_error_to_exit(void **state) {
         static const struct {
                 const char *name;
@@ -598,7 +651,8 @@ int main(void) {
                 cmocka_unit_test(test_snapshot),      cmocka_unit_test(test_snapshot_bad),
                 cmocka_unit_test(test_snapshot_filter), cmocka_unit_test(test_status),
                 cmocka_unit_test(test_status_empty),  cmocka_unit_test(test_explain),
-                cmocka_unit_test(test_reservations),  cmocka_unit_test(test_error_to_exit),
+                cmocka_unit_test(test_reservations),  cmocka_unit_test(test_proposals),
+                cmocka_unit_test(test_error_to_exit),
                 cmocka_unit_test(test_reasons_documented), cmocka_unit_test(test_reasons_on_bus_page),
                 cmocka_unit_test(test_decisions_on_bus_page), cmocka_unit_test(test_help_documented),
         };

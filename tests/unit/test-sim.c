@@ -402,9 +402,12 @@ static void default_settings(const char *name, const char *uuid, MlgGuestSetting
         mlg_guest_settings_default(ret);
 }
 
-static SimReplay *play(const SimTrace *t, const char *policy, uint64_t host_kib, SimSeries *series,
-                       SimResult *ret) {
-        SimOptions options = { .settings = default_settings, .host_kib = host_kib, .series = series };
+static void advise(const char *name, const char *uuid, MlgGuestSettings *ret, void *userdata) {
+        default_settings(name, uuid, ret, userdata);
+        ret->mode = MLG_MODE_ADVISE;
+}
+
+static SimReplay *play_with(SimOptions options, const SimTrace *t, const char *policy, SimResult *ret) {
         SimReplay *r;
 
         mlg_host_settings_default(&options.host);
@@ -416,6 +419,10 @@ static SimReplay *play(const SimTrace *t, const char *policy, uint64_t host_kib,
         if (ret->n_violations > 0)
                 fail_msg("%s: %s", policy, ret->violation);
         return r;
+}
+
+static SimReplay *play(const SimTrace *t, const char *policy, uint64_t host_kib, SimSeries *series, SimResult *ret) {
+        return play_with((SimOptions) { .settings = default_settings, .host_kib = host_kib, .series = series }, t, policy, ret);
 }
 
 /* Two guests that are busy in turn, on a host that has room for one that is. */
@@ -449,6 +456,18 @@ static void test_replay_moves_memory(void **state) {
         assert_true(moving.all.demand_kib_sec / still.all.demand_kib_sec > 0.999999 &&
                     moving.all.demand_kib_sec / still.all.demand_kib_sec < 1.000001);
         assert_true(moving.n_turns < 2 * 2821 * 2); /* and not all of them short */
+}
+
+/* A replay shows what comes of a policy; there is nobody who could approve. */
+static void test_advised_guests_move(void **state) {
+        g_autoptr(SimTrace) t = seesaw();
+        SimResult automatic, advised;
+        g_autoptr(SimReplay) a = play(t, "proportional", 6 * GIB, NULL, &automatic);
+        g_autoptr(SimReplay) b = play_with((SimOptions) { .settings = advise, .host_kib = 6 * GIB }, t, "proportional", &advised);
+
+        assert_true(a && b);
+        assert_int_equal(advised.all.moves, automatic.all.moves);
+        assert_true(advised.all.moves >= 10);
 }
 
 /* Real guests of ours: what balancing is for. */
@@ -559,7 +578,7 @@ int main(void) {
                 cmocka_unit_test(test_size_is_told_late),
                 cmocka_unit_test(test_what_is_missing),
                 cmocka_unit_test(test_zigzag),
-                cmocka_unit_test(test_replay_moves_memory),
+                cmocka_unit_test(test_advised_guests_move), cmocka_unit_test(test_replay_moves_memory),
                 cmocka_unit_test(test_recorded_guests),
                 cmocka_unit_test(test_guests_come_and_go),
                 cmocka_unit_test(test_pace),
