@@ -15,7 +15,7 @@
 #include "util/util.h"
 
 #define TIME_LIMIT_USEC (30 * MLG_USEC_PER_SEC)
-#define MSEC UINT64_C(1000)
+#define HOUR_USEC (3600 * MLG_USEC_PER_SEC)
 
 static gint n_contexts, n_data; /* alive */
 static gint n_run;
@@ -35,8 +35,15 @@ typedef struct Outcome {
         gint place;
 } Outcome;
 
+static uint64_t passed_usec; /* by pass_an_hour() */
+
 static uint64_t clock_usec(void) {
-        return (uint64_t) g_get_monotonic_time();
+        return (uint64_t) g_get_monotonic_time() + passed_usec;
+}
+
+/* Deadlines pass when a test says so, and not because the machine is busy. */
+static void pass_an_hour(void) {
+        passed_usec += HOUR_USEC;
 }
 
 static void *context_new(void *userdata) {
@@ -121,6 +128,26 @@ static int submit(MlgWorkers *w, int fd, int answer, uint64_t wait_usec, bool ur
         return submit_data(w, &d, wait_usec, urgent, o);
 }
 
+/* For what happens on threads that nobody waits for. */
+#define WAIT_UNTIL(condition)                                                                               \
+        do {                                                                                                \
+                uint64_t limit = clock_usec() + TIME_LIMIT_USEC;                                            \
+                while (!(condition)) {                                                                      \
+                        if (clock_usec() > limit)                                                           \
+                                fail_msg("never: %s", #condition);                                          \
+                        (void) poll(NULL, 0, 1);                                                            \
+                }                                                                                           \
+        } while (0)
+
+/* A job that hangs until somebody writes to `fd`; it runs when this returns, and its deadline is over. */
+static void submit_late(MlgWorkers *w, int fd, bool urgent, Outcome *o) {
+        gint before = g_atomic_int_get(&n_run);
+
+        assert_int_equal(submit(w, fd, 0, HOUR_USEC, urgent, NULL, o), 0);
+        WAIT_UNTIL(g_atomic_int_get(&n_run) > before);
+        pass_an_hour();
+}
+
 /* As a loop does it, once. */
 static void turn(MlgWorkers *w) {
         const MlgPollable *p = mlg_workers_pollable(w);
@@ -141,17 +168,6 @@ static void turn(MlgWorkers *w) {
                 }                                                                                           \
         } while (0)
 
-/* For what happens on threads that nobody waits for. */
-#define WAIT_UNTIL(condition)                                                                               \
-        do {                                                                                                \
-                uint64_t limit = clock_usec() + TIME_LIMIT_USEC;                                            \
-                while (!(condition)) {                                                                      \
-                        if (clock_usec() > limit)                                                           \
-                                fail_msg("never: %s", #condition);                                          \
-                        (void) poll(NULL, 0, 1);                                                            \
-                }                                                                                           \
-        } while (0)
-
 static void make_pipe(int fds[2]) {
         assert_return_code(pipe(fds), errno);
 }
@@ -167,7 +183,7 @@ static void test_answers(void **state) {
         unsigned n = 0;
 
         for (int i = 0; i < 50; i++)
-                assert_int_equal(submit(w, -1, -i, TIME_LIMIT_USEC, i % 7 == 0, NULL, &o[i]), 0);
+                assert_int_equal(submit(w, -1, -i, MLG_USEC_NEVER, i % 7 == 0, NULL, &o[i]), 0);
         while (n < 50) {
                 turn(w);
                 n = 0;
@@ -190,8 +206,8 @@ static void test_late_running(void **state) {
         int fds[2];
 
         make_pipe(fds);
-        assert_int_equal(submit(w, fds[0], 0, 20 * MSEC, false, NULL, &late), 0);
-        assert_int_equal(submit(w, -1, 5, TIME_LIMIT_USEC, false, NULL, &next), 0);
+        submit_late(w, fds[0], false, &late);
+        assert_int_equal(submit(w, -1, 5, MLG_USEC_NEVER, false, NULL, &next), 0);
         RUN_UNTIL(w, late.n > 0);
         assert_int_equal(late.r, -ETIMEDOUT);
         assert_false(late.had_data);
@@ -215,8 +231,10 @@ static void test_late_queued(void **state) {
         gint before = g_atomic_int_get(&n_run);
 
         make_pipe(fds);
-        assert_int_equal(submit(w, fds[0], 0, TIME_LIMIT_USEC, false, NULL, &first), 0);
-        assert_int_equal(submit(w, -1, 0, 20 * MSEC, false, NULL, &queued), 0);
+        assert_int_equal(submit(w, fds[0], 0, MLG_USEC_NEVER, false, NULL, &first), 0);
+        WAIT_UNTIL(g_atomic_int_get(&n_run) > before);
+        assert_int_equal(submit(w, -1, 0, HOUR_USEC, false, NULL, &queued), 0);
+        pass_an_hour();
         RUN_UNTIL(w, queued.n > 0);
         assert_int_equal(queued.r, -ETIME);
         assert_false(queued.had_data);
@@ -239,15 +257,15 @@ static void test_bounded(void **state) {
 
         make_pipe(fds);
         for (unsigned i = 0; i < ALL; i++) {
-                assert_int_equal(submit(w, fds[0], 0, 10 * MSEC, true, NULL, &late[i]), 0);
+                submit_late(w, fds[0], true, &late[i]);
                 RUN_UNTIL(w, late[i].n > 0);
                 assert_int_equal(late[i].r, -ETIMEDOUT);
         }
-        assert_int_equal(submit(w, -1, 0, MSEC, false, NULL, &more), -EBUSY);
+        assert_int_equal(submit(w, -1, 0, HOUR_USEC, false, NULL, &more), -EBUSY);
         assert_int_equal(more.n, 0);
 
         assert_int_equal(write(fds[1], "x", 1), 1);
-        RUN_UNTIL(w, submit(w, -1, 3, TIME_LIMIT_USEC, false, NULL, &more) == 0);
+        RUN_UNTIL(w, submit(w, -1, 3, MLG_USEC_NEVER, false, NULL, &more) == 0);
         RUN_UNTIL(w, more.n > 0);
         assert_int_equal(more.r, 3);
 
@@ -266,11 +284,11 @@ static void test_queue_limit(void **state) {
         int fds[2];
 
         make_pipe(fds);
-        assert_int_equal(submit(w, fds[0], 0, TIME_LIMIT_USEC, false, &order, &running), 0);
+        assert_int_equal(submit(w, fds[0], 0, MLG_USEC_NEVER, false, &order, &running), 0);
         WAIT_UNTIL(g_atomic_int_get(&order) == 1); /* it has left the queue, and stays with its thread */
         for (int i = 0; i < 2; i++)
-                assert_int_equal(submit(w, -1, 0, TIME_LIMIT_USEC, false, NULL, &queued[i]), 0);
-        assert_int_equal(submit(w, -1, 0, TIME_LIMIT_USEC, false, NULL, &more), -EAGAIN);
+                assert_int_equal(submit(w, -1, 0, MLG_USEC_NEVER, false, NULL, &queued[i]), 0);
+        assert_int_equal(submit(w, -1, 0, MLG_USEC_NEVER, false, NULL, &more), -EAGAIN);
         assert_int_equal(write(fds[1], "x", 1), 1);
         RUN_UNTIL(w, g_atomic_int_get(&n_data) == 0);
         mlg_workers_free(w);
@@ -288,11 +306,11 @@ static void test_urgent(void **state) {
 
         make_pipe(fds);
         for (int i = 0; i < 2; i++)
-                assert_int_equal(submit(w, fds[0], 0, TIME_LIMIT_USEC, false, &order, &busy[i]), 0);
+                assert_int_equal(submit(w, fds[0], 0, MLG_USEC_NEVER, false, &order, &busy[i]), 0);
         WAIT_UNTIL(g_atomic_int_get(&order) == 2);
         for (int i = 0; i < 20; i++)
-                assert_int_equal(submit(w, -1, 0, TIME_LIMIT_USEC, false, &order, &waiting[i]), 0);
-        assert_int_equal(submit(w, -1, 0, TIME_LIMIT_USEC, true, &order, &urgent), 0);
+                assert_int_equal(submit(w, -1, 0, MLG_USEC_NEVER, false, &order, &waiting[i]), 0);
+        assert_int_equal(submit(w, -1, 0, MLG_USEC_NEVER, true, &order, &urgent), 0);
         RUN_UNTIL(w, urgent.n > 0);
         assert_int_equal(urgent.place, 2);
         assert_int_equal(waiting[0].n, 0); /* the spare thread does no ordinary jobs */
@@ -312,10 +330,11 @@ static void test_parked_makes_room(void **state) {
         int fds[2];
 
         make_pipe(fds);
-        assert_int_equal(submit(w, -1, 0, TIME_LIMIT_USEC, true, NULL, &urgent), 0);
-        assert_int_equal(submit(w, fds[0], 0, 50 * MSEC, false, NULL, &late), 0);
-        assert_int_equal(submit(w, -1, 0, TIME_LIMIT_USEC, false, NULL, &waiting), 0);
-        RUN_UNTIL(w, late.n > 0 && waiting.n > 0 && urgent.n > 0);
+        assert_int_equal(submit(w, -1, 0, MLG_USEC_NEVER, true, NULL, &urgent), 0);
+        RUN_UNTIL(w, urgent.n > 0);
+        submit_late(w, fds[0], false, &late);
+        assert_int_equal(submit(w, -1, 0, MLG_USEC_NEVER, false, NULL, &waiting), 0);
+        RUN_UNTIL(w, late.n > 0 && waiting.n > 0);
         assert_int_equal(waiting.r, 0);
         assert_int_equal(write(fds[1], "x", 1), 1);
         RUN_UNTIL(w, g_atomic_int_get(&n_data) == 0);
@@ -333,9 +352,9 @@ static void test_free_with_hanging(void **state) {
         int fds[2];
 
         make_pipe(fds);
-        assert_int_equal(submit(w, fds[0], 0, 10 * MSEC, false, NULL, &late), 0);
+        submit_late(w, fds[0], false, &late);
         RUN_UNTIL(w, late.n > 0);
-        assert_int_equal(submit(w, -1, 0, TIME_LIMIT_USEC, true, NULL, &finished), 0);
+        assert_int_equal(submit(w, -1, 0, MLG_USEC_NEVER, true, NULL, &finished), 0);
         assert_int_equal(submit(w, fds[0], 0, MLG_USEC_NEVER, false, NULL, &running), 0);
         for (int i = 0; i < 5; i++)
                 assert_int_equal(submit(w, fds[0], 0, MLG_USEC_NEVER, false, NULL, &queued[i]), 0);
@@ -363,7 +382,7 @@ static void test_urgent_still_runs_at_the_end(void **state) {
         gint before = g_atomic_int_get(&n_run);
         Outcome o;
 
-        assert_int_equal(submit(w, -1, 0, TIME_LIMIT_USEC, true, NULL, &o), 0);
+        assert_int_equal(submit(w, -1, 0, MLG_USEC_NEVER, true, NULL, &o), 0);
         mlg_workers_free(w);
         assert_int_equal(g_atomic_int_get(&n_run), before + 1);
         assert_int_equal(o.r, -ECANCELED);
@@ -381,7 +400,7 @@ static void test_free_with_slow_data(void **state) {
         for (int i = 0; i < 2; i++) {
                 Data d = { .fd = -1, .order = &order, .free_fd = fds[0] };
 
-                assert_int_equal(submit_data(w, &d, TIME_LIMIT_USEC, i == 1, &o[i]), 0);
+                assert_int_equal(submit_data(w, &d, MLG_USEC_NEVER, i == 1, &o[i]), 0);
                 WAIT_UNTIL(g_atomic_int_get(&order) == i + 1);
         }
         mlg_workers_free(w); /* this thread has nobody who would write */
