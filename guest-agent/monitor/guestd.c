@@ -102,15 +102,15 @@ static void set_trigger(Guestd *g, uint64_t stall_usec, uint64_t window_usec) {
                 close_fd(&g->trigger);
 }
 
-static void print_facts(const Facts *f, bool alarm) {
+static void print_facts(const MlgFacts *f, bool alarm) {
         static const char *const names[MLG_FIELD_VALUES] = {
-                [FACT(MLG_FIELD_TOTAL)] = "total_kib", [FACT(MLG_FIELD_AVAILABLE)] = "available_kib",
-                [FACT(MLG_FIELD_FREE)] = "free_kib", [FACT(MLG_FIELD_ACTIVE)] = "active_kib",
-                [FACT(MLG_FIELD_INACTIVE)] = "inactive_kib", [FACT(MLG_FIELD_SWAP_IN)] = "swap_in_kib",
-                [FACT(MLG_FIELD_SWAP_OUT)] = "swap_out_kib", [FACT(MLG_FIELD_MAJOR_FAULTS)] = "major_faults",
-                [FACT(MLG_FIELD_REFAULTS)] = "refault_kib", [FACT(MLG_FIELD_PSI_SOME)] = "psi_some_usec",
-                [FACT(MLG_FIELD_PSI_FULL)] = "psi_full_usec", [FACT(MLG_FIELD_OOM_KILLS)] = "oom_kills",
-                [FACT(MLG_FIELD_COLD)] = "cold_kib", [FACT(MLG_FIELD_COLD_AGE)] = "cold_age_sec",
+                [MLG_FACT(MLG_FIELD_TOTAL)] = "total_kib", [MLG_FACT(MLG_FIELD_AVAILABLE)] = "available_kib",
+                [MLG_FACT(MLG_FIELD_FREE)] = "free_kib", [MLG_FACT(MLG_FIELD_ACTIVE)] = "active_kib",
+                [MLG_FACT(MLG_FIELD_INACTIVE)] = "inactive_kib", [MLG_FACT(MLG_FIELD_SWAP_IN)] = "swap_in_kib",
+                [MLG_FACT(MLG_FIELD_SWAP_OUT)] = "swap_out_kib", [MLG_FACT(MLG_FIELD_MAJOR_FAULTS)] = "major_faults",
+                [MLG_FACT(MLG_FIELD_REFAULTS)] = "refault_kib", [MLG_FACT(MLG_FIELD_PSI_SOME)] = "psi_some_usec",
+                [MLG_FACT(MLG_FIELD_PSI_FULL)] = "psi_full_usec", [MLG_FACT(MLG_FIELD_OOM_KILLS)] = "oom_kills",
+                [MLG_FACT(MLG_FIELD_COLD)] = "cold_kib", [MLG_FACT(MLG_FIELD_COLD_AGE)] = "cold_age_sec",
         };
 
         printf("alarm=%d", alarm);
@@ -132,7 +132,7 @@ static void send_frame(Guestd *g, const MlgMonitorFrame *f, uint64_t now) {
 
 static void report(Guestd *g, bool alarm, uint64_t now) {
         MlgMonitorFrame frame;
-        Facts facts;
+        MlgFacts facts;
 
         facts_read(&g->reader, now, &facts);
         g->due_usec = now + (g->session.interval_usec > g->least_usec ? g->session.interval_usec : g->least_usec);
@@ -146,7 +146,7 @@ static void report(Guestd *g, bool alarm, uint64_t now) {
 
 static void say_hello(Guestd *g, uint64_t now) {
         MlgMonitorFrame frame;
-        Facts facts;
+        MlgFacts facts;
 
         facts_read(&g->reader, now, &facts);
         session_hello(&g->session, mlg_monitor_features(facts.known), g->window_usec, &frame);
@@ -261,7 +261,7 @@ static int run(Guestd *g) {
 }
 
 static int once(Guestd *g) {
-        Facts facts;
+        MlgFacts facts;
 
         facts_read(&g->reader, now_usec(), &facts);
         print_facts(&facts, false);

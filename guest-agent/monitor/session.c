@@ -54,7 +54,7 @@ void session_hello(Session *s, uint32_t features, uint64_t window_usec, MlgMonit
         (void) mlg_monitor_frame_add(ret, MLG_FIELD_GUEST_WINDOW, window_usec);
 }
 
-void session_report(Session *s, const Facts *f, bool alarm, MlgMonitorFrame *ret) {
+void session_report(Session *s, const MlgFacts *f, bool alarm, MlgMonitorFrame *ret) {
         *ret = begin(s, alarm ? MLG_MONITOR_ALARM : MLG_MONITOR_REPORT);
         for (int i = 0; i < MLG_FIELD_VALUES; i++) {
                 uint32_t bit = UINT32_C(1) << i;

@@ -12,7 +12,7 @@ typedef struct Session {
         uint32_t id; /* 0: no host has said HELLO */
         uint32_t sequence, acked, heard;
         uint64_t interval_usec, stall_usec, window_usec; /* as the host wants them, within the protocol's limits */
-        Facts sent;
+        MlgFacts sent;
         uint32_t sent_at[MLG_FIELD_VALUES]; /* sequence of the first report with the value that is in `sent` */
 } Session;
 
@@ -20,6 +20,6 @@ typedef struct Session {
 bool session_take(Session *s, const MlgMonitorFrame *f, bool *ret_is_new);
 
 void session_hello(Session *s, uint32_t features, uint64_t window_usec, MlgMonitorFrame *ret);
-void session_report(Session *s, const Facts *f, bool alarm, MlgMonitorFrame *ret);
+void session_report(Session *s, const MlgFacts *f, bool alarm, MlgMonitorFrame *ret);
 /* The frame that was made last has been written. */
 void session_sent(Session *s);

@@ -37,6 +37,7 @@ typedef struct MlgGuestInfo {
         bool confidential;               /* encrypted: QEMU discards nothing that its balloon gives */
         bool migrating;
         bool virtio_serial;              /* has a controller that a channel can be added to */
+        bool agent;                      /* the QEMU guest agent is there, and listens */
         char monitor_path[MLG_MONITOR_PATH_MAX + 1]; /* socket on which QEMU serves the monitor's channel; "": none */
 } MlgGuestInfo;
 
@@ -76,6 +77,9 @@ typedef void (*MlgDoneFn)(int r, const char *why, void *userdata);
 /* r: 0, and raw is valid during the call; else as in MlgDoneFn. */
 typedef void (*MlgLookFn)(int r, const MlgRawStats *raw, void *userdata);
 
+/* r: 0, and raw is valid during the call; else as in MlgDoneFn, or -EBADMSG: its answer makes no sense. */
+typedef void (*MlgAskFn)(int r, const MlgRawMonitor *raw, const char *why, void *userdata);
+
 typedef struct MlgHypervisorOps {
         const char *name;
 
@@ -93,6 +97,9 @@ typedef struct MlgHypervisorOps {
         /* Adds the channel of the monitor (memlego/monitor-proto.h) to a running guest, until it is off; NULL: this
          * adapter cannot. The guest is reported anew when it is there. */
         int (*attach_monitor)(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgDoneFn fn, void *userdata);
+        /* Asks the QEMU guest agent of a running guest for stalls and counters; NULL: this adapter cannot. It may take as
+         * long as it likes, and delays no other call. < 0: not asked, fn will not be called. */
+        int (*ask_agent)(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgAskFn fn, void *userdata);
         /* Pending callbacks are dropped. Guests stay as they are. */
         void (*free)(MlgHypervisor *h);
 } MlgHypervisorOps;

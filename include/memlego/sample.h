@@ -77,6 +77,7 @@ typedef enum MlgMonitorHave {
 typedef struct MlgRawMonitor {
         uint32_t have;          /* MlgMonitorHave */
         bool alarm;             /* sent because tasks wait for memory now (a PSI trigger fired), not because time was up */
+        bool slow;              /* asked of the QEMU guest agent, with seconds in between; no sizes */
         uint64_t total_kib;     /* MemTotal */
         uint64_t available_kib; /* MemAvailable */
         uint64_t free_kib;      /* MemFree */
@@ -95,7 +96,6 @@ typedef struct MlgRawMonitor {
 typedef enum MlgSource {
         MLG_SOURCE_NONE,
         MLG_SOURCE_BALLOON, /* the balloon driver's statistics */
-        MLG_SOURCE_AGENT,   /* the QEMU guest agent */
         MLG_SOURCE_MONITOR, /* memlego-guestd */
         _MLG_SOURCE_MAX,
 } MlgSource;

@@ -28,6 +28,7 @@ typedef enum MlgMode {
 typedef enum MlgMonitorMode {
         MLG_MONITOR_MODE_AUTO,   /* where the guest has a channel for it */
         MLG_MONITOR_MODE_ATTACH, /* and a running guest that has none gets one */
+        MLG_MONITOR_MODE_AGENT,  /* and while nobody talks there, the QEMU guest agent is asked */
         MLG_MONITOR_MODE_OFF,
         _MLG_MONITOR_MODE_MAX,
 } MlgMonitorMode;
@@ -38,6 +39,7 @@ typedef enum MlgMonitorLink {
         MLG_MONITOR_LINK_WAITING, /* a channel, and nobody talks (yet, or any more) */
         MLG_MONITOR_LINK_TALKS,
         MLG_MONITOR_LINK_REFUSED, /* left alone for a while: what came was no protocol of ours */
+        MLG_MONITOR_LINK_AGENT,   /* nobody talks; the QEMU guest agent answers instead */
         _MLG_MONITOR_LINK_MAX,
 } MlgMonitorLink;
 

@@ -21,7 +21,6 @@ static_assert(G_N_ELEMENTS(run_state_names) == _MLG_RUN_STATE_MAX, "run_state_na
 static const char *const source_names[] = {
         [MLG_SOURCE_NONE] = "none",
         [MLG_SOURCE_BALLOON] = "balloon",
-        [MLG_SOURCE_AGENT] = "agent",
         [MLG_SOURCE_MONITOR] = "monitor",
 };
 static_assert(G_N_ELEMENTS(source_names) == _MLG_SOURCE_MAX, "source_names[] misses a value");
@@ -54,12 +53,14 @@ static const char *const monitor_link_names[] = {
         [MLG_MONITOR_LINK_WAITING] = "waiting",
         [MLG_MONITOR_LINK_TALKS] = "talks",
         [MLG_MONITOR_LINK_REFUSED] = "refused",
+        [MLG_MONITOR_LINK_AGENT] = "agent",
 };
 static_assert(G_N_ELEMENTS(monitor_link_names) == _MLG_MONITOR_LINK_MAX, "monitor_link_names[] misses a value");
 
 static const char *const monitor_mode_names[] = {
         [MLG_MONITOR_MODE_AUTO] = "auto",
         [MLG_MONITOR_MODE_ATTACH] = "attach",
+        [MLG_MONITOR_MODE_AGENT] = "agent",
         [MLG_MONITOR_MODE_OFF] = "off",
 };
 static_assert(G_N_ELEMENTS(monitor_mode_names) == _MLG_MONITOR_MODE_MAX, "monitor_mode_names[] misses a value");

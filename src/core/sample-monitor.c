@@ -15,10 +15,14 @@
 /* Messages come each second at the latest; as with the balloon's statistics two of them may be missing. */
 #define MONITOR_STALE_USEC (3 * MLG_USEC_PER_SEC)
 
+/* The QEMU guest agent is asked each 4 s; of its answers, too, two may be missing. */
+#define AGENT_STALE_USEC (13 * MLG_USEC_PER_SEC)
+
 /* Rates are measured against a message at least so old, if there is one ... */
 #define BASE_LEAST_USEC (700 * 1000)
 /* ... and against none that is older: what was then is no news. */
 #define BASE_MOST_USEC (5 * MLG_USEC_PER_SEC)
+#define AGENT_BASE_MOST_USEC AGENT_STALE_USEC
 /* With less time in between nothing can be said. */
 #define BASE_NEEDED_USEC (150 * 1000)
 
@@ -31,10 +35,14 @@
 /* Clocks of guests and hosts differ, and messages are late: so much more than all of the time can be. */
 #define CLOCK_SLACK_USEC MLG_USEC_PER_SEC
 
+static uint64_t stale_usec(const MlgMonitorTrack *t) {
+        return t->slow ? AGENT_STALE_USEC : MONITOR_STALE_USEC;
+}
+
 bool mlg_sampler_monitor_rules(const MlgSampler *st, uint64_t now_usec) {
         const MlgMonitorTrack *t = &st->monitor;
 
-        return t->seen_usec > 0 && t->possible && t->has_sizes && now_usec - t->seen_usec <= MONITOR_STALE_USEC;
+        return t->seen_usec > 0 && t->possible && t->has_sizes && now_usec - t->seen_usec <= stale_usec(t);
 }
 
 static void forget(MlgSample *s) {
@@ -46,7 +54,7 @@ static void forget(MlgSample *s) {
 void mlg_sampler_monitor_ages(const MlgSampler *st, uint64_t now_usec, MlgSample *s) {
         const MlgMonitorTrack *t = &st->monitor;
 
-        if (t->seen_usec > 0 && now_usec - t->seen_usec > MONITOR_STALE_USEC)
+        if (t->seen_usec > 0 && now_usec - t->seen_usec > stale_usec(t))
                 forget(s);
 }
 
@@ -73,6 +81,7 @@ static bool possible(const MlgRawMonitor *r, uint64_t most_actual_kib, uint64_t 
 
 /* The newest message that is old enough, else the oldest there is; NULL: none of use. */
 static const MlgMonitorPoint *base_of(const MlgMonitorTrack *t, uint64_t now_usec) {
+        uint64_t most_usec = t->slow ? AGENT_BASE_MOST_USEC : BASE_MOST_USEC;
         const MlgMonitorPoint *p = NULL;
 
         for (unsigned int i = 1; i <= t->n; i++) {
@@ -80,7 +89,7 @@ static const MlgMonitorPoint *base_of(const MlgMonitorTrack *t, uint64_t now_use
                 if (now_usec - p->at_usec >= BASE_LEAST_USEC)
                         break;
         }
-        return p && now_usec - p->at_usec >= BASE_NEEDED_USEC && now_usec - p->at_usec <= BASE_MOST_USEC ? p : NULL;
+        return p && now_usec - p->at_usec >= BASE_NEEDED_USEC && now_usec - p->at_usec <= most_usec ? p : NULL;
 }
 
 /* Not for each of many messages in a short time, or there would be none from a second ago. */
@@ -127,26 +136,34 @@ static bool take_kills(MlgSampler *st, const MlgRawMonitor *r, uint64_t now_usec
         return r->oom_kills >= st->last.oom_kills;
 }
 
+/* Of the two reports `b` may be NULL: then nothing is known yet. */
+static bool take_paging(const MlgRawMonitor *r, const MlgRawMonitor *b, uint64_t dt_usec, MlgSample *s) {
+        uint32_t have = b ? r->have & b->have : 0;
+        bool ok = true;
+
+        ok &= mlg_sampler_rate(have & MLG_MONITOR_SWAP, r->swap_in_kib, b ? b->swap_in_kib : 0, dt_usec, &s->swap_in_kib_per_sec);
+        ok &= mlg_sampler_rate(have & MLG_MONITOR_SWAP, r->swap_out_kib, b ? b->swap_out_kib : 0, dt_usec,
+                               &s->swap_out_kib_per_sec);
+        ok &= mlg_sampler_rate(have & MLG_MONITOR_FAULTS, r->major_faults, b ? b->major_faults : 0, dt_usec,
+                               &s->major_faults_per_sec);
+        return ok;
+}
+
 /* Everything that is a difference. False: a counter ran backwards, or too fast. */
 static bool take_rates(MlgSampler *st, const MlgRawMonitor *r, uint64_t now_usec, MlgSample *s) {
-        const MlgMonitorPoint *base = base_of(&st->monitor, now_usec);
+        const MlgMonitorPoint *p = base_of(&st->monitor, now_usec);
+        const MlgRawMonitor *base = p ? &p->raw : NULL;
+        uint64_t dt_usec = p ? now_usec - p->at_usec : 0;
         bool ok = take_kills(st, r, now_usec, s);
-        uint64_t dt_usec;
-        uint32_t have;
 
-        s->swap_in_kib_per_sec = s->swap_out_kib_per_sec = s->major_faults_per_sec = s->refault_kib_per_sec = 0;
+        if (!r->slow) /* the balloon's statistics tell that sooner */
+                ok &= take_paging(r, base, dt_usec, s);
+        s->refault_kib_per_sec = 0;
         if (!base)
                 return ok;
-        dt_usec = now_usec - base->at_usec;
-        have = r->have & base->raw.have;
-        ok &= mlg_sampler_rate(have & MLG_MONITOR_SWAP, r->swap_in_kib, base->raw.swap_in_kib, dt_usec, &s->swap_in_kib_per_sec);
-        ok &= mlg_sampler_rate(have & MLG_MONITOR_SWAP, r->swap_out_kib, base->raw.swap_out_kib, dt_usec,
-                               &s->swap_out_kib_per_sec);
-        ok &= mlg_sampler_rate(have & MLG_MONITOR_FAULTS, r->major_faults, base->raw.major_faults, dt_usec,
-                               &s->major_faults_per_sec);
-        ok &= mlg_sampler_rate(have & MLG_MONITOR_REFAULTS, r->refault_kib, base->raw.refault_kib, dt_usec,
+        ok &= mlg_sampler_rate(r->have & base->have & MLG_MONITOR_REFAULTS, r->refault_kib, base->refault_kib, dt_usec,
                                &s->refault_kib_per_sec);
-        return take_stalls(r, &base->raw, dt_usec, now_usec, s) && ok;
+        return take_stalls(r, base, dt_usec, now_usec, s) && ok;
 }
 
 static void take_sizes(MlgSampler *st, const MlgRawMonitor *r, uint64_t least_kib, uint64_t most_kib, MlgSample *s) {
@@ -184,10 +201,11 @@ void mlg_sampler_take_monitor(MlgSampler *st, const MlgRawMonitor *raw, uint64_t
         MlgSample s = st->last;
 
         s.is_new = false;
-        if (t->seen_usec == 0 || now_usec - t->seen_usec > MONITOR_STALE_USEC) {
+        if (t->seen_usec == 0 || now_usec - t->seen_usec > stale_usec(t)) {
                 t->n = t->next = 0;
                 forget(&s);
         }
+        t->slow = raw->slow;
         t->possible = take(st, raw, now_usec, &s);
         t->has_sizes = raw->have & MLG_MONITOR_SIZES;
         t->seen_usec = now_usec;

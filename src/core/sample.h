@@ -18,7 +18,8 @@
  * Two sources: the balloon driver's statistics, and where there is one a program inside the guest (sample-monitor.c),
  * which tells more, sooner, and as of now. While the latter is recent and possible its sizes count, and the balloon's
  * reports are only noted; when it falls silent, or tells what cannot be, they count again. Both are the guest's own word,
- * so neither can harm anybody else more than the other. */
+ * so neither can harm anybody else more than the other. The QEMU guest agent (slow) tells no sizes: it only adds stalls and
+ * kills to what the balloon says. */
 #pragma once
 
 #include "memlego/sample.h"
@@ -40,6 +41,7 @@ typedef struct MlgMonitorTrack {
         uint64_t seen_usec;  /* last message; 0: never */
         bool possible;       /* that message was */
         bool has_sizes;      /* and told sizes */
+        bool slow;           /* and came from the QEMU guest agent */
 } MlgMonitorTrack;
 
 /* What is remembered of a guest between two samples; zero-initialised. Written by mlg_sampler_take() only. */

@@ -117,7 +117,8 @@ static void forget_run(MlgVm *vm, uint64_t started_usec) {
         else
                 memset(vm->predictor_priv, 0, vm->predictor->priv_size);
         vm->polled = vm->missed = vm->unresponsive = vm->silent = vm->has_forecast = vm->rises = false;
-        vm->period_asked_usec = vm->monitor_asked_usec = vm->looked_usec = vm->judge_usec = 0;
+        vm->period_asked_usec = vm->monitor_asked_usec = vm->agent_asked_usec = vm->looked_usec = vm->judge_usec = 0;
+        vm->agent_failures = 0;
         memset(vm->rise_usec, 0, sizeof(vm->rise_usec));
         vm->reports = 0;
         vm->started_usec = started_usec;
@@ -153,6 +154,7 @@ static void copy_info(MlgVm *vm, const MlgGuestInfo *info) {
         vm->migrating = info->migrating;
         vm->virtio_serial = info->virtio_serial;
         g_strlcpy(vm->monitor_path, info->monitor_path, sizeof(vm->monitor_path));
+        vm->agent = info->agent;
 }
 
 MlgVm *mlg_vm_new(const MlgGuestInfo *info, const MlgGuestSettings *settings) {

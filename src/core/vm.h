@@ -42,6 +42,7 @@ typedef struct MlgVm {
         bool has_balloon, autodeflate, free_page_reporting, vfio, locked, hugepages, virtio_mem, confidential, migrating;
         bool virtio_serial;
         char monitor_path[MLG_MONITOR_PATH_MAX + 1];
+        bool agent;
 
         /* Settings, and what they come to for this guest; written on reload and when the maximum changes. */
         MlgGuestSettings settings;
@@ -96,6 +97,9 @@ typedef struct MlgVm {
         bool asking_monitor;        /* the service waits for its channel to be added; written by it, as the next two */
         uint64_t monitor_asked_usec;
         MlgMonitorLink monitor_link;
+        bool asking_agent;          /* the service waits for the guest agent's answer; written by it, as the next two */
+        uint64_t agent_asked_usec;  /* when it was asked last; 0: never */
+        unsigned int agent_failures; /* in a row */
         bool looking;               /* the service waits for a look at it; written by it, as the next */
         uint64_t looked_usec;       /* when the last look came back */
         uint64_t progress_usec, progress_kib; /* when it had come a good part nearer, and what it had then */

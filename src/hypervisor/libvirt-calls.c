@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
@@ -341,6 +342,7 @@ typedef struct GuestCall {
         const char *uuid;
         int (*fn)(virDomainPtr domain, const struct GuestCall *call, char **ret_why);
         uint64_t value;
+        const char *text;
         void *ret;
 } GuestCall;
 
@@ -386,6 +388,21 @@ static int guest_set_stats_period(virDomainPtr domain, const GuestCall *call, ch
 static int guest_attach_monitor(virDomainPtr domain, const GuestCall *call, char **ret_why) {
         if (virDomainAttachDeviceFlags(domain, MLG_MONITOR_XML, VIR_DOMAIN_AFFECT_LIVE) < 0)
                 return fail(ret_why);
+        return 0;
+}
+
+/* libvirt has one code for all errors that an agent answers with, and it is one of libvirt's own mistakes. */
+static int guest_ask_agent(virDomainPtr domain, const GuestCall *call, char **ret_why) {
+        char *answer = virDomainQemuAgentCommand(domain, call->text, (int) call->value, 0);
+        bool says_no = !answer && virGetLastErrorCode() == VIR_ERR_INTERNAL_ERROR;
+        int r;
+
+        if (!answer) {
+                r = fail(ret_why);
+                return says_no ? -ENOENT : r;
+        }
+        *(char **) call->ret = g_strdup(answer);
+        free(answer);
         return 0;
 }
 
@@ -463,6 +480,13 @@ int mlg_libvirt_set_stats_period(MlgLibvirtContext *c, const char *uuid, uint32_
 
 int mlg_libvirt_attach_monitor(MlgLibvirtContext *c, const char *uuid, char **ret_why) {
         GuestCall call = { .uuid = uuid, .fn = guest_attach_monitor };
+
+        return with_connection(c, call_guest, &call, ret_why);
+}
+
+int mlg_libvirt_ask_agent(MlgLibvirtContext *c, const char *uuid, const char *command, int timeout_sec, char **ret,
+                          char **ret_why) {
+        GuestCall call = { .uuid = uuid, .fn = guest_ask_agent, .value = (uint64_t) timeout_sec, .text = command, .ret = ret };
 
         return with_connection(c, call_guest, &call, ret_why);
 }

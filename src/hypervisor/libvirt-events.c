@@ -130,6 +130,10 @@ static void on_device(virConnectPtr c, virDomainPtr domain, const char *alias, v
         queue_push(userdata, MLG_LIBVIRT_EVENT_CHANGED, domain, 0);
 }
 
+static void on_agent(virConnectPtr c, virDomainPtr domain, int state, int reason, void *userdata) {
+        queue_push(userdata, MLG_LIBVIRT_EVENT_CHANGED, domain, 0);
+}
+
 /* QEMU says that it starts a pass over the guest's memory, the first at the very start of a migration: the
  * one sign of it that costs nothing. (Saving a guest does the same.) */
 static void on_migration_pass(virConnectPtr c, virDomainPtr domain, int iteration, void *userdata) {
@@ -154,6 +158,7 @@ static const struct {
         { VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(on_memory_size), false },
         { VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, VIR_DOMAIN_EVENT_CALLBACK(on_device), false },
         { VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, VIR_DOMAIN_EVENT_CALLBACK(on_device), false },
+        { VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_agent), false },
         { VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, VIR_DOMAIN_EVENT_CALLBACK(on_migration_pass), false },
         { VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, VIR_DOMAIN_EVENT_CALLBACK(on_job_completed), false },
 };

@@ -6,6 +6,7 @@
  *   libvirt-guests.c      the guests: listed, read anew, told of; jobs that copy their memory
  *   libvirt-poll.c        the bulk read, one at a time
  *   libvirt-requests.c    requests for one guest
+ *   libvirt-agent.c       questions to the agent inside a guest
  *
  * Invariants:
  * (1) No call of libvirt's is made here: workers make them (libvirt-calls.c), each with its own connection.
@@ -53,6 +54,8 @@ typedef struct MlgLibvirt {
         char *uri;
         uint64_t call_timeout_usec;
         MlgWorkers *workers;
+        MlgWorkers *askers;       /* for questions to guests' agents, which may wait long */
+        int epoll;                /* of the two */
         GHashTable *guests;       /* uuid -> MlgLibvirtGuest */
         GQueue replies;           /* of libvirt-requests.c */
 
@@ -85,6 +88,7 @@ typedef struct MlgLibvirtCall {
         char *why;
         MlgGuestInfo info;
         MlgRawStats raw;
+        MlgRawMonitor monitor;
         bool flag;
         GArray *array;
         MlgLibvirtEvents *events;
@@ -95,8 +99,9 @@ typedef struct MlgLibvirtTicket {
         MlgLibvirt *l;
         unsigned epoch;
         char uuid[MLG_UUID_LEN + 1];
-        MlgDoneFn fn; /* one of these two */
+        MlgDoneFn fn; /* one of these three */
         MlgLookFn look;
+        MlgAskFn ask;
         void *userdata;
         unsigned job_events;       /* of the guest, when it was asked for its job */
         MlgLibvirtEvents *closing; /* the thread's from when it begins */
@@ -114,7 +119,9 @@ void mlg_libvirt_call_free(void *call);
 MlgLibvirtTicket *mlg_libvirt_ticket_new(MlgLibvirt *l, const char *uuid);
 /* What was asked before the connection was made anew tells nothing of the new one. */
 bool mlg_libvirt_is_current(const MlgLibvirtTicket *t);
-/* Takes call and ticket in any case. As mlg_workers_submit(). */
+/* Both take call and ticket in any case. As mlg_workers_submit(). */
+int mlg_libvirt_submit_to(MlgWorkers *w, MlgJobRunFn run, MlgLibvirtCall *call, MlgJobDoneFn done, MlgLibvirtTicket *ticket,
+                          uint64_t deadline_usec, bool urgent);
 int mlg_libvirt_submit(MlgLibvirt *l, MlgJobRunFn run, MlgLibvirtCall *call, MlgJobDoneFn done,
                        MlgLibvirtTicket *ticket, uint64_t deadline_usec, bool urgent);
 
@@ -156,3 +163,7 @@ int mlg_libvirt_op_attach_monitor(MlgHypervisor *h, const char *uuid, uint64_t d
                                   void *userdata);
 void mlg_libvirt_send_replies(MlgLibvirt *l);
 void mlg_libvirt_drop_replies(MlgLibvirt *l);
+
+/* --- libvirt-agent.c --- */
+
+int mlg_libvirt_op_ask_agent(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgAskFn fn, void *userdata);

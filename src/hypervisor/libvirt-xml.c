@@ -216,11 +216,12 @@ static bool is_virtio_mem(const xmlNode *device) {
         return is_element(device, "memory") && attribute_is(device, "model", "virtio-mem");
 }
 
-/* The channel of the monitor: only a socket that QEMU itself serves. */
+/* The channel of the QEMU guest agent, and that of the monitor: only a socket that QEMU itself serves. */
 static void read_channel(const xmlNode *channel, MlgGuestInfo *ret) {
         const xmlNode *target = child(channel, "target"), *source = child(channel, "source");
         g_autofree char *path = attribute(source, "path");
 
+        ret->agent |= attribute_is(target, "name", "org.qemu.guest_agent.0") && attribute_is(target, "state", "connected");
         if (!attribute_is(channel, "type", "unix") || !attribute_is(target, "type", "virtio") ||
             !attribute_is(target, "name", MLG_MONITOR_PORT) || attribute_is(source, "mode", "connect") || !path)
                 return;

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/epoll.h>
 
 #include <glib.h>
 
@@ -14,6 +15,9 @@
 #define WORKERS_MAX 16
 #define PARKED_MAX 8     /* with the workers less than the 20 calls that libvirtd serves at a time */
 #define QUEUED_MAX 16384 /* libvirt's own limit of guests: each may have to be read anew */
+/* Questions to agents: some ten milliseconds where all is well, and seconds where it is not. */
+#define ASKERS 2
+#define ASKERS_PARKED_MAX 2
 
 uint64_t mlg_libvirt_deadline_or_default(const MlgLibvirt *l, uint64_t deadline_usec) {
         if (deadline_usec == 0 || deadline_usec == MLG_USEC_NEVER)
@@ -46,19 +50,24 @@ MlgLibvirtCall *mlg_libvirt_call_new(const char *uuid) {
         return d;
 }
 
-int mlg_libvirt_submit(MlgLibvirt *l, MlgJobRunFn run, MlgLibvirtCall *d, MlgJobDoneFn done,
-                       MlgLibvirtTicket *ticket, uint64_t deadline_usec, bool urgent) {
+int mlg_libvirt_submit_to(MlgWorkers *w, MlgJobRunFn run, MlgLibvirtCall *d, MlgJobDoneFn done, MlgLibvirtTicket *ticket,
+                          uint64_t deadline_usec, bool urgent) {
         MlgJob job = {
                 .run = run, .done = done, .data = d, .data_free = mlg_libvirt_call_free, .userdata = ticket,
                 .deadline_usec = deadline_usec, .urgent = urgent,
         };
-        int r = mlg_workers_submit(l->workers, &job);
+        int r = mlg_workers_submit(w, &job);
 
         if (r < 0) {
                 mlg_libvirt_call_free(d);
                 g_free(ticket);
         }
         return r;
+}
+
+int mlg_libvirt_submit(MlgLibvirt *l, MlgJobRunFn run, MlgLibvirtCall *d, MlgJobDoneFn done,
+                       MlgLibvirtTicket *ticket, uint64_t deadline_usec, bool urgent) {
+        return mlg_libvirt_submit_to(l->workers, run, d, done, ticket, deadline_usec, urgent);
 }
 
 MlgLibvirtTicket *mlg_libvirt_ticket_new(MlgLibvirt *l, const char *uuid) {
@@ -82,17 +91,23 @@ static void libvirt_start(MlgHypervisor *h) {
                 l->connect_at_usec = 0;
 }
 
+static void free_parts(MlgLibvirt *l) {
+        mlg_workers_free(l->askers);
+        mlg_workers_free(l->workers);
+        mlg_libvirt_drop_replies(l);
+        g_hash_table_unref(l->guests);
+        mlg_close_fd(&l->epoll);
+        g_free(l->uri);
+        g_free(l);
+}
+
 static void libvirt_free(MlgHypervisor *h) {
         MlgLibvirt *l = (MlgLibvirt *) h;
 
         if (!h)
                 return;
         mlg_libvirt_close_connections(l);
-        mlg_workers_free(l->workers);
-        mlg_libvirt_drop_replies(l);
-        g_hash_table_unref(l->guests);
-        g_free(l->uri);
-        g_free(l);
+        free_parts(l);
 }
 
 static short libvirt_events(void *userdata) {
@@ -101,19 +116,23 @@ static short libvirt_events(void *userdata) {
 
 static uint64_t libvirt_deadline_usec(void *userdata) {
         MlgLibvirt *l = userdata;
-        const MlgPollable *workers = mlg_workers_pollable(l->workers);
+        const MlgPollable *workers = mlg_workers_pollable(l->workers), *askers = mlg_workers_pollable(l->askers);
+        uint64_t due;
 
         if (l->replies.length > 0 || l->poll_refused)
                 return 0;
-        return mlg_min(l->connect_at_usec, workers->deadline_usec(workers->userdata));
+        due = mlg_min(workers->deadline_usec(workers->userdata), askers->deadline_usec(askers->userdata));
+        return mlg_min(l->connect_at_usec, due);
 }
 
 static int libvirt_dispatch(uint64_t now, void *userdata) {
         MlgLibvirt *l = userdata;
-        const MlgPollable *workers = mlg_workers_pollable(l->workers);
+        const MlgPollable *workers = mlg_workers_pollable(l->workers), *askers = mlg_workers_pollable(l->askers);
         int r;
 
         r = workers->dispatch(now, workers->userdata);
+        if (r >= 0)
+                r = askers->dispatch(now, askers->userdata);
         if (r < 0)
                 return r;
         mlg_libvirt_close_unclosed(l);
@@ -133,6 +152,7 @@ static const MlgHypervisorOps libvirt_ops = {
         .set_target = mlg_libvirt_op_set_target,
         .set_stats_period = mlg_libvirt_op_set_stats_period,
         .attach_monitor = mlg_libvirt_op_attach_monitor,
+        .ask_agent = mlg_libvirt_op_ask_agent,
         .free = libvirt_free,
 };
 
@@ -144,13 +164,27 @@ static void context_free(void *context) {
         mlg_libvirt_context_free(context);
 }
 
-static int workers_new(MlgLibvirt *l, uint32_t n_threads) {
+static int workers_new(MlgLibvirt *l, uint32_t n_threads, unsigned max_parked, MlgWorkers **ret) {
         MlgWorkersOptions options = {
-                .n_threads = n_threads, .max_parked = PARKED_MAX, .max_queued = QUEUED_MAX,
+                .n_threads = n_threads, .max_parked = max_parked, .max_queued = QUEUED_MAX,
                 .context_new = context_new, .context_free = context_free, .userdata = l,
         };
+        struct epoll_event event = { .events = EPOLLIN };
+        int r = mlg_workers_new(&options, ret);
 
-        return mlg_workers_new(&options, &l->workers);
+        if (r < 0)
+                return r;
+        return epoll_ctl(l->epoll, EPOLL_CTL_ADD, mlg_workers_pollable(*ret)->fd, &event) < 0 ? -errno : 0;
+}
+
+static int pools_new(MlgLibvirt *l, uint32_t n_threads) {
+        int r;
+
+        l->epoll = epoll_create1(EPOLL_CLOEXEC);
+        if (l->epoll < 0)
+                return -errno;
+        r = workers_new(l, n_threads, PARKED_MAX, &l->workers);
+        return r < 0 ? r : workers_new(l, ASKERS, ASKERS_PARKED_MAX, &l->askers);
 }
 
 int mlg_libvirt_new(const MlgLibvirtOptions *options, const MlgHypervisorCallbacks *callbacks,
@@ -168,15 +202,13 @@ int mlg_libvirt_new(const MlgLibvirtOptions *options, const MlgHypervisorCallbac
         l->connect_at_usec = MLG_USEC_NEVER;
         l->backoff_sec = 1;
         l->guests = mlg_libvirt_guests_new();
-        r = workers_new(l, options->workers);
+        r = pools_new(l, options->workers);
         if (r < 0) {
-                g_hash_table_unref(l->guests);
-                g_free(l->uri);
-                g_free(l);
+                free_parts(l);
                 return r;
         }
         l->pollable = (MlgPollable) {
-                .fd = mlg_workers_pollable(l->workers)->fd, .events = libvirt_events,
+                .fd = l->epoll, .events = libvirt_events,
                 .deadline_usec = libvirt_deadline_usec, .dispatch = libvirt_dispatch, .userdata = l,
         };
         *ret = &l->base;

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "hypervisor/guest-facts.h"
 #include "util/util.h"
 
 #define MSEC UINT64_C(1000)
@@ -219,29 +220,6 @@ void mlg_channel_due(MlgChannel *c, uint64_t now) {
 
 /* ---- what the guest says ---- */
 
-static void take_value(MlgRawMonitor *raw, uint8_t id, uint64_t v) {
-        static const size_t offsets[MLG_FIELD_VALUES] = {
-#define ROW(field, member) [MLG_FIELD_##field - MLG_FIELD_FIRST_VALUE] = offsetof(MlgRawMonitor, member)
-                ROW(TOTAL, total_kib),
-                ROW(AVAILABLE, available_kib),
-                ROW(FREE, free_kib),
-                ROW(ACTIVE, active_kib),
-                ROW(INACTIVE, inactive_kib),
-                ROW(SWAP_IN, swap_in_kib),
-                ROW(SWAP_OUT, swap_out_kib),
-                ROW(MAJOR_FAULTS, major_faults),
-                ROW(REFAULTS, refault_kib),
-                ROW(PSI_SOME, psi_some_usec),
-                ROW(PSI_FULL, psi_full_usec),
-                ROW(OOM_KILLS, oom_kills),
-                ROW(COLD, cold_kib),
-                ROW(COLD_AGE, cold_age_sec),
-#undef ROW
-        };
-
-        memcpy((char *) raw + offsets[id - MLG_FIELD_FIRST_VALUE], &v, sizeof(v));
-}
-
 static void talks(MlgChannel *c, uint64_t now) {
         c->heard_usec = now;
         c->due_usec = now + SILENT_REPORTS * c->interval_usec + SILENT_USEC;
@@ -263,7 +241,7 @@ static void take_report(MlgChannel *c, const MlgMonitorFrame *f, uint64_t now) {
                 if (id < MLG_FIELD_FIRST_VALUE || id > MLG_FIELD_LAST_VALUE)
                         continue;
                 c->known |= MLG_FIELD_BIT(id);
-                take_value(&c->raw, id, f->fields[i].value);
+                mlg_raw_monitor_set(&c->raw, id, f->fields[i].value);
         }
         c->raw.have = mlg_monitor_features(c->known);
         c->raw.alarm = f->type == MLG_MONITOR_ALARM;

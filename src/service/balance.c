@@ -32,9 +32,6 @@
  * enough, the time grows up to CallTimeoutSec=. */
 #define POLL_DEADLINE_USEC (800 * 1000)
 
-/* Causes for mlg_log_limited(). */
-enum { CAUSE_ASK_FAILED = 1, CAUSE_SHORTAGE, CAUSE_POLL, CAUSE_STATE, CAUSE_HOSTMEM };
-
 /* Who asked for a move; the guest may be gone when the answer comes. */
 typedef struct Request {
         MlgDaemon *daemon;
@@ -53,7 +50,7 @@ uint64_t mlg_real_usec(void) {
 void mlg_daemon_sync_state(MlgDaemon *d) {
         int r = mlg_state_sync(d->state);
 
-        if (r < 0 && mlg_log_limited("", CAUSE_STATE, mlg_loop_now_usec(d->loop)))
+        if (r < 0 && mlg_log_limited("", MLG_CAUSE_STATE, mlg_loop_now_usec(d->loop)))
                 mlg_log(MLG_LOG_WARNING, "Cannot write the state file: %s. Targets would not be known after a restart.",
                         g_strerror(-r));
 }
@@ -110,7 +107,7 @@ static void on_answer(int r, const char *why, void *userdata) {
         } else {
                 d->moves_failed++;
                 /* -EAGAIN: somebody else asks it something just now; the next turn asks again. */
-                if (r != -EAGAIN && mlg_log_limited(vm->uuid, CAUSE_ASK_FAILED, now))
+                if (r != -EAGAIN && mlg_log_limited(vm->uuid, MLG_CAUSE_ASK_FAILED, now))
                         mlg_log_guest(MLG_LOG_WARNING, MLG_MSG_RESIZE_FAILED, vm->uuid, vm->name,
                                       "Guest %s: its memory could not be set to %" PRIu64 " KiB: %s", vm->name, q->to_kib,
                                       why ? why : g_strerror(-r));
@@ -180,7 +177,7 @@ static void tell_shortage(MlgDaemon *d, uint64_t now) {
 
         mlg_engine_host_status(d->engine, &s);
         if (s.shortage_kib > 0 && !d->was_short) {
-                if (mlg_log_limited("", CAUSE_SHORTAGE, now))
+                if (mlg_log_limited("", MLG_CAUSE_SHORTAGE, now))
                         mlg_log_guest(MLG_LOG_WARNING, MLG_MSG_SHORTAGE, NULL, NULL,
                                       "The guests need %" PRIu64 " MiB more than the %" PRIu64 " MiB there are for them",
                                       s.shortage_kib / MLG_KIB_PER_MIB, s.budget_kib / MLG_KIB_PER_MIB);
@@ -305,7 +302,7 @@ static bool read_host(MlgDaemon *d, uint64_t now) {
 
         if (r >= 0)
                 mlg_engine_observe_host(d->engine, &host);
-        else if (mlg_log_limited("", CAUSE_HOSTMEM, now))
+        else if (mlg_log_limited("", MLG_CAUSE_HOSTMEM, now))
                 mlg_log(MLG_LOG_ERROR, "Cannot read the host's memory from /proc: %s. Nothing is moved.", g_strerror(-r));
         return r >= 0;
 }
@@ -422,7 +419,7 @@ static void on_poll(int r, const MlgPollEntry *entries, size_t n, void *userdata
         if (d->last_poll_usec > mlg_config_host(d->config)->poll_usec)
                 d->polls_late++;
         if (r < 0) {
-                if (mlg_log_limited("", CAUSE_POLL, now))
+                if (mlg_log_limited("", MLG_CAUSE_POLL, now))
                         mlg_log(MLG_LOG_WARNING, "Cannot read the guests' statistics: %s", g_strerror(-r));
         } else if (!d->stopping) {
                 for (size_t i = 0; i < n; i++) {
@@ -431,6 +428,7 @@ static void on_poll(int r, const MlgPollEntry *entries, size_t n, void *userdata
                         if (vm) {
                                 mlg_daemon_want_statistics(d, vm);
                                 mlg_daemon_want_monitor(d, vm);
+                                mlg_daemon_want_agent(d, vm);
                         }
                         /* A guest that is looked at is known better than from here. */
                         if (vm && !vm->looking && now - vm->looked_usec >= LOOK_IS_BETTER_USEC)

@@ -68,7 +68,7 @@ static const MlgOption options[] = {
         HOST("PressureLimit", pressure_full_centi, CENTI, 10, 10000, "expected a part from 0.1% to 100%"),
 
         GUEST("Mode", mode, MODE, 0, 0, "expected one of: auto, advise, observe, off"),
-        GUEST("Monitor", monitor, MONITOR, 0, 0, "expected one of: auto, attach, off"),
+        GUEST("Monitor", monitor, MONITOR, 0, 0, "expected one of: auto, attach, agent, off"),
         GUEST("Floor", floor, AMOUNT, SIZE_MIN, ANY_SIZE, EXPECT_SIZE),
         GUEST("Ceiling", ceiling, AMOUNT_MAX, SIZE_MIN, ANY_SIZE, EXPECT_SIZE ", or max"),
         GUEST("Shares", shares, U32, 1, 10000, "expected a number from 1 to 10000"),

@@ -7,6 +7,7 @@
  *   proposals.c moves that wait for approval: told, and answered
  *   statistics.c  the period of balloon statistics
  *   monitor.c   the programs inside the guests
+ *   agent.c     QEMU's guest agent, where it stands in for them
  *   dump.c      everything as JSON
  * Everything runs on the loop's thread. */
 #pragma once
@@ -86,6 +87,22 @@ void mlg_daemon_give_back_statistics(uint64_t now_usec, void *daemon);
 /* requests.c */
 extern const MlgBusOps mlg_daemon_bus_ops;
 void mlg_daemon_host_status(MlgHostStatus *ret, void *daemon);
+
+/* Causes for mlg_log_limited(): of each, and for each guest, only some lines in a while. */
+enum {
+        MLG_CAUSE_ASK_FAILED = 1,
+        MLG_CAUSE_SHORTAGE,
+        MLG_CAUSE_POLL,
+        MLG_CAUSE_STATE,
+        MLG_CAUSE_HOSTMEM,
+        MLG_CAUSE_MONITOR,
+        MLG_CAUSE_ATTACH,
+        MLG_CAUSE_AGENT,
+        MLG_CAUSE_APPROVAL,
+};
+
+/* agent.c */
+void mlg_daemon_want_agent(MlgDaemon *d, MlgVm *vm);
 
 /* balance.c, monitor.c */
 void mlg_daemon_turn_soon(MlgDaemon *d, uint64_t at_usec);         /* a decision besides polls, if none is due already */

@@ -232,6 +232,7 @@ static void apply(MlgDaemon *d) {
                 mlg_vm_set_settings(vm, &s);
                 mlg_daemon_want_statistics(d, vm);
                 mlg_daemon_want_monitor(d, vm);
+                mlg_daemon_want_agent(d, vm);
                 if (d->bus)
                         mlg_bus_guest_changed(d->bus, vm->uuid);
         }

@@ -20,9 +20,6 @@
 /* A guest that cannot have a channel now may be able to later; it is work for QEMU, and a line in its log. */
 #define ATTACH_AGAIN_USEC (300 * MLG_USEC_PER_SEC)
 
-/* Causes for mlg_log_limited(); those of balance.c are small. */
-enum { CAUSE_MONITOR = 100, CAUSE_ATTACH };
-
 typedef struct AttachRequest {
         MlgDaemon *daemon;
         char uuid[MLG_UUID_LEN + 1];
@@ -39,7 +36,7 @@ static void on_attached(int r, const char *why, void *userdata) {
         vm->asking_monitor = false;
         if (r == 0)
                 mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name, "Guest %s: got a channel for memlego-guestd", vm->name);
-        else if (r != -EAGAIN && mlg_log_limited(vm->uuid, CAUSE_ATTACH, mlg_loop_now_usec(d->loop)))
+        else if (r != -EAGAIN && mlg_log_limited(vm->uuid, MLG_CAUSE_ATTACH, mlg_loop_now_usec(d->loop)))
                 mlg_log_guest(MLG_LOG_WARNING, NULL, vm->uuid, vm->name,
                               "Guest %s: a channel for memlego-guestd could not be added: %s", vm->name,
                               why ? why : g_strerror(-r));
@@ -73,7 +70,7 @@ void mlg_daemon_want_monitor(MlgDaemon *d, MlgVm *vm) {
         mlg_monitors_put(d->monitors, vm->uuid, vm->instance, path);
         if (path[0])
                 mlg_monitors_want_interval(d->monitors, vm->uuid, mlg_vm_monitor_interval_usec(vm, now), now);
-        else
+        else if (vm->monitor_link != MLG_MONITOR_LINK_AGENT) /* that one is agent.c's */
                 vm->monitor_link = MLG_MONITOR_LINK_NONE;
         if (!off && !path[0] && vm->settings.monitor == MLG_MONITOR_MODE_ATTACH)
                 attach(d, vm, now);
@@ -103,7 +100,7 @@ static void on_link(const char *uuid, MlgMonitorLink link, const char *why, void
         if (link != vm->monitor_link && (link == MLG_MONITOR_LINK_TALKS || vm->monitor_link == MLG_MONITOR_LINK_TALKS))
                 mlg_log(MLG_LOG_DEBUG, "Guest %s: memlego-guestd %s", vm->name,
                         link == MLG_MONITOR_LINK_TALKS ? "talks" : "is silent");
-        if (why && mlg_log_limited(uuid, CAUSE_MONITOR, mlg_loop_now_usec(d->loop)))
+        if (why && mlg_log_limited(uuid, MLG_CAUSE_MONITOR, mlg_loop_now_usec(d->loop)))
                 mlg_log_guest(MLG_LOG_WARNING, NULL, vm->uuid, vm->name, "Guest %s: the monitor's channel: %s", vm->name, why);
         vm->monitor_link = link;
         if (d->bus)

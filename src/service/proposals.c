@@ -9,9 +9,6 @@
 #include "service/log.h"
 #include "util/util.h"
 
-/* Cause for mlg_log_limited(); balance.c has those from 1 on. */
-enum { CAUSE_APPROVAL = 100 };
-
 static char *name_of(const MlgProposalVoter *by) {
         return g_strdup_printf("uid %" PRIu32 " (%s)", by->uid, by->sender);
 }
@@ -46,7 +43,7 @@ static void warn(MlgDaemon *d, const MlgVm *vm, uint64_t now) {
 
         if (p->id == 0 || p->approved || !sufferer || sufferer->pressure == MLG_PRESSURE_NONE)
                 return;
-        if (mlg_log_limited(sufferer->uuid, CAUSE_APPROVAL, now))
+        if (mlg_log_limited(sufferer->uuid, MLG_CAUSE_APPROVAL, now))
                 mlg_log_approval_awaited(sufferer->uuid, sufferer->name, p->id, gives ? vm->name : NULL);
 }
 

@@ -157,6 +157,24 @@ static void test_monitor(void **state) {
         assert_true(parse_good(DEVICES("<controller type='virtio-serial' index='0'/>")).virtio_serial);
 }
 
+static void test_agent(void **state) {
+#define AGENT "name='org.qemu.guest_agent.0' "
+        static const struct {
+                const char *xml;
+                bool there;
+        } rows[] = {
+                { DEVICES(""), false },
+                { CHANNEL("unix", "<source mode='bind' path='/run/x'/>", AGENT "type='virtio' state='connected'"), true },
+                { CHANNEL("unix", "<source mode='bind' path='/run/x'/>", AGENT "type='virtio' state='disconnected'"), false },
+                { CHANNEL("unix", "<source mode='bind' path='/run/x'/>", AGENT "type='virtio'"), false }, /* it is off */
+                { CHANNEL("unix", "<source mode='bind' path='/run/x'/>", OURS), false },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+                if (parse_good(rows[i].xml).agent != rows[i].there)
+                        fail_msg("%s", rows[i].xml);
+}
+
 /* Infos are compared as bytes: nothing in them may follow the balloon. */
 static void test_balloon_moves(void **state) {
         MlgGuestInfo full_size, half;
@@ -411,6 +429,7 @@ int main(void) {
                 cmocka_unit_test(test_balloon_moves),
                 cmocka_unit_test(test_balloon),
                 cmocka_unit_test(test_monitor),
+                cmocka_unit_test(test_agent),
                 cmocka_unit_test(test_pinned),
                 cmocka_unit_test(test_virtio_mem),
                 cmocka_unit_test(test_confidential),

@@ -177,16 +177,16 @@ static void test_facts(void **state) {
                 { MLG_FIELD_PSI_SOME, 123456 }, { MLG_FIELD_PSI_FULL, 654 }, { MLG_FIELD_OOM_KILLS, 2 },
                 { MLG_FIELD_COLD, 480 }, { MLG_FIELD_COLD_AGE, 120 },
         };
-        Facts f = { .known = 0 };
+        MlgFacts f = { .known = 0 };
 
-        facts_parse_meminfo(meminfo, &f);
-        facts_parse_vmstat(vmstat, 4, &f);
-        facts_parse_pressure(pressure, &f);
-        facts_parse_lru_gen(lru_gen, 4, &f);
+        mlg_facts_parse_meminfo(meminfo, &f);
+        mlg_facts_parse_vmstat(vmstat, 4, &f);
+        mlg_facts_parse_pressure(pressure, &f);
+        mlg_facts_parse_lru_gen(lru_gen, 4, &f);
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
                 assert_true(f.known & MLG_FIELD_BIT(rows[i].id));
-                if (f.values[FACT(rows[i].id)] != rows[i].value)
-                        fail_msg("field %d: %llu", rows[i].id, (unsigned long long) f.values[FACT(rows[i].id)]);
+                if (f.values[MLG_FACT(rows[i].id)] != rows[i].value)
+                        fail_msg("field %d: %llu", rows[i].id, (unsigned long long) f.values[MLG_FACT(rows[i].id)]);
         }
         assert_int_equal(mlg_monitor_features(f.known),
                          MLG_MONITOR_SIZES | MLG_MONITOR_LISTS | MLG_MONITOR_SWAP | MLG_MONITOR_FAULTS | MLG_MONITOR_REFAULTS |
@@ -194,12 +194,12 @@ static void test_facts(void **state) {
 }
 
 static void test_facts_that_are_not_there(void **state) {
-        Facts f = { .known = 0 };
+        MlgFacts f = { .known = 0 };
 
-        facts_parse_meminfo("MemTotal:\nMemFree: -3 kB\nMemAvailable", &f);
-        facts_parse_vmstat("pswpin x\n\npswpout", 4, &f);
-        facts_parse_pressure("some avg10=0.00\nfull\nother total=5\n", &f);
-        facts_parse_lru_gen("memcg 1 /\n node 0\n", 4, &f);
+        mlg_facts_parse_meminfo("MemTotal:\nMemFree: -3 kB\nMemAvailable", &f);
+        mlg_facts_parse_vmstat("pswpin x\n\npswpout", 4, &f);
+        mlg_facts_parse_pressure("some avg10=0.00\nfull\nother total=5\n", &f);
+        mlg_facts_parse_lru_gen("memcg 1 /\n node 0\n", 4, &f);
         assert_int_equal(f.known, 0);
 }
 
@@ -228,7 +228,7 @@ static void test_calm(void **state) {
         };
         g_autofree char *dir = g_dir_make_tmp("mlg-facts-XXXXXX", NULL), *command = g_strdup_printf("rm -r '%s'", dir);
         FactsReader r = {};
-        Facts f;
+        MlgFacts f;
 
         for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
                 FactsReader opened;
@@ -243,23 +243,23 @@ static void test_calm(void **state) {
                 r.lru_gen = -1;
                 facts_read(&r, i, &f);
                 facts_close(&opened);
-                if (f.values[FACT(MLG_FIELD_OOM_KILLS)] != rows[i].kills)
-                        fail_msg("%s: %d", rows[i].what, (int) f.values[FACT(MLG_FIELD_OOM_KILLS)]);
+                if (f.values[MLG_FACT(MLG_FIELD_OOM_KILLS)] != rows[i].kills)
+                        fail_msg("%s: %d", rows[i].what, (int) f.values[MLG_FACT(MLG_FIELD_OOM_KILLS)]);
         }
         assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
 }
 
 /* ---- what of it is said ---- */
 
-static Facts facts_of(uint64_t available, uint64_t some) {
-        Facts f = { .known = MLG_FIELD_BIT(MLG_FIELD_AVAILABLE) | MLG_FIELD_BIT(MLG_FIELD_PSI_SOME) };
+static MlgFacts facts_of(uint64_t available, uint64_t some) {
+        MlgFacts f = { .known = MLG_FIELD_BIT(MLG_FIELD_AVAILABLE) | MLG_FIELD_BIT(MLG_FIELD_PSI_SOME) };
 
-        f.values[FACT(MLG_FIELD_AVAILABLE)] = available;
-        f.values[FACT(MLG_FIELD_PSI_SOME)] = some;
+        f.values[MLG_FACT(MLG_FIELD_AVAILABLE)] = available;
+        f.values[MLG_FACT(MLG_FIELD_PSI_SOME)] = some;
         return f;
 }
 
-static uint32_t report(Session *s, Facts f, bool is_sent) {
+static uint32_t report(Session *s, MlgFacts f, bool is_sent) {
         MlgMonitorFrame frame;
 
         session_report(s, &f, false, &frame);

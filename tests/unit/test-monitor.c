@@ -160,13 +160,13 @@ static void guest_hello(Guest *g) {
 }
 
 static void guest_report(Guest *g, uint64_t available, bool alarm) {
-        Facts facts = { .known = MLG_FIELD_BIT(MLG_FIELD_TOTAL) | MLG_FIELD_BIT(MLG_FIELD_AVAILABLE) |
+        MlgFacts facts = { .known = MLG_FIELD_BIT(MLG_FIELD_TOTAL) | MLG_FIELD_BIT(MLG_FIELD_AVAILABLE) |
                                 MLG_FIELD_BIT(MLG_FIELD_FREE) };
         MlgMonitorFrame frame;
 
-        facts.values[FACT(MLG_FIELD_TOTAL)] = 1000;
-        facts.values[FACT(MLG_FIELD_AVAILABLE)] = available;
-        facts.values[FACT(MLG_FIELD_FREE)] = 100;
+        facts.values[MLG_FACT(MLG_FIELD_TOTAL)] = 1000;
+        facts.values[MLG_FACT(MLG_FIELD_AVAILABLE)] = available;
+        facts.values[MLG_FACT(MLG_FIELD_FREE)] = 100;
         session_report(&g->session, &facts, alarm, &frame);
         guest_send(g, &frame);
 }

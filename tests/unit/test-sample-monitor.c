@@ -185,6 +185,36 @@ static const struct {
         { "lists", spoil_lists },
 };
 
+/* The QEMU guest agent: no sizes, seconds apart. */
+static void test_the_agent_adds_to_the_balloon(void **state) {
+        Fixture *f = *state;
+
+        for (int i = 0; i < 4; i++)
+                poll_after(f, SEC, true);
+        f->raw.slow = true;
+        f->raw.have = MLG_MONITOR_PSI | MLG_MONITOR_SWAP | MLG_MONITOR_REFAULTS | MLG_MONITOR_OOM;
+        (void) tell_after(f, SEC / 2);
+        assert_true(last(f)->knows_oom && !last(f)->knows_stalls);
+        for (int i = 0; i < 4; i++)
+                poll_after(f, SEC, true);
+        f->raw.psi_some_usec += 400 * 1000;
+        f->raw.refault_kib += 4000;
+        f->raw.swap_in_kib += 4000; /* the balloon tells that, and sooner */
+        (void) tell_after(f, 0);
+        assert_int_equal(last(f)->source, MLG_SOURCE_BALLOON);
+        assert_int_equal(last(f)->usable_kib, 500 * MIB);
+        assert_true(last(f)->knows_stalls);
+        assert_int_equal(last(f)->stall_some_permille, 100);
+        assert_int_equal(last(f)->refault_kib_per_sec, 1000);
+        assert_int_equal(last(f)->swap_in_kib_per_sec, 0);
+        for (int i = 0; i < 12; i++)
+                poll_after(f, SEC, true);
+        assert_true(last(f)->knows_stalls);
+        poll_after(f, 2 * SEC, true); /* three answers are missing */
+        assert_false(last(f)->knows_stalls || last(f)->knows_oom);
+        assert_int_equal(last(f)->trust, MLG_TRUST_FRESH);
+}
+
 static void test_lies(void **state) {
         for (size_t i = 0; i < G_N_ELEMENTS(lies); i++) {
                 Fixture *f = *state;
@@ -283,6 +313,7 @@ int main(void) {
                 TEST(its_sizes_count_instead_of_the_balloons),
                 TEST(it_stands_in_for_a_driver_without_statistics),
                 TEST(rates_are_of_about_a_second),
+                TEST(the_agent_adds_to_the_balloon),
                 TEST(lies),
                 TEST(pressure),
                 TEST(a_rise_in_many_reports),
