@@ -12,11 +12,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <json-c/json.h>
 
 #include "memlego/names.h"
+#include "service/file.h"
 #include "util/util.h"
 
 #define STATE_VERSION 1
@@ -320,32 +320,6 @@ static const char *parse_state(const char *text, size_t len, MlgState *s) {
 
 /* ---- files ---- */
 
-/* 0, -ENOENT, -EFBIG, other -errno. */
-static int read_file(int dir_fd, char **ret, size_t *ret_len) {
-        _mlg_cleanup_fd_ int fd = -1;
-        g_autofree char *buffer = NULL;
-        struct stat st;
-        size_t len = 0;
-        ssize_t n;
-
-        fd = openat(dir_fd, MLG_STATE_FILE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode))
-                return -EINVAL;
-        if (st.st_size > STATE_FILE_MAX)
-                return -EFBIG;
-        buffer = g_malloc((size_t) st.st_size + 1);
-        while (len < (size_t) st.st_size && (n = read(fd, buffer + len, (size_t) st.st_size - len)) != 0) {
-                if (n < 0 && errno != EINTR)
-                        return -errno;
-                len += n > 0 ? (size_t) n : 0;
-        }
-        *ret = g_steal_pointer(&buffer);
-        *ret_len = len;
-        return 0;
-}
-
 /* The warning; also when it cannot be renamed: the next write replaces it anyway. */
 static char *set_aside(const char *dir, int dir_fd, const char *wrong) {
         int r = renameat(dir_fd, MLG_STATE_FILE_NAME, dir_fd, FILE_BAD) < 0 ? errno : 0;
@@ -353,19 +327,6 @@ static char *set_aside(const char *dir, int dir_fd, const char *wrong) {
         return g_strdup_printf("%s/" MLG_STATE_FILE_NAME " is not used: %s; it was %s%s%s", dir, wrong,
                                r == 0 ? "set aside as " FILE_BAD : "not set aside: ",
                                r == 0 ? "" : g_strerror(r), r == 0 ? "" : ", and will be overwritten");
-}
-
-static int open_dir(const char *dir, int *ret) {
-        int fd;
-
-        /* Usually the service manager made it. */
-        if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-                return -errno;
-        fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        *ret = fd;
-        return 0;
 }
 
 int mlg_state_open(const char *dir, const char *boot_id, MlgState **ret, char **ret_warning) {
@@ -380,10 +341,10 @@ int mlg_state_open(const char *dir, const char *boot_id, MlgState **ret, char **
                 *ret = g_steal_pointer(&s);
                 return 0;
         }
-        r = open_dir(dir, &s->dir_fd);
+        r = mlg_dir_open(AT_FDCWD, dir, &s->dir_fd); /* usually the service manager made it */
         if (r < 0)
                 return r;
-        r = read_file(s->dir_fd, &text, &len);
+        r = mlg_file_read(s->dir_fd, MLG_STATE_FILE_NAME, STATE_FILE_MAX, &text, &len);
         if (r == 0)
                 wrong = parse_state(text, len, s);
         else if (r != -ENOENT)
@@ -455,38 +416,6 @@ static json_object *state_to_json(const MlgState *s) {
         return root;
 }
 
-static int write_all(int fd, const char *text, size_t len) {
-        while (len > 0) {
-                ssize_t n = write(fd, text, len);
-
-                if (n < 0 && errno != EINTR)
-                        return -errno;
-                if (n > 0) {
-                        text += n;
-                        len -= (size_t) n;
-                }
-        }
-        return 0;
-}
-
-/* New file, then its name. Not forced to the disk: it is written before each move, on the thread of the
- * loop, and what it says is of no use after a power failure, which no guest survives either. */
-static int replace_file(int dir_fd, const char *text, size_t len) {
-        _mlg_cleanup_fd_ int fd = -1;
-        int r;
-
-        (void) unlinkat(dir_fd, FILE_NEW, 0); /* of a crash */
-        fd = openat(dir_fd, FILE_NEW, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return -errno;
-        r = write_all(fd, text, len);
-        if (r == 0 && renameat(dir_fd, FILE_NEW, dir_fd, MLG_STATE_FILE_NAME) < 0)
-                r = -errno;
-        if (r < 0)
-                (void) unlinkat(dir_fd, FILE_NEW, 0);
-        return r;
-}
-
 int mlg_state_sync(MlgState *s) {
         json_object *root;
         const char *text;
@@ -502,7 +431,7 @@ int mlg_state_sync(MlgState *s) {
         root = state_to_json(s);
         text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED,
                                                  &len);
-        r = text ? replace_file(s->dir_fd, text, len) : -ENOMEM;
+        r = text ? mlg_file_replace(s->dir_fd, MLG_STATE_FILE_NAME, FILE_NEW, text, len) : -ENOMEM;
         json_object_put(root);
         if (r == 0)
                 s->dirty = false;
