@@ -6,8 +6,10 @@
  * observe() is called once per fresh report, in the order of time; predict() at each decision; reflect()
  * once per horizon with what really was needed.
  *
- * The state may outlive a run of the guest (restarted()), so it holds no pointers; at_usec of the next sample may then be
- * long after that of the last one. */
+ * The state may outlive a run of the guest (restarted()) and, with a state_version, a run of the daemon and of the host
+ * (resumed()): it is written to a file as it is, byte by byte. So it holds no pointers; at_usec of the next sample may
+ * then be long after that of the last one. A state that was damaged, or is of another predictor, version, size or
+ * horizon, is never handed back. */
 #pragma once
 
 #include <stddef.h>
@@ -43,6 +45,14 @@ typedef struct MlgPredictorOps {
         /* Optional: the guest was started anew. Without it the state is zeroed then; with it what was learned over days
          * may be kept. */
         void (*restarted)(void *priv);
+
+        /* Changes when the layout or the meaning of the state does; 0: the state is not saved, because what was learned in
+         * seconds is learned anew in seconds. */
+        uint32_t state_version;
+
+        /* Optional: the state was saved by an earlier run of the daemon; at_usec of samples goes on from here, on a clock
+         * that may have begun anew. Where the guest was started anew meanwhile, restarted() has been called before. */
+        void (*resumed)(void *priv, uint64_t at_usec);
 } MlgPredictorOps;
 
 #define MLG_PREDICTOR_PRIV_MAX 16384 /* bytes per guest: 1,000 guests stay below 16 MiB */

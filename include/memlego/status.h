@@ -98,6 +98,7 @@ typedef struct MlgGuestStatus {
         uint64_t moved_kib;       /* sum of all accepted changes */
         uint64_t forecasts;       /* held against what came */
         uint64_t forecast_misses; /* of these: demand exceeded need plus cushion */
+        uint64_t learned_usec;    /* how long the predictor has learned, in earlier runs of the daemon, too */
 } MlgGuestStatus;
 
 typedef struct MlgReservationStatus {

@@ -286,6 +286,7 @@ const sd_bus_vtable mlg_bus_guest_vtable[] = {
         SD_BUS_PROPERTY("MovedKiB", "t", NULL, GUEST(moved_kib), 0),
         SD_BUS_PROPERTY("Forecasts", "t", NULL, GUEST(forecasts), 0),
         SD_BUS_PROPERTY("ForecastMisses", "t", NULL, GUEST(forecast_misses), 0),
+        SD_BUS_PROPERTY("LearnedUSec", "t", NULL, GUEST(learned_usec), 0),
 
         SD_BUS_VTABLE_END,
 };

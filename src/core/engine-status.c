@@ -91,6 +91,7 @@ void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_u
                 .moved_kib = vm->moved_kib,
                 .forecasts = vm->forecasts,
                 .forecast_misses = vm->forecast_misses,
+                .learned_usec = mlg_vm_learned_usec(vm),
         };
         g_strlcpy(ret->uuid, vm->uuid, sizeof(ret->uuid));
         g_strlcpy(ret->name, vm->name, sizeof(ret->name));

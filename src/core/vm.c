@@ -95,6 +95,11 @@ static void take_settings(MlgVm *vm) {
         vm->floor_kib = mlg_min(mlg_amount_resolve(s->floor, vm->maximum_kib), vm->ceiling_kib);
 }
 
+static void learns_anew(MlgVm *vm) {
+        vm->learns_from_usec = vm->learns_to_usec = vm->learned_before_usec = 0;
+        vm->sought = false;
+}
+
 static void take_predictor(MlgVm *vm) {
         const MlgPredictorOps *p = mlg_predictor_find(vm->settings.predictor);
 
@@ -105,17 +110,50 @@ static void take_predictor(MlgVm *vm) {
         g_free(vm->predictor_priv);
         vm->predictor = p;
         vm->predictor_priv = g_malloc0(p->priv_size);
+        learns_anew(vm);
         vm->has_forecast = false;
         vm->judge_usec = 0;
+}
+
+/* Another run of the guest. */
+static void restart_predictor(MlgVm *vm) {
+        if (vm->predictor->restarted) {
+                vm->predictor->restarted(vm->predictor_priv);
+                return;
+        }
+        memset(vm->predictor_priv, 0, vm->predictor->priv_size);
+        vm->learns_from_usec = vm->learns_to_usec = vm->learned_before_usec = 0;
+}
+
+uint64_t mlg_vm_learned_usec(const MlgVm *vm) {
+        return mlg_add_sat(vm->learned_before_usec, vm->learns_to_usec - vm->learns_from_usec);
+}
+
+bool mlg_vm_is_worth_saving(const MlgVm *vm) {
+        return vm->predictor->state_version > 0 && mlg_vm_learned_usec(vm) > 0;
+}
+
+bool mlg_vm_resume_predictor(MlgVm *vm, const void *state, uint64_t learned_usec, bool same_run,
+                             uint64_t now_usec) {
+        const MlgPredictorOps *p = vm->predictor;
+
+        if (!same_run && !p->restarted)
+                return false;
+        memcpy(vm->predictor_priv, state, p->priv_size);
+        if (!same_run)
+                p->restarted(vm->predictor_priv);
+        if (p->resumed)
+                p->resumed(vm->predictor_priv, now_usec);
+        vm->learned_before_usec = learned_usec;
+        vm->learns_from_usec = vm->learns_to_usec = 0;
+        vm->judge_usec = 0; /* it was made without what is known now */
+        return true;
 }
 
 /* Forgets everything that belongs to one run of the guest. */
 static void forget_run(MlgVm *vm, uint64_t started_usec) {
         mlg_sampler_reset(&vm->sampler);
-        if (vm->predictor->restarted)
-                vm->predictor->restarted(vm->predictor_priv);
-        else
-                memset(vm->predictor_priv, 0, vm->predictor->priv_size);
+        restart_predictor(vm);
         vm->polled = vm->missed = vm->unresponsive = vm->silent = vm->has_forecast = vm->rises = false;
         vm->period_asked_usec = vm->monitor_asked_usec = vm->agent_asked_usec = vm->looked_usec = vm->judge_usec = 0;
         vm->agent_failures = 0;
@@ -194,6 +232,8 @@ void mlg_vm_set_info(MlgVm *vm, const MlgGuestInfo *info, uint64_t now_usec) {
 }
 
 void mlg_vm_set_settings(MlgVm *vm, const MlgGuestSettings *settings) {
+        if (settings->horizon_usec != vm->settings.horizon_usec)
+                learns_anew(vm); /* what it knows is of the other one */
         vm->settings = *settings;
         take_settings(vm);
         take_predictor(vm);
@@ -514,6 +554,8 @@ static void take_report(MlgVm *vm, const MlgSample *s, uint64_t now_usec) {
         }
         judge(vm, s, now_usec);
         vm->predictor->observe(vm->predictor_priv, s, vm->settings.horizon_usec);
+        vm->learns_from_usec = vm->learns_from_usec ? vm->learns_from_usec : now_usec;
+        vm->learns_to_usec = now_usec;
         take_forecast(vm, vm->settings.horizon_usec);
         begin_judging(vm, now_usec);
         take_rise(vm, s, now_usec);

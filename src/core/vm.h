@@ -70,6 +70,10 @@ typedef struct MlgVm {
         /* Prediction */
         const MlgPredictorOps *predictor;
         void *predictor_priv;
+        uint64_t learns_from_usec, learns_to_usec; /* first and last report in its state, of this run of the daemon */
+        uint64_t learned_before_usec; /* how long it had learned in earlier ones */
+        bool sought;                /* the service looked for a state of theirs; set by it, as the next */
+        uint64_t save_usec;         /* when the state should be saved next */
         MlgForecast forecast;
         bool rises;                 /* its demand grew by a good step within about a second ... */
         uint64_t rise_usec[2], rise_kib[2]; /* ... since one of these two reports, the newer one first */
@@ -144,6 +148,15 @@ MlgVm *mlg_vm_free(MlgVm *vm);
 void mlg_vm_set_info(MlgVm *vm, const MlgGuestInfo *info, uint64_t now_usec);
 void mlg_vm_set_settings(MlgVm *vm, const MlgGuestSettings *settings);
 void mlg_vm_rebooted(MlgVm *vm, uint64_t now_usec);
+
+/* How long its predictor has learned; 0: there is nothing yet. */
+uint64_t mlg_vm_learned_usec(const MlgVm *vm);
+/* What it has learned is worth a file. */
+bool mlg_vm_is_worth_saving(const MlgVm *vm);
+/* Its predictor goes on with a state of its own that an earlier run of the daemon saved; what it has learned since is
+ * dropped. `same_run`: of the guest, too. False: of another run it is worth nothing. */
+bool mlg_vm_resume_predictor(MlgVm *vm, const void *state, uint64_t learned_usec, bool same_run,
+                             uint64_t now_usec);
 
 /* One poll; raw NULL: its QEMU did not answer. */
 void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *host, uint64_t now_usec,

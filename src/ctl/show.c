@@ -7,7 +7,7 @@
 #include "ctl/text.h"
 #include "util/parse.h"
 
-typedef enum Kind { TEXT, SIZE, RATE, PERMILLE, AGE, SINCE, COUNT, ID, UNTIL } Kind;
+typedef enum Kind { TEXT, SIZE, RATE, PERMILLE, AGE, TIME, SINCE, COUNT, ID, UNTIL } Kind;
 
 /* A key that the guest's object has not got is left out: not known; so is an ID of 0, and a time that is over. */
 static const struct {
@@ -30,6 +30,7 @@ static const struct {
         { "Used", "used_kib", SIZE },
         { "Usable", "usable_kib", SIZE },
         { "Predictor", "predictor", TEXT },
+        { "Learned for", "learned_usec", TIME },
         { "Need", "need_kib", SIZE },
         { "Cushion", "cushion_kib", SIZE },
         { "Pressure", "pressure", TEXT },
@@ -72,6 +73,8 @@ static char *value_of(json_object *v, Kind kind, uint64_t now_usec) {
                 return g_strdup_printf("%" PRIu64 ".%" PRIu64 " %%", n / 10, n % 10);
         case AGE:
                 return mlg_format_usec(n - n % 1000);
+        case TIME:
+                return mlg_format_usec(n - n % G_USEC_PER_SEC);
         case SINCE:
                 return since(n, now_usec);
         case ID:

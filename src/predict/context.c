@@ -103,8 +103,12 @@ typedef struct Window {
         uint8_t at;
 } Window;
 
+/* Of the struct, and of all that gives its numbers a meaning: views, cells, levels, increment. */
+#define STATE_VERSION 1
+
 typedef struct Context {
         uint64_t horizon_usec, slot_usec, slot_end_usec, at_usec;
+        uint64_t behind_usec; /* so far is the state's own clock behind that of samples, modulo 2^64 */
         double unit_kib;      /* demand of level 0 ends here; 0: nothing seen yet */
         uint64_t maximum_kib, used_kib, upper_kib;
         uint64_t high_usec;   /* when demand was last near the day's greatest */
@@ -421,26 +425,28 @@ static void begin(Context *c, const MlgSample *s, uint64_t horizon_usec) {
 
 static void context_observe(void *priv, const MlgSample *s, uint64_t horizon_usec) {
         Context *c = priv;
+        uint64_t now;
         uint16_t level;
 
         if (is_other(c, s, horizon_usec))
                 begin(c, s, horizon_usec);
-        if (s->at_usec < c->at_usec) /* another run of the host: its clock began anew */
-                c->slot_end_usec = c->high_usec = s->at_usec;
-        c->at_usec = s->at_usec;
+        now = s->at_usec - c->behind_usec;
+        if (now < c->at_usec) /* another run of the host: its clock began anew */
+                c->slot_end_usec = c->high_usec = now;
+        c->at_usec = now;
         c->maximum_kib = mlg_max(s->maximum_kib, 1);
         c->used_kib = s->used_kib;
         level = level_of(c, s->used_kib);
         c->slot_peak = MAX(c->slot_peak, level);
-        window_add(&c->quarter, 900 * MLG_USEC_PER_SEC / WINDOW_PARTS, s->at_usec, level);
-        window_add(&c->hour, 3600 * MLG_USEC_PER_SEC / WINDOW_PARTS, s->at_usec, level);
-        window_add(&c->day, 86400 * MLG_USEC_PER_SEC / WINDOW_PARTS, s->at_usec, level);
+        window_add(&c->quarter, 900 * MLG_USEC_PER_SEC / WINDOW_PARTS, now, level);
+        window_add(&c->hour, 3600 * MLG_USEC_PER_SEC / WINDOW_PARTS, now, level);
+        window_add(&c->day, 86400 * MLG_USEC_PER_SEC / WINDOW_PARTS, now, level);
         if (level + LEVELS_PER_OCTAVE * 3 / 4 >= window_max(&c->day))
-                c->high_usec = s->at_usec;
-        if (s->at_usec < c->slot_end_usec)
+                c->high_usec = now;
+        if (now < c->slot_end_usec)
                 return;
         end_slot(c, s->at_real_sec);
-        c->slot_end_usec = s->at_usec + c->slot_usec;
+        c->slot_end_usec = now + c->slot_usec;
 }
 
 static int context_predict(const void *priv, uint64_t horizon_usec, MlgForecast *ret) {
@@ -460,6 +466,16 @@ static void context_restarted(void *priv) {
         c->slot_peak = 0;
 }
 
+/* The state's own clock stood still meanwhile: slots, windows and ages go on where they were. Horizons that were open have
+ * a gap of unknown demand. */
+static void context_resumed(void *priv, uint64_t at_usec) {
+        Context *c = priv;
+
+        c->behind_usec = at_usec - c->at_usec;
+        memset(c->open, 0, sizeof(c->open));
+        c->slot_peak = 0;
+}
+
 extern const MlgPredictorOps mlg_predictor_context;
 const MlgPredictorOps mlg_predictor_context = {
         .abi = MLG_PREDICTOR_ABI,
@@ -470,4 +486,6 @@ const MlgPredictorOps mlg_predictor_context = {
         .observe = context_observe,
         .predict = context_predict,
         .restarted = context_restarted,
+        .state_version = STATE_VERSION,
+        .resumed = context_resumed,
 };

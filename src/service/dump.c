@@ -75,7 +75,7 @@ static json_object *guest_object(const MlgGuestStatus *s) {
         U64(o, s, last_move_usec), U64(o, s, hold_until_usec), U64(o, s, proposal_id), U64(o, s, allowed_until_usec), U64(o, s, shares);
         (void) json_object_object_add(o, "priority", json_object_new_int(s->priority));
         U64(o, s, moves_tried), U64(o, s, moves_accepted), U64(o, s, moves_failed), U64(o, s, moved_kib);
-        U64(o, s, forecasts), U64(o, s, forecast_misses);
+        U64(o, s, forecasts), U64(o, s, forecast_misses), U64(o, s, learned_usec);
         return o;
 }
 

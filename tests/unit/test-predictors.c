@@ -23,6 +23,7 @@ typedef struct Run {
         const MlgPredictorOps *ops;
         void *priv;
         uint64_t now_usec;
+        uint64_t booted_sec; /* feed_at(): the clock of samples begins then, of real time */
 } Run;
 
 static Run begin(const MlgPredictorOps *ops) {
@@ -57,7 +58,7 @@ static void feed(Run *r, uint64_t after_usec, uint64_t used_kib) {
 /* With a time of day, and a horizon of five minutes, which is also the time between two reports. */
 static void feed_at(Run *r, uint64_t real_sec, uint64_t used_kib, uint64_t maximum_kib) {
         MlgSample s = {
-                .at_usec = (real_sec + 100) * SIM_SEC,
+                .at_usec = (real_sec - r->booted_sec + 100) * SIM_SEC,
                 .at_real_sec = real_sec,
                 .trust = MLG_TRUST_FRESH,
                 .is_new = true,
@@ -195,6 +196,75 @@ static void check_rises_fast(const MlgPredictorOps *ops) {
         end(&r);
 }
 
+static Run copy_of(const Run *r) {
+        Run copy = begin(r->ops);
+
+        memcpy(copy.priv, r->priv, r->ops->priv_size);
+        copy.now_usec = r->now_usec;
+        return copy;
+}
+
+/* Read again from a file, by a daemon whose clock says so much. */
+static Run resume(const Run *r, uint64_t now_usec) {
+        Run copy = copy_of(r);
+
+        copy.now_usec = now_usec;
+        if (r->ops->resumed)
+                r->ops->resumed(copy.priv, now_usec);
+        return copy;
+}
+
+/* A state that was saved says the same as before, and goes on the same way whatever the clock. */
+static void check_resumes(const MlgPredictorOps *ops) {
+        static const struct {
+                const char *what;
+                uint64_t now_usec;
+        } clocks[] = {
+                { "of a host that was started just now", SIM_SEC },
+                { "days later", 10 * 86400 * SIM_SEC },
+                { "that says 0", 0 },
+        };
+        uint64_t seed = 11;
+        Run r = begin(ops), same;
+
+        if (ops->state_version == 0) {
+                assert_null(ops->resumed);
+                end(&r);
+                return;
+        }
+        for (int i = 0; i < 20000; i++)
+                feed(&r, sim_random_below(&seed, 3 * SIM_SEC),
+                     i / 100 % 7 * GIB / 2 + sim_random_below(&seed, GIB));
+        for (size_t i = 0; i < G_N_ELEMENTS(clocks); i++) {
+                Run other = resume(&r, clocks[i].now_usec);
+                MlgForecast f = ask(&r, HORIZON_USEC), g = ask(&other, HORIZON_USEC);
+
+                print_message("           ... resumed on a clock %s\n", clocks[i].what);
+                assert_memory_equal(&f, &g, sizeof(f));
+                same = resume(&r, r.now_usec);
+                for (int k = 0; k < 5000; k++) {
+                        uint64_t after = sim_random_below(&seed, 3 * SIM_SEC);
+                        uint64_t used = sim_random_below(&seed, 4 * GIB);
+
+                        feed(&other, after, used);
+                        feed(&same, after, used);
+                        f = ask(&same, HORIZON_USEC);
+                        g = ask(&other, HORIZON_USEC);
+                        assert_memory_equal(&f, &g, sizeof(f));
+                }
+                end(&same);
+                end(&other);
+        }
+        end(&r);
+        /* Saved before it had seen anything. */
+        r = begin(ops);
+        same = resume(&r, 5 * SIM_SEC);
+        feed(&same, SIM_SEC, GIB);
+        assert_true(ask(&same, HORIZON_USEC).need_kib <= GIB + SIM_MIB);
+        end(&same);
+        end(&r);
+}
+
 static void test_contract(void **state) {
         const MlgPredictorOps *ops;
         size_t n = 0;
@@ -208,6 +278,7 @@ static void test_contract(void **state) {
                 check_time_aware(ops);
                 check_odd_times(ops);
                 check_rises_fast(ops);
+                check_resumes(ops);
         }
         assert_true(n >= 2);
         assert_null(mlg_predictor_at(n + 1));
@@ -289,6 +360,36 @@ static void test_context_learns_the_clock(void **state) {
         end(&r);
 }
 
+/* The host was off for a part of the day, and its clock begins anew: what it knows of the nights is still right, from the
+ * first one on, and nothing of it says that the guest is a new one. */
+static void test_context_goes_on(void **state) {
+        Run r = begin(mlg_predictor_find("context")), again;
+        uint64_t off = 10 * 86400 + 9 * 3600, on = off + 7 * 3600;
+
+        for (uint64_t t = 0; t < off; t += 300) {
+                uint64_t of_day = t % 86400;
+                bool busy = of_day >= 3 * 3600 && of_day < 3 * 3600 + 1800;
+
+                feed_at(&r, t, busy ? 2 * GIB : 256 * SIM_MIB, 4 * GIB);
+        }
+        again = resume(&r, 60 * SIM_SEC);
+        again.booted_sec = on;
+        again.ops->restarted(again.priv);
+        for (uint64_t t = on; t < on + 2 * 86400; t += 300) {
+                uint64_t of_day = t % 86400, upper;
+                bool busy = of_day >= 3 * 3600 && of_day < 3 * 3600 + 1800;
+
+                feed_at(&again, t, busy ? 2 * GIB : 256 * SIM_MIB, 4 * GIB);
+                upper = ask(&again, 300 * SIM_SEC).upper_kib;
+                if (of_day >= 3 * 3600 - 300 && of_day < 3 * 3600 + 1800)
+                        assert_in_range(upper, 2 * GIB, 2 * GIB + 2 * GIB / 10);
+                if (of_day >= 4 * 3600)
+                        assert_in_range(upper, 256 * SIM_MIB, 512 * SIM_MIB);
+        }
+        end(&again);
+        end(&r);
+}
+
 /* Peaks at random, one time in a hundred: worth their memory where they are small, not where they are large. Part of the
  * time in which demand exceeded the bound. */
 static double misses_of_rare_peaks(uint64_t unit_kib) {
@@ -345,6 +446,7 @@ int main(void) {
                 cmocka_unit_test(test_ewma),
                 cmocka_unit_test(test_last),
                 cmocka_unit_test(test_context_learns_the_clock),
+                cmocka_unit_test(test_context_goes_on),
                 cmocka_unit_test(test_context_weighs_prices),
                 cmocka_unit_test(test_context_begins_carefully),
         };

@@ -847,6 +847,70 @@ static void test_adoption_of_what_never_was(void **state) {
         assert_true(f->vm->give_up);
 }
 
+/* What a predictor learned in an earlier run of the daemon. */
+static void test_resumed_predictor(void **state) {
+        Fixture *f = *state;
+        g_autofree void *saved = NULL;
+        MlgForecast before;
+        MlgVm *other;
+
+        assert_int_equal(mlg_vm_learned_usec(f->vm), 0);
+        polls(f, 20);
+        assert_true(mlg_vm_learned_usec(f->vm) >= 15 * SIM_SEC);
+        assert_false(mlg_vm_is_worth_saving(f->vm)); /* ewma: seconds are learned in seconds */
+        f->vm->sought = true;
+        g_strlcpy(f->settings.predictor, "context", sizeof(f->settings.predictor));
+        mlg_vm_set_settings(f->vm, &f->settings);
+        assert_int_equal(mlg_vm_learned_usec(f->vm), 0);
+        assert_false(f->vm->sought);
+        polls(f, 20);
+        f->vm->sought = true;
+        f->settings.cushion = MLG_AMOUNT_KIB(SIM_MIB);
+        mlg_vm_set_settings(f->vm, &f->settings);
+        assert_true(f->vm->sought && mlg_vm_is_worth_saving(f->vm));
+        f->settings.horizon_usec *= 2;
+        mlg_vm_set_settings(f->vm, &f->settings);
+        assert_false(f->vm->sought);
+        assert_false(mlg_vm_is_worth_saving(f->vm));
+        polls(f, 60);
+        assert_true(mlg_vm_is_worth_saving(f->vm));
+        assert_in_range(mlg_vm_learned_usec(f->vm), 55 * SIM_SEC, 60 * SIM_SEC);
+        saved = g_memdup2(f->vm->predictor_priv, f->vm->predictor->priv_size);
+        before = f->vm->forecast;
+
+        for (int same_run = 0; same_run <= 1; same_run++) {
+                other = mlg_vm_new(&f->g->info, &f->settings);
+                assert_true(mlg_vm_resume_predictor(other, saved, 60 * SIM_SEC, same_run, 5 * SIM_SEC));
+                assert_int_equal(mlg_vm_learned_usec(other), 60 * SIM_SEC);
+                assert_true(mlg_vm_is_worth_saving(other));
+                f->vm = mlg_vm_free(f->vm);
+                f->vm = other;
+                polls(f, 10);
+                assert_managed(f);
+                assert_in_range(mlg_vm_learned_usec(other), 65 * SIM_SEC, 70 * SIM_SEC);
+                /* A new one holds nearly all of the memory. */
+                assert_true(mlg_abs_diff(other->forecast.upper_kib, before.upper_kib) < 64 * SIM_MIB);
+        }
+        /* The guest is started anew: the state stays, and so does its age. */
+        sim_guest_restart(f->g);
+        mlg_vm_set_info(f->vm, &f->g->info, f->now_usec);
+        assert_in_range(mlg_vm_learned_usec(f->vm), 65 * SIM_SEC, 70 * SIM_SEC);
+}
+
+/* Without restarted() a state is of one run of the guest. */
+static void test_state_of_another_run(void **state) {
+        Fixture *f = *state;
+        g_autofree void *saved = NULL;
+
+        polls(f, 5);
+        saved = g_malloc0(f->vm->predictor->priv_size);
+        assert_null(f->vm->predictor->restarted);
+        assert_false(mlg_vm_resume_predictor(f->vm, saved, SIM_SEC, false, f->now_usec));
+        assert_true(mlg_vm_learned_usec(f->vm) > 2 * SIM_SEC);
+        mlg_vm_rebooted(f->vm, f->now_usec);
+        assert_int_equal(mlg_vm_learned_usec(f->vm), 0);
+}
+
 static void test_silence(void **state) {
         Fixture *f = *state;
         uint64_t since;
@@ -982,6 +1046,8 @@ int main(void) {
                 WITH_GUEST(test_restart_in_flight),
                 WITH_GUEST(test_adoption),
                 WITH_GUEST(test_adoption_of_what_never_was),
+                WITH_GUEST(test_resumed_predictor),
+                WITH_GUEST(test_state_of_another_run),
                 WITH_GUEST(test_silence),
                 WITH_GUEST(test_records_fold),
                 cmocka_unit_test(test_words),
