@@ -119,12 +119,14 @@ static void start(Daemon *d, unsigned int n) {
 
 static void stop(Daemon *d) {
         g_autofree char *state = g_build_filename(d->dir, "targets.json", NULL);
+        g_autofree char *learned = g_build_filename(d->dir, "learned", NULL);
 
         (void) kill(d->pid, SIGTERM);
         (void) waitpid(d->pid, NULL, 0);
         (void) unlink(d->config);
         (void) unlink(d->meminfo);
         (void) unlink(state);
+        (void) rmdir(learned); /* ewma learns nothing that is kept */
         (void) rmdir(d->dir);
         d->w = fake_world_free(d->w);
         g_free(d->dir);

@@ -33,6 +33,7 @@
 #define MLG_CONFIG_FILE MLG_SYSCONFDIR "/memlego/memlegod.conf"
 #define MLG_POLICY_DIR_NAME "policy.d" /* beside the configuration file */
 #define MLG_STATE_FILE_NAME "targets.json"
+#define MLG_LEARNED_DIR_NAME "learned" /* in the same directory */
 
 /* Metadata of a libvirt domain: <memlego:guest xmlns:memlego="https://memlego.org/guest/1" labels="db gold"/> */
 #define MLG_METADATA_URI "https://memlego.org/guest/1"

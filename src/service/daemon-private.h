@@ -8,6 +8,7 @@
  *   statistics.c  the period of balloon statistics
  *   monitor.c   the programs inside the guests
  *   agent.c     QEMU's guest agent, where it stands in for them
+ *   learning.c  when what predictors have learned is saved, and taken up again
  *   dump.c      everything as JSON
  * Everything runs on the loop's thread. */
 #pragma once
@@ -19,6 +20,7 @@
 #include "memlego/hypervisor.h"
 #include "service/config.h"
 #include "service/daemon.h"
+#include "service/learned.h"
 #include "service/loop.h"
 #include "service/state.h"
 
@@ -31,6 +33,7 @@ typedef struct MlgDaemon {
         MlgHostmem *hostmem;
         MlgMonitors *monitors;
         MlgState *state;
+        MlgLearned *learned;
         char uri[256];
         bool dry_run;
 
@@ -60,6 +63,10 @@ typedef struct MlgDaemon {
         uint64_t progress_usec;       /* last time a poll ended, or there was nothing to poll */
         bool was_short;               /* a shortage was told */
         uint64_t last_reservation_id;
+
+        MlgTimer *learn_timer;
+        bool saving_fails;            /* the last time what was learned could not be saved */
+        uint64_t drop_learned_usec;   /* when to look next for what nobody wants any more; 0: not yet known */
 
         uint64_t polls, polls_late, decisions, moves_accepted, moves_failed;
         uint64_t last_poll_usec, last_decide_usec;
@@ -99,6 +106,7 @@ enum {
         MLG_CAUSE_ATTACH,
         MLG_CAUSE_AGENT,
         MLG_CAUSE_APPROVAL,
+        MLG_CAUSE_LEARNED,
 };
 
 /* agent.c */
@@ -119,6 +127,12 @@ bool mlg_daemon_reject(uint64_t id, const MlgProposalVoter *by, GError **error, 
 bool mlg_daemon_approve_all(const char *uuid, uint64_t usec, const MlgProposalVoter *by, uint32_t *ret_n, GError **error,
                             void *daemon);
 bool mlg_daemon_end_approval(const char *uuid, const MlgProposalVoter *by, GError **error, void *daemon);
+
+/* learning.c */
+void mlg_daemon_learn(uint64_t now_usec, void *daemon);            /* of learn_timer */
+void mlg_daemon_want_learned(MlgDaemon *d, const MlgVm *vm);       /* it is new, or its predictor may be */
+void mlg_daemon_save_learned(MlgDaemon *d, MlgVm *vm);             /* it goes */
+void mlg_daemon_save_all_learned(MlgDaemon *d);                    /* we go */
 
 /* dump.c */
 char *mlg_daemon_dump(void *daemon);

@@ -75,11 +75,12 @@ static void on_guest(const MlgGuestInfo *info, void *userdata) {
                 mlg_bus_guest_changed(d->bus, vm->uuid);
         mlg_daemon_want_statistics(d, vm);
         mlg_daemon_want_monitor(d, vm);
+        mlg_daemon_want_learned(d, vm);
 }
 
 static void on_guest_gone(const char *uuid, void *userdata) {
         MlgDaemon *d = userdata;
-        const MlgVm *vm = mlg_engine_find(d->engine, uuid);
+        MlgVm *vm = mlg_engine_find(d->engine, uuid);
 
         if (!vm)
                 return;
@@ -88,6 +89,7 @@ static void on_guest_gone(const char *uuid, void *userdata) {
         if (d->bus)
                 mlg_bus_guest_removed(d->bus, vm->uuid, vm->name);
         mlg_monitors_put(d->monitors, vm->uuid, 0, "");
+        mlg_daemon_save_learned(d, vm); /* it may come back, from another host, too */
         mlg_state_drop_guest(d->state, vm->uuid);
         mlg_engine_drop_guest(d->engine, vm->uuid);
         mlg_daemon_sync_state(d);
@@ -233,6 +235,7 @@ static void apply(MlgDaemon *d) {
                 mlg_daemon_want_statistics(d, vm);
                 mlg_daemon_want_monitor(d, vm);
                 mlg_daemon_want_agent(d, vm);
+                mlg_daemon_want_learned(d, vm);
                 if (d->bus)
                         mlg_bus_guest_changed(d->bus, vm->uuid);
         }
@@ -297,7 +300,20 @@ static void on_watchdog(uint64_t now_usec, void *userdata) {
 
 /* ---- start ---- */
 
+/* Where it fails, nothing is kept: that is no reason not to balance. */
+static void open_learned(MlgDaemon *d, const char *dir, const char *boot_id) {
+        int r = mlg_learned_open(dir, boot_id, &d->learned);
+
+        if (r == 0)
+                return;
+        mlg_log(MLG_LOG_WARNING,
+                "Cannot use %s/" MLG_LEARNED_DIR_NAME ": %s. What is learned will not be known after a restart.", dir,
+                g_strerror(-r));
+        (void) mlg_learned_open(NULL, boot_id, &d->learned);
+}
+
 static void load_state(MlgDaemon *d) {
+        const char *dir = d->dry_run ? NULL : d->options->state_dir;
         g_autofree char *warning = NULL, *boot_id = NULL;
         const MlgStateReservation *r;
         uint64_t real = mlg_real_usec(), now = mlg_loop_now_usec(d->loop);
@@ -305,12 +321,15 @@ static void load_state(MlgDaemon *d) {
 
         if (!g_file_get_contents("/proc/sys/kernel/random/boot_id", &boot_id, NULL, NULL))
                 boot_id = g_strdup("unknown");
-        error = mlg_state_open(d->dry_run ? NULL : d->options->state_dir, g_strstrip(boot_id), &d->state, &warning);
+        error = mlg_state_open(dir, g_strstrip(boot_id), &d->state, &warning);
         if (error < 0) {
-                mlg_log(MLG_LOG_WARNING, "Cannot use %s: %s. Targets will not be known after a restart.", d->options->state_dir,
+                mlg_log(MLG_LOG_WARNING,
+                        "Cannot use %s: %s. Targets and what is learned will not be known after a restart.", dir,
                         g_strerror(-error));
+                dir = NULL;
                 (void) mlg_state_open(NULL, boot_id, &d->state, &warning);
         }
+        open_learned(d, dir, boot_id);
         if (warning)
                 mlg_log(MLG_LOG_WARNING, "%s", warning);
         mlg_engine_pause(d->engine, NULL, mlg_state_paused(d->state));
@@ -338,6 +357,7 @@ static int start_loop(MlgDaemon *d) {
             (r = mlg_timer_new(d->loop, mlg_daemon_gathered, d, &d->gather_timer)) < 0 ||
             (r = mlg_timer_new(d->loop, try_bus, d, &d->bus_timer)) < 0 ||
             (r = mlg_timer_new(d->loop, mlg_daemon_give_back_statistics, d, &d->stop_timer)) < 0 ||
+            (r = mlg_timer_new(d->loop, mlg_daemon_learn, d, &d->learn_timer)) < 0 ||
             (r = mlg_timer_new(d->loop, on_ready_timer, d, &d->ready_timer)) < 0 ||
             (r = mlg_timer_new(d->loop, on_watchdog, d, &d->watchdog_timer)) < 0 ||
             (r = mlg_loop_on_signal(d->loop, SIGHUP, on_hup, d)) < 0 ||
@@ -403,6 +423,8 @@ static int start(MlgDaemon *d) {
 static void end(MlgDaemon *d) {
         if (d->state)
                 mlg_daemon_sync_state(d);
+        if (d->learned)
+                mlg_daemon_save_all_learned(d);
         d->bus_watch = mlg_watch_free(d->bus_watch);
         d->bus = mlg_bus_free(d->bus);
         d->monitors_watch = mlg_watch_free(d->monitors_watch);
@@ -417,9 +439,11 @@ static void end(MlgDaemon *d) {
         d->bus_timer = mlg_timer_free(d->bus_timer);
         d->stop_timer = mlg_timer_free(d->stop_timer);
         d->ready_timer = mlg_timer_free(d->ready_timer);
+        d->learn_timer = mlg_timer_free(d->learn_timer);
         d->watchdog_timer = mlg_timer_free(d->watchdog_timer);
         (void) mlg_engine_free(d->engine);
         (void) mlg_state_free(d->state);
+        (void) mlg_learned_free(d->learned);
         (void) mlg_hostmem_free(d->hostmem);
         (void) mlg_config_free(d->config);
         (void) mlg_loop_free(d->loop);

@@ -36,7 +36,7 @@
 
 typedef struct Fixture {
         FakeWorld *w;
-        char *dir, *config, *log;
+        char *dir, *config, *log, *learned;
         pid_t pid; /* 0: not running */
         bool dry_run;
 } Fixture;
@@ -138,12 +138,18 @@ static int setup(void **state) {
         assert_non_null(f->dir);
         f->config = g_build_filename(f->dir, "memlegod.conf", NULL);
         f->log = g_build_filename(f->dir, "log", NULL);
+        f->learned = g_build_filename(f->dir, "learned", NULL);
         configure(f, "");
         meminfo = g_build_filename(f->dir, "meminfo", NULL);
         assert_true(
                 g_file_set_contents(meminfo, "MemTotal: 4194304 kB\nMemAvailable: 4000000 kB\n", -1, NULL));
         *state = f;
         return 0;
+}
+
+/* The file of what was learned of it. */
+static char *learned_of(const Fixture *f, const SimGuest *g) {
+        return g_build_filename(f->learned, g->info.uuid, NULL);
 }
 
 static int teardown(void **state) {
@@ -161,11 +167,18 @@ static int teardown(void **state) {
 
                 (void) unlink(path);
         }
+        for (unsigned int i = 0; i < f->w->n_guests; i++) {
+                g_autofree char *path = learned_of(f, &f->w->guests[i]);
+
+                (void) unlink(path);
+        }
+        (void) rmdir(f->learned);
         (void) rmdir(f->dir);
         f->w = fake_world_free(f->w);
         g_free(f->dir);
         g_free(f->config);
         g_free(f->log);
+        g_free(f->learned);
         g_free(f);
         return 0;
 }
@@ -515,6 +528,86 @@ static void test_dry_run(void **state) {
         assert_int_equal(f->w->n_sets + f->w->n_periods, 0);
         assert_int_equal(kill(f->pid, SIGTERM), 0);
         assert_int_equal(wait_for_end(f), 0);
+        assert_int_equal(g_access(f->learned, F_OK), -1);
+}
+
+/* What predictors have learned: over an orderly stop, a crash, a restart and an absence of a guest, and a change of
+ * predictor; not after damage. */
+static void test_learned_survives(void **state) {
+        static const char off[] = "Mode=observe\n";
+        static const char on[] = "Mode=observe\n[Guest guest-*]\nPredictor=context\nHorizonSec=1s\n";
+        Fixture *f = *state;
+        g_autofree char *damaged = NULL, *text = NULL;
+        SimGuest *g = f->w->guests;
+        gsize len;
+
+        for (int i = 0; i < 4; i++)
+                (void) fake_world_add(f->w, MAXIMUM_KIB, 80 * SIM_MIB);
+        configure(f, on);
+        start_daemon(f);
+        wait_polls(f, 30);
+        assert_false(logged(f, "goes on with"));
+        f->w->present[0] = false; /* it went, and comes back, perhaps from another host */
+        WAIT_FOR(f, logged(f, "Guest guest-1: gone"));
+        f->w->present[0] = true;
+        WAIT_FOR(f, logged(f, "Guest guest-1: goes on with what predictor context learned"));
+        wait_polls(f, 10);
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+
+        assert_int_equal(truncate(f->log, 0), 0);
+        sim_guest_restart(&g[1]);
+        damaged = learned_of(f, &g[2]);
+        assert_true(g_file_get_contents(damaged, &text, &len, NULL));
+        text[len / 2] ^= 1;
+        assert_true(g_file_set_contents(damaged, text, (gssize) len, NULL));
+        start_daemon(f);
+        WAIT_FOR(f, logged(f, "Guest guest-1: goes on with") && logged(f, "Guest guest-2: goes on with") &&
+                            logged(f, "Guest guest-4: goes on with"));
+        WAIT_FOR(f, logged(f, " is not used: it is damaged"));
+        assert_false(logged(f, "Guest guest-3: goes on with"));
+        wait_polls(f, 10);
+        assert_int_equal(kill(f->pid, SIGKILL), 0);
+        assert_int_equal(wait_for_end(f), 128 + SIGKILL);
+
+        assert_int_equal(truncate(f->log, 0), 0);
+        configure(f, off);
+        start_daemon(f);
+        wait_polls(f, 30);
+        assert_false(logged(f, "goes on with") || logged(f, "is not used"));
+        configure(f, on);
+        assert_int_equal(kill(f->pid, SIGHUP), 0);
+        WAIT_FOR(f, logged(f, "Guest guest-1: goes on with") && logged(f, "Guest guest-4: goes on with"));
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+}
+
+/* Nothing can be kept: said once, and all else works. */
+static void test_learned_not_writable(void **state) {
+        Fixture *f = *state;
+        g_autofree char *new_ = g_build_filename(f->learned, ".new", NULL), *text = NULL;
+
+        configure(f, "Mode=observe\n[Guest guest-*]\nPredictor=context\n");
+        for (int i = 0; i < 3; i++)
+                (void) fake_world_add(f->w, MAXIMUM_KIB, 80 * SIM_MIB);
+        assert_true(g_file_set_contents(f->learned, "", 0, NULL));
+        start_daemon(f);
+        wait_polls(f, 20);
+        assert_true(logged(f, "/learned: Not a directory. What is learned will not be known"));
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+        assert_int_equal(unlink(f->learned), 0);
+
+        start_daemon(f);
+        wait_polls(f, 20);
+        assert_int_equal(mkdir(new_, 0700), 0); /* in the way of all that is written */
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+        assert_int_equal(rmdir(new_), 0);
+        assert_true(logged(f, "Cannot save what is learned of guests: File exists."));
+        text = log_text(f);
+        /* three guests, one warning */
+        assert_ptr_equal(strstr(text, "Cannot save"), g_strrstr(text, "Cannot save"));
 }
 
 static void test_bad_starts(void **state) {
@@ -562,6 +655,8 @@ int main(int argc, char *argv[]) {
                 IN_WORLD(test_restart_changes_nothing),
                 IN_WORLD(test_new_run_has_no_target),
                 IN_WORLD(test_dry_run),
+                IN_WORLD(test_learned_survives),
+                IN_WORLD(test_learned_not_writable),
                 IN_WORLD(test_bad_starts),
         };
 
