@@ -64,11 +64,14 @@ typedef struct MlgDecision {
 
 #define MLG_DECISIONS_MAX 8 /* kept per guest */
 
+#define MLG_RULE_NAMES_MAX 2047 /* 64 rules of 31 letters, with blanks between them */
+
 typedef struct MlgGuestStatus {
         char uuid[MLG_UUID_LEN + 1];
         char name[MLG_NAME_MAX + 1];
         char labels[MLG_LABELS_MAX + 1];
         char predictor[32];
+        char rules[MLG_RULE_NAMES_MAX + 1]; /* that hold for it, with blanks between them */
         MlgVmState state;
         MlgReason reason;      /* of the state if it is left alone, else of the last decision */
         MlgRunState run_state;

@@ -43,7 +43,7 @@ static uint64_t hash_property(const sd_bus_vtable *v, const void *object) {
                 if (v->x.property.get != mlg_bus_get_chars) /* the name of an enum's value */
                         return hash_bytes(field, sizeof(MlgReason));
                 return hash_bytes(field, strlen(field));
-        default: /* 'a': labels, kept as one string */
+        default: /* 'a': words, kept as one string */
                 return hash_bytes(field, strlen(field));
         }
 }

@@ -92,15 +92,15 @@ GETTER(pressure, MlgPressure, mlg_pressure_to_string)
 GETTER(source, MlgSource, mlg_source_to_string)
 GETTER(monitor, MlgMonitorLink, mlg_monitor_link_to_string)
 
-static int get_labels(sd_bus *bus, const char *path, const char *interface, const char *property,
+static int get_words(sd_bus *bus, const char *path, const char *interface, const char *property,
                       sd_bus_message *reply, void *userdata, sd_bus_error *error) {
-        g_auto(GStrv) labels = g_strsplit_set(userdata, " \t\n", -1);
+        g_auto(GStrv) words = g_strsplit_set(userdata, " \t\n", -1);
         int r;
 
         r = sd_bus_message_open_container(reply, 'a', "s");
-        for (char **l = labels; r >= 0 && *l; l++)
-                if ((*l)[0])
-                        r = mlg_bus_add_string(reply, *l);
+        for (char **w = words; r >= 0 && *w; w++)
+                if ((*w)[0])
+                        r = mlg_bus_add_string(reply, *w);
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
@@ -231,8 +231,9 @@ const sd_bus_vtable mlg_bus_guest_vtable[] = {
 
         SD_BUS_PROPERTY("UUID", "s", mlg_bus_get_chars, GUEST(uuid), CONST),
         SD_BUS_PROPERTY("Name", "s", mlg_bus_get_chars, GUEST(name), EMITS),
-        SD_BUS_PROPERTY("Labels", "as", get_labels, GUEST(labels), EMITS),
+        SD_BUS_PROPERTY("Labels", "as", get_words, GUEST(labels), EMITS),
         SD_BUS_PROPERTY("Predictor", "s", mlg_bus_get_chars, GUEST(predictor), EMITS),
+        SD_BUS_PROPERTY("Rules", "as", get_words, GUEST(rules), EMITS),
         SD_BUS_PROPERTY("State", "s", get_state, GUEST(state), EMITS),
         SD_BUS_PROPERTY("Reason", "s", get_reason, GUEST(reason), EMITS),
         SD_BUS_PROPERTY("ReasonSentence", "s", get_sentence, GUEST(reason), EMITS),

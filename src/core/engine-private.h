@@ -4,6 +4,7 @@
  *   engine.c         the table of guests, observation, and the turn
  *   reservations.c   room for guests about to start
  *   proposals.c      moves that wait for approval
+ *   engine-rules.c   which rules hold for each guest
  *   engine-status.c  what is shown of it
  * Nobody else includes it. */
 #pragma once
@@ -21,6 +22,8 @@ typedef struct Guarded {
 
 struct MlgEngine {
         MlgHostSettings settings;
+        MlgRules *rules;         /* NULL: none */
+        uint64_t local_sec;      /* wall clock, seconds since 1970 began here; 0: not known */
         bool dry_run, paused;
 
         GPtrArray *vms;          /* MlgVm*, in the order of their appearance */
@@ -63,6 +66,9 @@ struct MlgEngine {
 bool mlg_engine_all_polled(const MlgEngine *e); /* what each running guest has is known */
 void mlg_engine_take_budget(MlgEngine *e);
 MlgGuardInput mlg_engine_guard_input(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec);
+
+/* engine-rules.c */
+void mlg_engine_judge_rules(MlgEngine *e, uint64_t now_usec);
 
 /* reservations.c */
 void mlg_reservations_book(MlgEngine *e);       /* what they keep free, anew */

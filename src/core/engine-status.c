@@ -93,6 +93,7 @@ void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_u
                 .forecast_misses = vm->forecast_misses,
                 .learned_usec = mlg_vm_learned_usec(vm),
         };
+        mlg_engine_rule_names(e, vm, ret->rules);
         g_strlcpy(ret->uuid, vm->uuid, sizeof(ret->uuid));
         g_strlcpy(ret->name, vm->name, sizeof(ret->name));
         g_strlcpy(ret->labels, vm->labels, sizeof(ret->labels));

@@ -97,6 +97,7 @@ MlgEngine *mlg_engine_free(MlgEngine *e) {
         g_ptr_array_unref(e->vms);
         g_free(e->policy_priv);
         g_free(e->whole_priv);
+        g_free(e->rules);
         g_free(e->views);
         g_free(e->steps);
         g_free(e->whole);
@@ -588,6 +589,7 @@ size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
 
         *ret = e->moves;
         e->facts_are_new = e->decided = false;
+        mlg_engine_judge_rules(e, now_usec);
         for (guint i = 0; i < e->vms->len; i++)
                 classify(e, e->vms->pdata[i], now_usec);
         mlg_reservations_book(e);

@@ -5,7 +5,7 @@
  * to make. It never reads a clock, does no I/O, and allocates only when a guest or a reservation appears.
  * The service owns it, asks the hypervisor for the moves, and reports each answer.
  *
- * Order of one turn: observe_host() once, observe() for each guest of the poll, decide().
+ * Order of one turn: observe_host() once, observe() for each guest of the poll, tell_time(), decide().
  * Invariants: at most one request in flight per guest; a grow is returned only after the ledger granted it,
  * a shrink frees its bytes only when a later observe() confirms them; nothing is decided before each running
  * guest was seen in a poll. */
@@ -14,6 +14,7 @@
 #include <glib.h>
 
 #include "core/ledger.h"
+#include "core/rules.h"
 #include "core/settings.h"
 #include "core/vm.h"
 #include "memlego/policy.h"
@@ -56,6 +57,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgEngine, mlg_engine_free)
 
 /* Also on reload; a policy that stays the same keeps its state. */
 void mlg_engine_configure(MlgEngine *e, const MlgHostSettings *settings);
+/* The same; copied. NULL: none. Guests' settings say which of them are about each. */
+void mlg_engine_set_rules(MlgEngine *e, const MlgRules *rules);
+/* Of those that hold for it, in their order, with blanks between them. */
+void mlg_engine_rule_names(const MlgEngine *e, const MlgVm *vm, char ret[static MLG_RULE_NAMES_MAX + 1]);
 
 /* New guest, or its facts changed. `started`, of a new one: its start was seen, it did not run before. A guest that
  * starts takes up the room of a reservation. */
@@ -77,6 +82,8 @@ bool mlg_engine_observe_monitor(MlgEngine *e, MlgVm *vm, const MlgRawMonitor *ra
 /* A balloon-change event between two polls. */
 void mlg_engine_balloon_event(MlgEngine *e, MlgVm *vm, uint64_t actual_kib, uint64_t now_usec);
 
+/* The wall clock, for rules; never told: rules that name it do not hold. */
+void mlg_engine_tell_time(MlgEngine *e, uint64_t real_sec, int32_t utc_offset_sec);
 /* Returns the number of moves, *ret points into the engine. */
 size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret);
 /* The answer to one move. */

@@ -50,6 +50,7 @@ typedef struct MlgGuestSettings {
         uint32_t dead_band_permille;/* DeadBand=: of the maximum; smaller differences are not acted upon */
         uint64_t cool_down_usec;    /* CoolDownSec=: no shrink so soon after pressure */
         uint64_t settle_usec;       /* SettleSec=: no shrink so soon after its start */
+        uint64_t rules;             /* [Rule] sections that are about it: bits of their places in MlgRules */
 } MlgGuestSettings;
 
 /* Compiled-in defaults, with the reason of each value at its place in settings.c. */

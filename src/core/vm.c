@@ -88,7 +88,7 @@ static void start_motion(MlgVm *vm, uint64_t now_usec) {
         vm->progress_kib = vm->actual_kib;
 }
 
-static void take_settings(MlgVm *vm) {
+static void take_limits(MlgVm *vm) {
         const MlgGuestSettings *s = &vm->settings;
 
         vm->ceiling_kib = mlg_min(mlg_amount_resolve(s->ceiling, vm->maximum_kib), vm->maximum_kib);
@@ -170,6 +170,7 @@ static void forget_run(MlgVm *vm, uint64_t started_usec) {
         vm->stuck_until_usec = vm->stuck_wait_usec = 0;
         vm->foreign_until_usec = vm->refused_until_usec = 0;
         vm->manual_kib = vm->manual_until_usec = 0;
+        vm->rules = (MlgRuleState) {};
 }
 
 static void copy_info(MlgVm *vm, const MlgGuestInfo *info) {
@@ -199,9 +200,9 @@ MlgVm *mlg_vm_new(const MlgGuestInfo *info, const MlgGuestSettings *settings) {
         MlgVm *vm = g_new0(MlgVm, 1);
 
         g_strlcpy(vm->uuid, info->uuid, sizeof(vm->uuid));
-        vm->settings = *settings;
+        vm->configured = vm->settings = *settings;
         copy_info(vm, info);
-        take_settings(vm);
+        take_limits(vm);
         take_predictor(vm);
         vm->why = MLG_REASON_NEW;
         return vm;
@@ -223,7 +224,7 @@ void mlg_vm_set_info(MlgVm *vm, const MlgGuestInfo *info, uint64_t now_usec) {
         bool started = info->instance != vm->instance;
 
         copy_info(vm, info);
-        take_settings(vm);
+        take_limits(vm);
         if (started) {
                 forget_run(vm, now_usec);
                 /* What people said was about the run before. */
@@ -231,12 +232,20 @@ void mlg_vm_set_info(MlgVm *vm, const MlgGuestInfo *info, uint64_t now_usec) {
         }
 }
 
-void mlg_vm_set_settings(MlgVm *vm, const MlgGuestSettings *settings) {
+void mlg_vm_take_settings(MlgVm *vm, const MlgGuestSettings *settings) {
         if (settings->horizon_usec != vm->settings.horizon_usec)
                 learns_anew(vm); /* what it knows is of the other one */
         vm->settings = *settings;
-        take_settings(vm);
+        take_limits(vm);
         take_predictor(vm);
+}
+
+void mlg_vm_set_settings(MlgVm *vm, const MlgGuestSettings *configured) {
+        vm->configured = *configured;
+        if (configured->rules > 0)
+                return; /* without what they say for one turn it would lose what its predictor learned, for example */
+        vm->rules = (MlgRuleState) {};
+        mlg_vm_take_settings(vm, configured);
 }
 
 void mlg_vm_rebooted(MlgVm *vm, uint64_t now_usec) {

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 
 #include "core/ledger.h"
+#include "core/rules.h"
 #include "core/sample.h"
 #include "core/settings.h"
 #include "memlego/hypervisor.h"
@@ -44,8 +45,10 @@ typedef struct MlgVm {
         char monitor_path[MLG_MONITOR_PATH_MAX + 1];
         bool agent;
 
-        /* Settings, and what they come to for this guest; written on reload and when the maximum changes. */
-        MlgGuestSettings settings;
+        /* Settings as configured; with what rules say that hold, which are those that count; and what these come to for
+         * this guest. Written on reload, when the maximum changes, and by engine-rules.c. */
+        MlgGuestSettings configured, settings;
+        MlgRuleState rules;
         uint64_t floor_kib, ceiling_kib;
 
         /* Observation; written by mlg_vm_observe(). */
@@ -135,6 +138,7 @@ typedef struct MlgVm {
         MlgReason why;
         MlgVmState announced_state; /* what the service told the log and the bus last; written by it */
         MlgReason announced_why;
+        uint64_t announced_rules;
 
         MlgDecision decisions[MLG_DECISIONS_MAX]; /* ring */
         unsigned int decisions_n, decisions_next;
@@ -146,7 +150,9 @@ MlgVm *mlg_vm_free(MlgVm *vm);
 
 /* Facts changed. A new instance (the guest was started anew) forgets all that was learnt of the one before. */
 void mlg_vm_set_info(MlgVm *vm, const MlgGuestInfo *info, uint64_t now_usec);
-void mlg_vm_set_settings(MlgVm *vm, const MlgGuestSettings *settings);
+/* Settings of a guest that rules are about count from the next turn on, together with what these say. */
+void mlg_vm_set_settings(MlgVm *vm, const MlgGuestSettings *configured);
+void mlg_vm_take_settings(MlgVm *vm, const MlgGuestSettings *settings); /* they count now */
 void mlg_vm_rebooted(MlgVm *vm, uint64_t now_usec);
 
 /* How long its predictor has learned; 0: there is nothing yet. */

@@ -19,6 +19,7 @@ static const struct {
         { "Reason", "reason", TEXT },
         { "Run state", "run_state", TEXT },
         { "Mode", "mode", TEXT },
+        { "Rules", "rules", TEXT },
         { "Memory", "actual_kib", SIZE },
         { "Target", "target_kib", SIZE },
         { "Floor", "floor_kib", SIZE },

@@ -159,6 +159,7 @@ static void run_one(const MlgArgs *a, const MlgConfig *c, const SimTrace *t, uin
                 .host = *mlg_config_host(c),
                 .settings = settings_of,
                 .userdata = &settings,
+                .rules = mlg_config_rules(c),
                 .host_kib = host_kib,
                 .step_usec = a->step_usec,
                 .duration_usec = a->duration_usec,

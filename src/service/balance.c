@@ -172,6 +172,21 @@ void mlg_daemon_tell_states(MlgDaemon *d) {
         }
 }
 
+/* Which rules hold is told when it changes; where it changes all the time, once a minute. */
+static void tell_rules(MlgDaemon *d, uint64_t now) {
+        for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++) {
+                MlgVm *vm = mlg_engine_guest_at(d->engine, i);
+                char names[MLG_RULE_NAMES_MAX + 1];
+
+                if (vm->rules.holds == vm->announced_rules || !mlg_log_limited(vm->uuid, MLG_CAUSE_RULES, now))
+                        continue;
+                vm->announced_rules = vm->rules.holds;
+                mlg_engine_rule_names(d->engine, vm, names);
+                mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name, "Guest %s: rules that hold: %s", vm->name,
+                              *names ? names : "none");
+        }
+}
+
 static void tell_shortage(MlgDaemon *d, uint64_t now) {
         MlgHostStatus s = {};
 
@@ -226,11 +241,20 @@ static void on_reservation(const MlgReservation *r, MlgReservationFate fate, voi
         mlg_state_drop_reservation(d->state, r->id);
 }
 
+static void tell_time(MlgDaemon *d) {
+        time_t real = (time_t) (mlg_real_usec() / MLG_USEC_PER_SEC);
+        struct tm local;
+
+        if (localtime_r(&real, &local))
+                mlg_engine_tell_time(d->engine, (uint64_t) real, (int32_t) local.tm_gmtoff);
+}
+
 static void decide(MlgDaemon *d, uint64_t now) {
         const MlgMove *moves;
         struct timespec a, b;
         size_t n;
 
+        tell_time(d);
         (void) clock_gettime(CLOCK_MONOTONIC, &a);
         n = mlg_engine_decide(d->engine, now, &moves);
         (void) clock_gettime(CLOCK_MONOTONIC, &b);
@@ -240,6 +264,7 @@ static void decide(MlgDaemon *d, uint64_t now) {
         mlg_engine_settle_reservations(d->engine, now, true, on_reservation, d);
         mlg_daemon_settle_proposals(d, now);
         mlg_daemon_tell_states(d);
+        tell_rules(d, now);
         tell_shortage(d, now);
         mlg_daemon_sync_state(d);
 }

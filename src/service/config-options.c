@@ -87,7 +87,7 @@ static const MlgOption options[] = {
         GUEST("CoolDownSec", cool_down_usec, USEC, 0, SEC(3600), "expected a time from 0 to 1h such as 30"),
         GUEST("SettleSec", settle_usec, USEC, 0, SEC(3600), "expected a time from 0 to 1h such as 30"),
 };
-static_assert(G_N_ELEMENTS(options) <= MLG_OPTIONS_MAX, "sets of options are bits of a uint64_t");
+static_assert(G_N_ELEMENTS(options) + MLG_OPTIONS_OF_RULES <= MLG_OPTIONS_MAX, "sets of options are bits of a uint64_t");
 
 static const char *const section_names[] = {
         [MLG_OPTION_DAEMON] = "Daemon",

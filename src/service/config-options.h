@@ -50,7 +50,8 @@ typedef struct MlgOption {
         bool at_start;        /* a change needs a restart of the daemon */
 } MlgOption;
 
-#define MLG_OPTIONS_MAX 64 /* sets of options are bits of a uint64_t */
+#define MLG_OPTIONS_MAX 64     /* sets of options are bits of a uint64_t ... */
+#define MLG_OPTIONS_OF_RULES 5 /* ... and behind the options are the keys that only [Rule] has */
 
 size_t mlg_option_count(void);
 const MlgOption *mlg_option_at(size_t i);

@@ -100,6 +100,63 @@ static void diff_guests(GPtrArray *out, const MlgConfig *old, const MlgConfig *n
                                 g_strdup("[Guest] sections stand in another order: later override earlier"));
 }
 
+/* ---- rules ---- */
+
+static bool same_lines(const MlgConfigRule *a, const MlgConfigRule *b) {
+        if (a->lines->len != b->lines->len)
+                return false;
+        for (size_t i = 0; i < a->lines->len; i++)
+                if (strcmp(a->lines->pdata[i], b->lines->pdata[i]) != 0)
+                        return false;
+        return true;
+}
+
+/* Do those that are in both stand in the same order? */
+static bool rules_in_order(const MlgConfig *old, const MlgConfig *new_) {
+        size_t k = 0;
+
+        for (size_t i = 0; i < new_->rules->len; i++) {
+                const char *name = ((const MlgConfigRule *) new_->rules->pdata[i])->name;
+
+                if (!mlg_config_rule_find(old, name))
+                        continue;
+                while (k < old->rules->len && strcmp(((const MlgConfigRule *) old->rules->pdata[k])->name, name) != 0)
+                        k++;
+                if (k == old->rules->len)
+                        return false;
+        }
+        return true;
+}
+
+static void diff_rules(GPtrArray *out, const MlgConfig *old, const MlgConfig *new_) {
+        for (size_t i = 0; i < new_->rules->len; i++) {
+                const MlgConfigRule *is = new_->rules->pdata[i], *was = mlg_config_rule_find(old, is->name);
+                g_autofree char *where = origin_to_string(new_, &is->at);
+
+                if (!was || !same_lines(was, is))
+                        g_ptr_array_add(out, g_strdup_printf("[Rule %s] %s (%s)", is->name, was ? "changed" : "added", where));
+        }
+        for (size_t i = 0; i < old->rules->len; i++) {
+                const MlgConfigRule *was = old->rules->pdata[i];
+
+                if (!mlg_config_rule_find(new_, was->name))
+                        g_ptr_array_add(out, g_strdup_printf("[Rule %s] gone", was->name));
+        }
+        if (!rules_in_order(old, new_))
+                g_ptr_array_add(out, g_strdup("[Rule] sections stand in another order: later override earlier"));
+}
+
+static void append_rule(GString *s, const MlgConfig *c, const MlgConfigRule *rule) {
+        g_autofree char *where = origin_to_string(c, &rule->at);
+
+        g_string_append_printf(s, "# %s\n[Rule %s]\n", where, rule->name);
+        for (size_t i = 0; i < rule->lines->len; i++)
+                g_string_append_printf(s, "%s\n", (const char *) rule->lines->pdata[i]);
+        g_string_append_c(s, '\n');
+}
+
+/* ---- all of it ---- */
+
 char **mlg_config_diff(const MlgConfig *old, const MlgConfig *new_) {
         GPtrArray *out = g_ptr_array_new();
 
@@ -116,6 +173,7 @@ char **mlg_config_diff(const MlgConfig *old, const MlgConfig *new_) {
                                    &new_->origins[i]);
         }
         diff_guests(out, old, new_);
+        diff_rules(out, old, new_);
         g_ptr_array_add(out, NULL);
         return (char **) g_ptr_array_free(out, FALSE);
 }
@@ -165,5 +223,7 @@ char *mlg_config_to_text(const MlgConfig *c) {
                 if (g->set != 0)
                         append_guest(s, c, g);
         }
+        for (size_t i = 0; i < c->rules->len; i++)
+                append_rule(s, c, c->rules->pdata[i]);
         return g_string_free(s, FALSE);
 }

@@ -33,6 +33,7 @@ static MlgConfig *config_new(const char *path) {
         c->directory = slash ? g_strndup(path, (size_t) (slash - path) + 1) : g_strdup("");
         c->files = g_ptr_array_new_with_free_func(g_free);
         c->guests = g_ptr_array_new_with_free_func(guest_section_free);
+        c->rules = g_ptr_array_new_with_free_func(mlg_config_rule_free);
         mlg_option_defaults(MLG_OPTION_DAEMON, &c->daemon);
         mlg_option_defaults(MLG_OPTION_HOST, &c->host);
         return c;
@@ -44,6 +45,8 @@ MlgConfig *mlg_config_free(MlgConfig *c) {
         g_free(c->directory);
         g_ptr_array_unref(c->files);
         g_ptr_array_unref(c->guests);
+        g_ptr_array_unref(c->rules);
+        g_free(c->compiled);
         g_free(c);
         return NULL;
 }
@@ -54,6 +57,10 @@ const MlgDaemonSettings *mlg_config_daemon(const MlgConfig *c) {
 
 const MlgHostSettings *mlg_config_host(const MlgConfig *c) {
         return &c->host.host;
+}
+
+const MlgRules *mlg_config_rules(const MlgConfig *c) {
+        return c->compiled;
 }
 
 GHashTable *mlg_config_summarize(const MlgConfig *c) {
@@ -85,6 +92,7 @@ typedef struct Loader {
         MlgOptionSection section; /* _MLG_OPTION_SECTION_MAX: none yet */
         char *header;             /* of the section, for messages */
         MlgConfigSection *guest;  /* NULL: the section is not [Guest] */
+        MlgConfigRule *rule;      /* NULL: it is not [Rule], whose keys are those of [Guest] and some more */
         void *settings;           /* that the section's keys go into ... */
         MlgConfigOrigin *origins; /* ... and where from */
         uint64_t seen;            /* keys in this section */
@@ -101,18 +109,20 @@ static MlgOptionSection find_section(const char *word) {
 
 static bool unknown_section(const Loader *l, const char *header, const char *word, unsigned int line,
                             GError **error) {
-        static const char *const names[] = { "Daemon", "Host", "Guest", NULL };
+        static const char *const names[] = { "Daemon", "Host", "Guest", "Rule", NULL };
         const char *meant = mlg_config_file_suggest(word, names);
 
         if (meant)
                 mlg_config_file_error(error, l->name, line, header, NULL, NULL,
                                       "unknown section, did you mean [%s%s]?", meant,
-                                      strcmp(meant, "Guest") == 0 ? " PATTERN" : "");
+                                      strcmp(meant, "Guest") == 0  ? " PATTERN"
+                                      : strcmp(meant, "Rule") == 0 ? " NAME"
+                                                                   : "");
         else
                 mlg_config_file_error(error, l->name, line, header, NULL, NULL,
                                       "unknown section, expected %s",
-                                      l->is_policy ? "[Host] or [Guest PATTERN]"
-                                                   : "[Daemon], [Host] or [Guest PATTERN]");
+                                      l->is_policy ? "[Host], [Guest PATTERN] or [Rule NAME]"
+                                                   : "[Daemon], [Host], [Guest PATTERN] or [Rule NAME]");
         return false;
 }
 
@@ -141,13 +151,18 @@ static bool pattern_is_balanced(const char *p) {
         return true;
 }
 
+bool mlg_config_pattern_is_valid(const char *pattern) {
+        const char *glob = g_str_has_prefix(pattern, "label=") ? pattern + strlen("label=") : pattern;
+
+        return *glob && strlen(pattern) <= MLG_CONFIG_PATTERN_MAX && pattern_is_balanced(glob);
+}
+
 static bool open_guest(Loader *l, const char *header, const char *pattern, unsigned int line,
                        GError **error) {
-        const char *glob = g_str_has_prefix(pattern, "label=") ? pattern + strlen("label=") : pattern;
         MlgOptionSettings defaults;
         MlgConfigSection *g;
 
-        if (*glob == '\0' || strlen(pattern) > MLG_CONFIG_PATTERN_MAX || !pattern_is_balanced(glob)) {
+        if (!mlg_config_pattern_is_valid(pattern)) {
                 mlg_config_file_error(
                         error, l->name, line, header, NULL, NULL,
                         "expected [Guest PATTERN] alone on its line, with a pattern of 1 to %d bytes such "
@@ -188,9 +203,17 @@ static bool open_single(Loader *l, const char *header, const char *rest, unsigne
                 return false;
         }
         l->opened[l->section] = line;
-        l->guest = NULL;
         l->settings = l->section == MLG_OPTION_DAEMON ? &l->config->daemon : &l->config->host;
         l->origins = l->config->origins;
+        return true;
+}
+
+static bool open_rule(Loader *l, const char *header, const char *name, unsigned int line, GError **error) {
+        l->section = MLG_OPTION_GUEST;
+        l->rule = mlg_config_rule_open(l->config, header, name, &(MlgConfigOrigin) { l->name, line }, error);
+        if (!l->rule)
+                return false;
+        l->origins = l->rule->origins;
         return true;
 }
 
@@ -210,6 +233,10 @@ static bool on_section(const char *header, unsigned int line, void *userdata, GE
         l->seen = 0;
         g_free(l->header);
         l->header = g_strdup(header);
+        l->guest = NULL;
+        l->rule = NULL;
+        if (strcmp(word, "Rule") == 0)
+                return open_rule(l, header, rest, line, error);
         switch (l->section) {
         case MLG_OPTION_DAEMON:
         case MLG_OPTION_HOST:
@@ -239,6 +266,11 @@ static size_t find_key(const Loader *l, const char *key, const char *value, unsi
                 else if (strcmp(o->key, key) == 0)
                         other = o;
         }
+        for (int k = 0; l->rule && k < _MLG_RULE_KEY_MAX; k++) {
+                candidates[n++] = mlg_config_rule_key((MlgRuleKey) k);
+                if (strcmp(key, candidates[n - 1]) == 0)
+                        return mlg_option_count() + (size_t) k;
+        }
         meant = mlg_config_file_suggest(key, candidates);
         if (other)
                 mlg_config_file_error(error, l->name, line, l->header, key, value,
@@ -257,6 +289,12 @@ static size_t find_key(const Loader *l, const char *key, const char *value, unsi
         return SIZE_MAX;
 }
 
+static int set_key(Loader *l, size_t i, const char *value, char **ret_expected) {
+        if (l->rule)
+                return mlg_config_rule_set(l->config, l->rule, i, value, ret_expected);
+        return mlg_option_parse(mlg_option_at(i), value, l->settings, ret_expected);
+}
+
 static bool on_entry(const char *key, const char *value, unsigned int line, void *userdata, GError **error) {
         Loader *l = userdata;
         g_autofree char *expected = NULL;
@@ -271,7 +309,7 @@ static bool on_entry(const char *key, const char *value, unsigned int line, void
                                       l->origins[i].line);
                 return false;
         }
-        if (mlg_option_parse(mlg_option_at(i), value, l->settings, &expected) < 0) {
+        if (set_key(l, i, value, &expected) < 0) {
                 mlg_config_file_error(error, l->name, line, l->header, key, value, "%s%s", expected,
                                       strchr(value, '#') ? "; a comment needs a line of its own" : "");
                 return false;
@@ -389,7 +427,7 @@ static bool check_config(const MlgConfig *c, GError **error) {
                 if (!check_limits(all, g_hash_table_lookup(summaries, g->pattern), error))
                         return false;
         }
-        return true;
+        return mlg_config_rules_check(c, error);
 }
 
 /* With less than this part of the host for guests, all of them would sit at their floors: no reserve is
@@ -477,12 +515,25 @@ static bool is_uuid_pattern(const char *pattern) {
         return n >= 8 && (pattern[n] == '-' || pattern[n] == '*' || pattern[n] == '?');
 }
 
-static bool section_matches(const MlgConfigSection *g, const char *name, const char *uuid,
-                            const char *labels) {
-        if (g_str_has_prefix(g->pattern, "label="))
-                return labels && label_matches(g->pattern + strlen("label="), labels);
-        return (name && fnmatch(g->pattern, name, 0) == 0) ||
-               (uuid && is_uuid_pattern(g->pattern) && fnmatch(g->pattern, uuid, FNM_CASEFOLD) == 0);
+bool mlg_config_pattern_matches(const char *pattern, const char *name, const char *uuid, const char *labels) {
+        if (g_str_has_prefix(pattern, "label="))
+                return labels && label_matches(pattern + strlen("label="), labels);
+        return (name && fnmatch(pattern, name, 0) == 0) ||
+               (uuid && is_uuid_pattern(pattern) && fnmatch(pattern, uuid, FNM_CASEFOLD) == 0);
+}
+
+/* Bits: rules that are about it. */
+static uint64_t rules_about(const MlgConfig *c, const char *name, const char *uuid, const char *labels) {
+        uint64_t ret = 0;
+
+        for (size_t i = 0; i < c->rules->len; i++) {
+                const MlgConfigRule *rule = g_ptr_array_index(c->rules, i);
+
+                for (char **p = rule->patterns; *p; p++)
+                        if (mlg_config_pattern_matches(*p, name, uuid, labels))
+                                ret |= UINT64_C(1) << i;
+        }
+        return ret;
 }
 
 void mlg_config_guest(const MlgConfig *c, const char *name, const char *uuid, const char *labels,
@@ -493,11 +544,12 @@ void mlg_config_guest(const MlgConfig *c, const char *name, const char *uuid, co
         for (size_t i = 0; i < c->guests->len; i++) {
                 const MlgConfigSection *g = g_ptr_array_index(c->guests, i);
 
-                if (g->set == 0 || !section_matches(g, name, uuid, labels))
+                if (g->set == 0 || !mlg_config_pattern_matches(g->pattern, name, uuid, labels))
                         continue;
                 for (size_t k = 0; k < mlg_option_count(); k++)
                         if (mlg_config_is_set(g, k))
                                 mlg_option_copy(mlg_option_at(k), &sum, &g->values);
         }
         *ret = sum.guest;
+        ret->rules = rules_about(c, name, uuid, labels);
 }

@@ -2,13 +2,15 @@
 /* Config: memlegod.conf and policy.d/ *.policy -> one immutable MlgConfig.
  *
  * Defaults first, then memlegod.conf, then policy files in the order of their names; within one guest later
- * matching [Guest PATTERN] sections override earlier ones, key by key. Loading either succeeds wholly or
+ * matching [Guest PATTERN] sections override earlier ones, key by key; on top of them come those [Rule NAME] sections
+ * that hold, which the core finds out in each turn. Loading either succeeds wholly or
  * returns an error that names file, line, key and what was expected; a config in use is never changed. Times
  * of use: start, reload. */
 #pragma once
 
 #include <glib.h>
 
+#include "core/rules.h"
 #include "core/settings.h"
 #include "util/error.h"
 
@@ -48,6 +50,9 @@ const MlgHostSettings *mlg_config_host(const MlgConfig *c);
 /* Settings of one guest: all [Guest PATTERN] sections whose pattern matches its name, its UUID if it begins
  * like one, or, as "label=NAME", one of its labels. Never fails. */
 void mlg_config_guest(const MlgConfig *c, const char *name, const char *uuid, const char *labels, MlgGuestSettings *ret);
+
+/* All [Rule] sections, compiled; NULL: there are none. Valid as long as `c`. */
+const MlgRules *mlg_config_rules(const MlgConfig *c);
 
 /* What differs, as sentences for people ("[Guest web-*] Floor: 25% -> 512M (policy.d/50-web.policy:12)");
  * NULL-terminated, g_strfreev(). */

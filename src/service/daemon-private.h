@@ -107,6 +107,7 @@ enum {
         MLG_CAUSE_AGENT,
         MLG_CAUSE_APPROVAL,
         MLG_CAUSE_LEARNED,
+        MLG_CAUSE_RULES,
 };
 
 /* agent.c */

@@ -226,6 +226,7 @@ static MlgConfig *load(const MlgDaemon *d, GError **error) {
 static void apply(MlgDaemon *d) {
         mlg_log_open(log_priority(mlg_config_daemon(d->config)->log_level), d->options->foreground);
         mlg_engine_configure(d->engine, mlg_config_host(d->config));
+        mlg_engine_set_rules(d->engine, mlg_config_rules(d->config));
         for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++) {
                 MlgVm *vm = mlg_engine_guest_at(d->engine, i);
                 MlgGuestSettings s;
@@ -401,6 +402,7 @@ static int start(MlgDaemon *d) {
         if (r < 0)
                 return r;
         d->engine = mlg_engine_new(mlg_config_host(d->config), d->dry_run);
+        mlg_engine_set_rules(d->engine, mlg_config_rules(d->config));
         load_state(d);
         r = mlg_daemon_start_monitors(d);
         if (r >= 0)

@@ -47,6 +47,8 @@ static json_object *guest_object(const MlgGuestStatus *s) {
         json_object *o = json_object_new_object();
 
         STR(o, s, uuid), STR(o, s, name), STR(o, s, labels), STR(o, s, predictor);
+        if (*s->rules)
+                STR(o, s, rules);
         put_str(o, "state", mlg_vm_state_to_string(s->state));
         put_str(o, "source", mlg_source_to_string(s->source));
         put_str(o, "monitor", mlg_monitor_link_to_string(s->monitor));

@@ -155,6 +155,7 @@ SimReplay *sim_replay_new(const SimTrace *t, const SimOptions *options) {
                 r->options.step_usec = options->host.poll_usec;
         r->engine = mlg_engine_new(&options->host, false);
         mlg_engine_allow(r->engine, NULL, UINT64_MAX); /* who would approve? It is asked what moving does */
+        mlg_engine_set_rules(r->engine, options->rules);
         sim_host_init(&r->host, options->host_kib, 0);
         r->now_usec = r->busy_usec = r->host.now_usec = BEGIN_USEC;
         r->first_usec = BEGIN_USEC + SIM_WARM_UP_USEC;
@@ -261,8 +262,10 @@ static void carry_out(SimReplay *r, const MlgMove *m) {
 static size_t decide(SimReplay *r) {
         uint64_t before = r->options.clock_nsec ? r->options.clock_nsec() : 0;
         const MlgMove *moves;
-        size_t n = mlg_engine_decide(r->engine, r->now_usec, &moves);
+        size_t n;
 
+        mlg_engine_tell_time(r->engine, r->host.wall_base_sec + r->now_usec / SIM_SEC, 0);
+        n = mlg_engine_decide(r->engine, r->now_usec, &moves);
         if (r->options.clock_nsec)
                 r->decide_nsec += r->options.clock_nsec() - before;
         r->n_decided += mlg_engine_n_guests(r->engine);
