@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Engine, rules: which ones hold for each guest, and the settings it has by them.
  *
- * Once per turn, before anything else: facts are those of the last reading and of the turn before, so that nothing
- * that a rule changes is what it is judged by in the same turn. Its own floor and ceiling are those of [Guest]. */
+ * Once per turn, before anything else: facts are those of the last reading and of the turn before, so that
+ * nothing that a rule changes is what it is judged by in the same turn. Its own floor and ceiling are
+ * those of [Guest]. */
 #include "core/engine-private.h"
 #include "util/util.h"
 
@@ -14,7 +15,8 @@ static void tell_time(const MlgEngine *e, MlgRuleFacts *f) {
         uint64_t days = e->local_sec / SEC_PER_DAY;
 
         mlg_rule_tell(f, MLG_FACT_TIME, e->local_sec > 0, e->local_sec % SEC_PER_DAY / 60);
-        mlg_rule_tell(f, MLG_FACT_WEEKDAY, e->local_sec > 0, (days + 3) % 7 + 1); /* it began on a Thursday */
+        /* 1970 began on a Thursday. */
+        mlg_rule_tell(f, MLG_FACT_WEEKDAY, e->local_sec > 0, (days + 3) % 7 + 1);
 }
 
 static void tell_host(const MlgEngine *e, MlgRuleFacts *f) {
@@ -26,12 +28,15 @@ static void tell_host(const MlgEngine *e, MlgRuleFacts *f) {
         mlg_rule_tell(f, MLG_FACT_HOST_AVAILABLE, known, h->available_kib);
         mlg_rule_tell(f, MLG_FACT_HOST_FREE, known, h->free_kib);
         mlg_rule_tell(f, MLG_FACT_HOST_SWAPPED, known, mlg_sub_sat(h->swap_total_kib, h->swap_free_kib));
-        mlg_rule_tell(f, MLG_FACT_HOST_RESERVE, known, mlg_amount_resolve(e->settings.reserve, h->total_kib));
+        mlg_rule_tell(f, MLG_FACT_HOST_RESERVE, known,
+                      mlg_amount_resolve(e->settings.reserve, h->total_kib));
         mlg_rule_tell(f, MLG_FACT_HOST_BUDGET, has_budget, l->budget_kib);
         mlg_rule_tell(f, MLG_FACT_HOST_CHARGED, has_budget, l->charged_kib);
         mlg_rule_tell(f, MLG_FACT_HOST_ROOM, has_budget, mlg_ledger_free_kib(l));
-        mlg_rule_tell(f, MLG_FACT_HOST_STALL_SOME, known && h->have_psi, h->psi_some_avg10_centi * CENTI_OF_PERCENT);
-        mlg_rule_tell(f, MLG_FACT_HOST_STALL_FULL, known && h->have_psi, h->psi_full_avg10_centi * CENTI_OF_PERCENT);
+        mlg_rule_tell(f, MLG_FACT_HOST_STALL_SOME, known && h->have_psi,
+                      h->psi_some_avg10_centi * CENTI_OF_PERCENT);
+        mlg_rule_tell(f, MLG_FACT_HOST_STALL_FULL, known && h->have_psi,
+                      h->psi_full_avg10_centi * CENTI_OF_PERCENT);
         mlg_rule_tell(f, MLG_FACT_HOST_SHORT, known, e->host_short);
 }
 
@@ -65,10 +70,13 @@ static void tell_guest(const MlgVm *vm, uint64_t now_usec, MlgRuleFacts *f) {
         mlg_rule_tell(f, MLG_FACT_GUEST_ACTUAL, vm->polled, vm->actual_kib);
         mlg_rule_tell(f, MLG_FACT_GUEST_TARGET, vm->target_kib > 0, vm->target_kib);
         mlg_rule_tell(f, MLG_FACT_GUEST_CEILING, true, ceiling);
-        mlg_rule_tell(f, MLG_FACT_GUEST_FLOOR, true, mlg_min(mlg_amount_resolve(c->floor, vm->maximum_kib), ceiling));
+        mlg_rule_tell(f, MLG_FACT_GUEST_FLOOR, true,
+                      mlg_min(mlg_amount_resolve(c->floor, vm->maximum_kib), ceiling));
         mlg_rule_tell(f, MLG_FACT_GUEST_STATE, true, vm->state);
-        mlg_rule_tell(f, MLG_FACT_GUEST_AGE, reported, mlg_add_sat(s->age_usec, mlg_sub_sat(now_usec, s->at_usec)));
-        mlg_rule_tell(f, MLG_FACT_GUEST_UPTIME, vm->started_usec > 0, mlg_sub_sat(now_usec, vm->started_usec));
+        mlg_rule_tell(f, MLG_FACT_GUEST_AGE, reported,
+                      mlg_add_sat(s->age_usec, mlg_sub_sat(now_usec, s->at_usec)));
+        mlg_rule_tell(f, MLG_FACT_GUEST_UPTIME, vm->started_usec > 0,
+                      mlg_sub_sat(now_usec, vm->started_usec));
         tell_report(vm, f);
 }
 
@@ -97,21 +105,19 @@ void mlg_engine_rule_names(const MlgEngine *e, const MlgVm *vm, char ret[static 
 }
 
 void mlg_engine_tell_time(MlgEngine *e, uint64_t real_sec, int32_t utc_offset_sec) {
-        e->local_sec = utc_offset_sec < 0 ? mlg_sub_sat(real_sec, (uint64_t) -(int64_t) utc_offset_sec) :
-                                            mlg_add_sat(real_sec, (uint64_t) utc_offset_sec);
+        e->local_sec = utc_offset_sec < 0 ? mlg_sub_sat(real_sec, (uint64_t) -(int64_t) utc_offset_sec)
+                                          : mlg_add_sat(real_sec, (uint64_t) utc_offset_sec);
 }
 
-static void judge_guest(const MlgEngine *e, MlgVm *vm, const MlgRuleVerdict *foreseen, MlgRuleFacts *f, uint64_t now_usec) {
+static void judge_guest(const MlgEngine *e, MlgVm *vm, const MlgRuleVerdict *foreseen, MlgRuleFacts *f,
+                        uint64_t now_usec) {
         uint64_t among = vm->configured.rules & mlg_rules_all(e->rules), before = vm->rules.holds;
         MlgGuestSettings s = vm->configured;
 
-        if (!((among & ~foreseen->no) | before)) {
-                mlg_rules_turn(e->rules, among, foreseen, f, now_usec, &vm->rules); /* nothing of the guest matters */
-        } else {
+        if ((among & ~foreseen->no) | before) /* else nothing of the guest matters */
                 tell_guest(vm, now_usec, f);
-                mlg_rules_turn(e->rules, among, foreseen, f, now_usec, &vm->rules);
-                mlg_rules_apply(e->rules, vm->rules.holds, f, &s);
-        }
+        mlg_rules_turn(e->rules, among, foreseen, f, now_usec, &vm->rules);
+        mlg_rules_apply(e->rules, vm->rules.holds, f, &s);
         /* With rules to look at, new settings are waiting for this. */
         mlg_vm_take_settings(vm, &s);
 }

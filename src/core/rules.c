@@ -52,7 +52,8 @@ static const MlgRuleFactInfo infos[] = {
 static_assert(G_N_ELEMENTS(infos) == _MLG_RULE_FACT_MAX, "infos[] misses a fact");
 static_assert(_MLG_RULE_FACT_MAX <= 64, "sets of facts are bits of a uint64_t");
 
-static_assert(MLG_RULES_MAX * (MLG_RULE_NAME_MAX + 1) <= MLG_RULE_NAMES_MAX + 1, "all names fit into a guest's status");
+static_assert(MLG_RULES_MAX * (MLG_RULE_NAME_MAX + 1) <= MLG_RULE_NAMES_MAX + 1,
+              "all names fit into a guest's status");
 
 #define BIT(i) (UINT64_C(1) << (i))
 #define GUEST_FACTS (~(BIT(MLG_FACT_GUEST_MAXIMUM) - 1))
@@ -119,10 +120,12 @@ MlgRuleValue mlg_rule_evaluate(const MlgRules *r, MlgRuleProgram p, const MlgRul
                         *++top = (MlgRuleValue) { .v = s->value, .known = true };
                         break;
                 case MLG_OP_FACT:
-                        *++top = (MlgRuleValue) { .v = f->values[s->fact], .known = f->known & BIT(s->fact) };
+                        *++top = (MlgRuleValue) { .v = f->values[s->fact],
+                                                 .known = f->known & BIT(s->fact) };
                         break;
                 case MLG_OP_KNOWN:
-                        *++top = (MlgRuleValue) { .v = (f->known & BIT(s->fact)) != 0, .known = f->told & BIT(s->fact) };
+                        *++top = (MlgRuleValue) { .v = (f->known & BIT(s->fact)) != 0,
+                                                 .known = f->told & BIT(s->fact) };
                         break;
                 case MLG_OP_OF:
                         top->known = top->known && f->known & BIT(s->fact);
@@ -206,7 +209,8 @@ static bool is_over(const MlgRules *r, const MlgRule *rule, bool when, const Mlg
         return until.known ? until.v : !when;
 }
 
-static void turn_rule(const MlgRules *r, int i, bool when, const MlgRuleFacts *f, uint64_t now_usec, MlgRuleState *s) {
+static void turn_rule(const MlgRules *r, int i, bool when, const MlgRuleFacts *f, uint64_t now_usec,
+                      MlgRuleState *s) {
         const MlgRule *rule = &r->rules[i];
         uint64_t *since_usec = &s->since_usec[i];
 
@@ -227,20 +231,21 @@ static void turn_rule(const MlgRules *r, int i, bool when, const MlgRuleFacts *f
         }
 }
 
-void mlg_rules_turn(const MlgRules *r, uint64_t among, const MlgRuleVerdict *foreseen, const MlgRuleFacts *f, uint64_t now_usec,
-                    MlgRuleState *s) {
+void mlg_rules_turn(const MlgRules *r, uint64_t among, const MlgRuleVerdict *foreseen, const MlgRuleFacts *f,
+                    uint64_t now_usec, MlgRuleState *s) {
         /* What is out of the question, and did not hold before, is nothing to think about. */
-        uint64_t idle = foreseen->no & ~s->holds;
+        uint64_t open = among & (~foreseen->no | s->holds);
 
-        for (uint64_t left = among & idle; left; left &= left - 1)
+        for (uint64_t left = mlg_rules_all(r) & ~open; left; left &= left - 1)
                 s->since_usec[__builtin_ctzll(left)] = 0;
         s->holds &= among;
-        for (uint64_t left = among & ~idle; left; left &= left - 1) {
+        for (uint64_t left = open; left; left &= left - 1) {
                 int i = __builtin_ctzll(left);
-                bool decided = (foreseen->yes | foreseen->no) & BIT(i);
+                bool when = foreseen->yes & BIT(i);
 
-                turn_rule(r, i, decided ? foreseen->yes & BIT(i) : is_true(mlg_rule_evaluate(r, r->rules[i].when, f)), f,
-                          now_usec, s);
+                if (!((foreseen->yes | foreseen->no) & BIT(i)))
+                        when = is_true(mlg_rule_evaluate(r, r->rules[i].when, f));
+                turn_rule(r, i, when, f, now_usec, s);
         }
 }
 
@@ -258,8 +263,8 @@ static void put(const MlgRuleSet *set, int64_t v, MlgGuestSettings *s) {
                 *(MlgAmount *) field = MLG_AMOUNT_KIB((uint64_t) clamped(set, v));
                 break;
         case MLG_RULE_FIELD_AMOUNT_PART:
-                /* A part of nothing is a size of nothing. */
-                *(MlgAmount *) field = MLG_AMOUNT_PERMILLE((uint32_t) clamped(set, v / (MLG_RULE_ONE / 1000)));
+                v = clamped(set, v / (MLG_RULE_ONE / 1000));
+                *(MlgAmount *) field = MLG_AMOUNT_PERMILLE((uint32_t) v); /* of 0: a size of nothing */
                 break;
         case MLG_RULE_FIELD_PERMILLE:
                 *(uint32_t *) field = (uint32_t) clamped(set, v / (MLG_RULE_ONE / 1000));
@@ -287,7 +292,8 @@ void mlg_rules_apply(const MlgRules *r, uint64_t holds, const MlgRuleFacts *f, M
                         MlgRuleValue v;
 
                         if (set->field == MLG_RULE_FIELD_COPY) {
-                                memcpy((char *) s + set->offset, (const char *) &rule->values + set->offset, set->size);
+                                memcpy((char *) s + set->offset, (const char *) &rule->values + set->offset,
+                                       set->size);
                                 continue;
                         }
                         v = mlg_rule_evaluate(r, set->program, f);

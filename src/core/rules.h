@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Rules: [Rule] sections of policy files, compiled; what may be named in them; what an expression comes to.
+/* Rules: [Rule] sections of policy files, compiled; what may be named in them; what an expression comes
+ * to.
  *
- * An expression is a postfix program: steps that take from and put on a short stack. There are no steps backwards, so
- * each step is done once at most, and a program of n steps is over after n. service/config-expr.c makes them and sees
- * to it that types fit and the stack suffices; here they are trusted. All is values: rules can be copied, compared
- * and kept without knowing what is in them.
+ * An expression is a postfix program: steps that take from and put on a short stack. There are no steps
+ * backwards, so each step is done once at most, and a program of n steps is over after n. They are made by
+ * service/config-expr.c, which sees to it that types fit and the stack suffices; here they are trusted. All
+ * is values: rules can be copied, compared and kept without knowing what is in them.
  *
- * Each value is known or not (a guest without a monitor tells no stalls). What is made of an unknown value is unknown,
- * but "false and unknown" is false and "true or unknown" is true. So an expression that is true or false while some
- * facts are not told yet stays so whatever they turn out to be: a rule about the host is decided once for all guests.
- * Arithmetic saturates; what is divided by nothing is unknown. */
+ * Each value is known or not (a guest without a monitor tells no stalls). What is made of an unknown value
+ * is unknown, but "false and unknown" is false and "true or unknown" is true. So an expression that is
+ * true or false while some facts are not told yet stays so whatever they turn out to be: a rule about the
+ * host is decided once for all guests. Arithmetic saturates; what is divided by nothing is unknown. */
 #pragma once
 
 #include "core/settings.h"
@@ -19,7 +20,7 @@
 #define MLG_RULE_STEPS_MAX 64 /* of one expression: five times the longest example */
 #define MLG_RULES_STEPS_MAX 2048 /* of all */
 #define MLG_RULE_STACK_MAX 16
-#define MLG_RULE_SETS_MAX 16  /* keys that one rule sets: all that it may */
+#define MLG_RULE_SETS_MAX 24  /* keys that one rule sets: all that it may, and room for more keys */
 
 /* Numbers and parts are in millionths: 1.5 is 1500000, and so is 150%. */
 #define MLG_RULE_ONE INT64_C(1000000)
@@ -160,7 +161,7 @@ typedef struct MlgRuleSet {
         uint16_t offset, size; /* of the field in MlgGuestSettings */
         MlgRuleField field;
         MlgRuleProgram program;
-        int64_t min, max;      /* what it comes to is brought into this range, in the field's unit (of parts: permille) */
+        int64_t min, max; /* what it comes to is brought in between, in the field's unit (parts: permille) */
 } MlgRuleSet;
 
 typedef struct MlgRule {
@@ -186,21 +187,22 @@ static inline uint64_t mlg_rules_all(const MlgRules *r) {
 
 /* Which rules hold for one guest. */
 typedef struct MlgRuleState {
-        uint64_t holds;                       /* bits of the rules' places */
-        uint64_t since_usec[MLG_RULES_MAX];   /* those hold since then; of the others `when` is true since then, 0: it is not */
+        uint64_t holds; /* bits of the rules' places */
+        /* These hold since then; of the others `when` is true since then, 0: it is not. */
+        uint64_t since_usec[MLG_RULES_MAX];
 } MlgRuleState;
 
 MlgRuleValue mlg_rule_evaluate(const MlgRules *r, MlgRuleProgram p, const MlgRuleFacts *f);
 
-/* Those of `among` whose condition is decided whatever facts are still to be told. */
+/* Those whose condition is decided, whatever facts are still to be told. */
 typedef struct MlgRuleVerdict {
         uint64_t yes, no;
 } MlgRuleVerdict;
 MlgRuleVerdict mlg_rules_foresee(const MlgRules *r, const MlgRuleFacts *f);
 
 /* Which of `among` hold now. What is foreseen need not be looked at again. now_usec > 0. */
-void mlg_rules_turn(const MlgRules *r, uint64_t among, const MlgRuleVerdict *foreseen, const MlgRuleFacts *f, uint64_t now_usec,
-                    MlgRuleState *s);
+void mlg_rules_turn(const MlgRules *r, uint64_t among, const MlgRuleVerdict *foreseen, const MlgRuleFacts *f,
+                    uint64_t now_usec, MlgRuleState *s);
 /* What those that hold set, in their order. A key whose value is unknown stays as it is. */
 void mlg_rules_apply(const MlgRules *r, uint64_t holds, const MlgRuleFacts *f, MlgGuestSettings *s);
 /* Of rules that have other places now: those of the same name go on as they were. */

@@ -65,9 +65,12 @@ const char *mlg_config_rule_key(MlgRuleKey k);
 void mlg_config_rule_free(void *rule);
 const MlgConfigRule *mlg_config_rule_find(const MlgConfig *c, const char *name); /* or NULL */
 /* A section [Rule NAME] begins. NULL: *error is set. */
-MlgConfigRule *mlg_config_rule_open(MlgConfig *c, const char *header, const char *name, const MlgConfigOrigin *at, GError **error);
-/* `key`: index of an option of [Guest], or mlg_option_count() + MlgRuleKey. -EINVAL: *ret_expected says what is wrong. */
-int mlg_config_rule_set(MlgConfig *c, MlgConfigRule *rule, size_t key, const char *value, char **ret_expected);
+MlgConfigRule *mlg_config_rule_open(MlgConfig *c, const char *header, const char *name,
+                                    const MlgConfigOrigin *at, GError **error);
+/* `key`: index of an option of [Guest], or mlg_option_count() + MlgRuleKey. -EINVAL: *ret_expected says what
+ * is wrong. */
+int mlg_config_rule_set(MlgConfig *c, MlgConfigRule *rule, size_t key, const char *value,
+                        char **ret_expected);
 bool mlg_config_rules_check(const MlgConfig *c, GError **error);
 
 /* config.c */

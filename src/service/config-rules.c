@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Config rules: [Rule NAME] sections -> MlgRules.
  *
- * Keys are those of [Guest], and five of their own. What stands behind a key of [Guest] is a value as there, or, where
- * it is an amount, an expression.
- * Invariants: `rules` and `compiled` of a config have the same rules in the same places; each rule has a name of its own,
- * a condition, and something to set. */
+ * Keys are those of [Guest], and five of their own. What stands behind a key of [Guest] is a value as
+ * there, or, where it is an amount, an expression. Invariants: `rules` and `compiled` of a config have the
+ * same rules in the same places; each rule has a name of its own, a condition, and something to set. */
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -16,14 +15,13 @@
 #include "util/util.h"
 
 #define TIME_MOST_USEC (UINT64_C(86400) * MLG_USEC_PER_SEC)
-#define GUESTS_MAX 64 /* patterns of one rule */
+#define SIZE_MOST_KIB \
+        (INT64_C(1) << 50) /* as of samples: what is computed can be written down, and read again */
+#define GUESTS_MAX 64      /* patterns of one rule */
 
 static const char *const keys[] = {
-        [MLG_RULE_KEY_GUESTS] = "Guests",
-        [MLG_RULE_KEY_WHEN] = "When",
-        [MLG_RULE_KEY_UNTIL] = "Until",
-        [MLG_RULE_KEY_FOR] = "For",
-        [MLG_RULE_KEY_KEEP] = "Keep",
+        [MLG_RULE_KEY_GUESTS] = "Guests", [MLG_RULE_KEY_WHEN] = "When", [MLG_RULE_KEY_UNTIL] = "Until",
+        [MLG_RULE_KEY_FOR] = "For",       [MLG_RULE_KEY_KEEP] = "Keep",
 };
 static_assert(G_N_ELEMENTS(keys) == _MLG_RULE_KEY_MAX, "keys[] misses a key");
 
@@ -74,20 +72,23 @@ static MlgConfigRule *add(MlgConfig *c, const char *name, const MlgConfigOrigin 
         return rule;
 }
 
-MlgConfigRule *mlg_config_rule_open(MlgConfig *c, const char *header, const char *name, const MlgConfigOrigin *at, GError **error) {
+MlgConfigRule *mlg_config_rule_open(MlgConfig *c, const char *header, const char *name,
+                                    const MlgConfigOrigin *at, GError **error) {
         const MlgConfigRule *same = mlg_config_rule_find(c, name);
 
         if (!is_name(name))
-                mlg_config_file_error(error, at->file, at->line, header, NULL, NULL,
-                                      "expected [Rule NAME] alone on its line, with a name of 1 to %d letters, digits, -, _ or .",
-                                      MLG_RULE_NAME_MAX);
+                mlg_config_file_error(
+                        error, at->file, at->line, header, NULL, NULL,
+                        "expected [Rule NAME] alone on its line, with a name of 1 to %d letters, "
+                                      "digits, -, _ or .",
+                        MLG_RULE_NAME_MAX);
         else if (same)
                 mlg_config_file_error(error, at->file, at->line, header, NULL, NULL,
-                                      "expected another name, there is one of this name in %s:%u already", same->at.file,
-                                      same->at.line);
+                                      "expected another name, there is one of this name in %s:%u already",
+                                      same->at.file, same->at.line);
         else if (c->rules->len == MLG_RULES_MAX)
-                mlg_config_file_error(error, at->file, at->line, header, NULL, NULL, "expected at most %d rules in all files",
-                                      MLG_RULES_MAX);
+                mlg_config_file_error(error, at->file, at->line, header, NULL, NULL,
+                                      "expected at most %d rules in all files", MLG_RULES_MAX);
         else
                 return add(c, name, at);
         return NULL;
@@ -103,8 +104,10 @@ static int set_guests(MlgConfigRule *rule, const char *value, char **ret_expecte
                 if (!**w)
                         continue;
                 if (!mlg_config_pattern_is_valid(*w) || patterns->len == GUESTS_MAX) {
-                        *ret_expected = g_strdup_printf("expected up to %d patterns such as web-* or label=gold, with blanks "
-                                                        "between them", GUESTS_MAX);
+                        *ret_expected = g_strdup_printf(
+                                "expected up to %d patterns such as web-* or label=gold, with blanks "
+                                "between them",
+                                GUESTS_MAX);
                         return -EINVAL;
                 }
                 g_ptr_array_add(patterns, g_strdup(*w));
@@ -136,7 +139,8 @@ static int set_time(uint64_t *ret_usec, const char *value, char **ret_expected) 
         return 0;
 }
 
-static int set_own(MlgConfig *c, MlgConfigRule *rule, MlgRule *compiled, MlgRuleKey key, const char *value, char **ret_expected) {
+static int set_own(MlgConfig *c, MlgConfigRule *rule, MlgRule *compiled, MlgRuleKey key, const char *value,
+                   char **ret_expected) {
         switch (key) {
         case MLG_RULE_KEY_GUESTS:
                 return set_guests(rule, value, ret_expected);
@@ -203,16 +207,24 @@ static MlgRuleField field_of(const MlgOption *o, MlgRuleType type) {
 }
 
 static MlgRuleSet set_of(const MlgOption *o, MlgRuleField field) {
-        MlgRuleSet ret = { .offset = (uint16_t) o->offset, .size = (uint16_t) o->size, .field = field, .min = o->min, .max = o->max };
+        MlgRuleSet ret = { .offset = (uint16_t) o->offset,
+                           .size = (uint16_t) o->size,
+                           .field = field,
+                           .min = o->min,
+                           .max = o->max };
 
-        if (field == MLG_RULE_FIELD_AMOUNT_PART) { /* where the least is a size, the least part is one thousandth */
+        if (field == MLG_RULE_FIELD_AMOUNT_SIZE)
+                ret.max = MIN(o->max, SIZE_MOST_KIB);
+        if (field ==
+            MLG_RULE_FIELD_AMOUNT_PART) { /* where the least is a size, the least part is one thousandth */
                 ret.min = o->min > 0;
                 ret.max = 1000;
         }
         return ret;
 }
 
-static int set_computed(MlgRules *r, const MlgOption *o, MlgRuleSet *ret, const char *value, char **ret_expected) {
+static int set_computed(MlgRules *r, const MlgOption *o, MlgRuleSet *ret, const char *value,
+                        char **ret_expected) {
         MlgExpr e;
 
         if (mlg_expr_compile(value, types_of(o), r, &e, ret_expected) < 0)
@@ -222,7 +234,8 @@ static int set_computed(MlgRules *r, const MlgOption *o, MlgRuleSet *ret, const 
         return 0;
 }
 
-static int set_option(MlgRules *r, MlgRule *compiled, const MlgOption *o, const char *value, char **ret_expected) {
+static int set_option(MlgRules *r, MlgRule *compiled, const MlgOption *o, const char *value,
+                      char **ret_expected) {
         g_autofree char *expected = NULL;
         MlgRuleSet set = set_of(o, MLG_RULE_FIELD_COPY);
 
@@ -241,14 +254,15 @@ static int set_option(MlgRules *r, MlgRule *compiled, const MlgOption *o, const 
         return 0;
 }
 
-int mlg_config_rule_set(MlgConfig *c, MlgConfigRule *rule, size_t key, const char *value, char **ret_expected) {
+int mlg_config_rule_set(MlgConfig *c, MlgConfigRule *rule, size_t key, const char *value,
+                        char **ret_expected) {
         MlgRule *compiled = &c->compiled->rules[c->compiled->n_rules - 1];
         bool own = key >= mlg_option_count();
         const char *name = own ? keys[key - mlg_option_count()] : mlg_option_at(key)->key;
         int r;
 
-        r = own ? set_own(c, rule, compiled, (MlgRuleKey) (key - mlg_option_count()), value, ret_expected) :
-                  set_option(c->compiled, compiled, mlg_option_at(key), value, ret_expected);
+        r = own ? set_own(c, rule, compiled, (MlgRuleKey) (key - mlg_option_count()), value, ret_expected)
+                : set_option(c->compiled, compiled, mlg_option_at(key), value, ret_expected);
         if (r < 0)
                 return r;
         rule->set |= UINT64_C(1) << key;
@@ -260,14 +274,17 @@ bool mlg_config_rules_check(const MlgConfig *c, GError **error) {
         for (size_t i = 0; i < c->rules->len; i++) {
                 const MlgConfigRule *rule = c->rules->pdata[i];
                 const MlgRule *compiled = &c->compiled->rules[i];
-                const char *missing = compiled->when.n == 0 ? "expected When=CONDITION in it" :
-                                     compiled->n_sets == 0 ? "expected something that it sets, such as Floor=50% or Priority=10" :
-                                                             NULL;
+                const char *missing =
+                        compiled->when.n == 0 ? "expected When=CONDITION in it"
+                        : compiled->n_sets == 0
+                                ? "expected something that it sets, such as Floor=50% or Priority=10"
+                                : NULL;
                 g_autofree char *header = g_strconcat("Rule ", rule->name, NULL);
 
                 if (!missing)
                         continue;
-                mlg_config_file_error(error, rule->at.file, rule->at.line, header, NULL, NULL, "%s", missing);
+                mlg_config_file_error(error, rule->at.file, rule->at.line, header, NULL, NULL, "%s",
+                                      missing);
                 return false;
         }
         return true;

@@ -54,6 +54,10 @@ static inline int fuzz_config(const uint8_t *data, size_t size, bool is_policy) 
         same_guest(c, again, "web-1", "gold web");
         same_guest(c, again, "x", NULL);
         same_guest(c, again, "", "");
+        changes = mlg_config_diff(c, again);
+        for (char **line = changes; *line; line++)
+                g_assert_false(g_str_has_prefix(*line, "[Rule"));
+        g_clear_pointer(&changes, g_strfreev);
         empty = mlg_config_load_text("empty.conf", "", 0, false, NULL);
         changes = mlg_config_diff(empty, c);
         for (char **line = changes; *line; line++)

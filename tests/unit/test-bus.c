@@ -372,6 +372,7 @@ static void test_properties(void **state) {
         assert_has(guest, "ActualKiB", "524288");
         assert_has(guest, "SampleAgeUSec", "18446744073709551615");
         assert_has(guest, "Labels", "as");
+        assert_has(guest, "Rules", "as");
 }
 
 static void test_host_states(void **state) {

@@ -14,6 +14,7 @@
 #include "service/config-expr.h"
 #include "service/config-options.h"
 #include "service/config.h"
+#include "sim/replay.h"
 #include "util/util.h"
 
 #define UUID "4dea22b3-1d52-d8f3-2516-782e98ab3fa0"
@@ -808,6 +809,30 @@ static void test_mode(void **state) {
         rig_free(t);
 }
 
+/* Where approval is needed by a rule, what was proposed is gone when it is over, as after a reload. */
+static void test_advice(void **state) {
+        Rig *t = rig_new(4 * GIB, false);
+        SimGuest *g = rig_add(t, 2 * GIB, GIB / 2);
+        SimGuest *other = rig_add(t, 2 * GIB, GIB / 2);
+
+        t->host.guest_memory = MLG_AMOUNT_KIB(2 * GIB);
+        mlg_engine_configure(t->e, &t->host);
+        run(t, 60);
+        use_rules(t, g, "[Rule idle]\nWhen=guest.used < 1G\nMode=advise\n");
+        other->demand_kib = 3 * GIB / 2;
+        for (int i = 0; i < 60 && vm_of(t, g)->proposal.id == 0; i++)
+                run(t, 1);
+        assert_holds(t, g, "idle");
+        assert_true(vm_of(t, g)->asks);
+        assert_true(vm_of(t, g)->proposal.id > 0);
+        use_rules(t, g, "[Rule idle]\nWhen=guest.used < 256M\nMode=advise\n");
+        turn(t);
+        assert_holds(t, g, "");
+        assert_false(vm_of(t, g)->asks);
+        assert_int_equal(vm_of(t, g)->proposal.id, 0);
+        rig_free(t);
+}
+
 /* A predictor that a rule has chosen keeps what it learned when the guest's facts or settings are told anew. */
 static void test_predictor(void **state) {
         static const char rules[] = "[Rule last]\nWhen=guest.maximum > 1G\nPredictor=last\n";
@@ -854,6 +879,38 @@ static void test_clock(void **state) {
                 assert_holds(t, g, cases[i].holds);
         }
         rig_free(t);
+}
+
+static void settings_by(const char *name, const char *uuid, MlgGuestSettings *ret, void *userdata) {
+        mlg_config_guest(userdata, name, uuid, NULL, ret);
+}
+
+/* Simulations apply them, too: by the time of the trace, and for the guests they are about. */
+static void test_simulation(void **state) {
+        g_autoptr(MlgConfig) c = load("[Rule night]\nGuests=one\nWhen=time in 22:15..22:20\nFloor=75%\n");
+        SimOptions options = { .settings = settings_by, .userdata = c, .rules = mlg_config_rules(c), .host_kib = 4 * GIB };
+        g_autoptr(SimTrace) t = sim_trace_new();
+        unsigned int held = 0;
+        SimReplay *r;
+
+        for (int i = 0; i < 2; i++)
+                assert_true(sim_trace_add_row(t, sim_trace_add_guest(t, i ? "two" : "one", 4 * GIB), 0, GIB / 2));
+        t->start_real_sec = 1700000000; /* 22:13:20 */
+        t->end_sec = 900;
+        assert_true(sim_trace_finish(t, "x", NULL));
+        mlg_host_settings_default(&options.host);
+        r = sim_replay_new(t, &options);
+        while (sim_replay_turn(r)) {
+                uint64_t floor_kib = mlg_engine_guest_at(sim_replay_engine(r), 0)->floor_kib;
+                double sec = sim_replay_sec(r);
+
+                if (floor_kib != GIB && (sec < 100 || sec > 400 + 16 || floor_kib != 3 * GIB))
+                        fail_msg("after %.0f s the floor is %" PRIu64 " KiB", sec, floor_kib);
+                held += floor_kib == 3 * GIB;
+                assert_int_equal(mlg_engine_guest_at(sim_replay_engine(r), 1)->floor_kib, GIB);
+        }
+        (void) sim_replay_free(r);
+        assert_true(held > 10);
 }
 
 /* A guest that is started anew begins without any that hold. */
@@ -990,9 +1047,11 @@ int main(void) {
                 cmocka_unit_test(test_carry_over),
                 cmocka_unit_test(test_floor),
                 cmocka_unit_test(test_mode),
+                cmocka_unit_test(test_advice),
                 cmocka_unit_test(test_predictor),
                 cmocka_unit_test(test_clock),
                 cmocka_unit_test(test_restart),
+                cmocka_unit_test(test_simulation),
                 cmocka_unit_test(test_cost),
                 cmocka_unit_test(test_page_lists_all),
                 cmocka_unit_test(test_page_has_examples),

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The main job: memory moves from an idle guest to a busy one before it suffers, and back when the load ends
-# timeout: 300
+# timeout: 400
 . "$(dirname "$0")/lib.sh"
 need_daemon
 
@@ -36,6 +36,26 @@ wait_until 120 "both have their share again" \
         'actual_at_least busy 300 && actual_at_most busy 340 && actual_at_least idle 300 && actual_at_most idle 340'
 expect_eq "" "$(daemon_log | grep -E -- '-> (1[0-9][0-9]|[0-9]?[0-9])(\.[0-9]+)? MiB' || true)" "moves below the floor"
 pass "memory moved back"
+
+step "a rule: who works gets a high floor, for as long as it works"
+daemon_policy "[Rule works]
+Guests=busy
+When=guest.used > 160M
+Until=guest.used < 140M
+Floor=guest.used + 200M" 60-rule
+daemon_reload
+wait_until 10 "the rule is known" daemon_logged 'Changed: \[Rule works\] added'
+expect_eq "" "$(ctl show busy | grep '^Rules' || true)" "rules that hold for busy before it works"
+load_start busy 120 --rate 60
+wait_until 60 "the load is in memory" load_filled busy
+wait_until 20 "the rule holds" says '^Rules  *works' ctl show busy
+wait_until 30 "busy is at its new floor" actual_at_least busy 375
+expect_eq "" "$(ctl show idle | grep '^Rules' || true)" "rules that hold for idle"
+load_release busy
+wait_until 90 "the rule is over" daemon_logged 'busy: rules that hold: none'
+wait_until 60 "both have their share again" \
+        'actual_at_least busy 300 && actual_at_most busy 340 && actual_at_least idle 300 && actual_at_most idle 340'
+pass "the rule came and went"
 
 step "every move is explained"
 expect_match 'pressure|demand|surplus' "$(ctl explain busy)" "explain busy"
