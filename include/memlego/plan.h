@@ -50,6 +50,7 @@ typedef enum MlgReason {
         MLG_REASON_CONFIDENTIAL, /* its memory is encrypted: what its balloon holds does not become free */
         _MLG_REASON_MAX,
 } MlgReason;
+#define MLG_REASON_POLICY_LAST MLG_REASON_HOST_PRESSURE /* the last of those that a policy may give */
 
 /* What a policy wants for one guest; target_kib 0 means "leave as it is". */
 typedef struct MlgStep {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/guard.h"
+#include "core/supervise.h"
 #include "policies/registry.h"
 #include "util/util.h"
 
@@ -41,23 +42,23 @@ static void make_policy_state(const MlgEngine *e, MlgVm *vm) {
 
         g_free(vm->policy_priv);
         g_free(vm->whole_priv);
-        vm->policy_priv = size ? g_malloc0(size) : NULL;
-        vm->whole_priv = size ? g_malloc0(size) : NULL;
+        vm->policy_priv = size ? mlg_priv_new(size) : NULL;
+        vm->whole_priv = size ? mlg_priv_new(size) : NULL;
 }
 
 static void take_policy(MlgEngine *e) {
         const MlgPolicyOps *p = mlg_policy_find(e->settings.policy);
 
         if (!p)
-                p = mlg_policy_find("static");
+                p = mlg_policy_at(0); /* a plug-in was refused, or switched off */
         if (p == e->policy)
                 return;
         e->policy = p;
         e->decided_usec = 0;
         g_free(e->policy_priv);
         g_free(e->whole_priv);
-        e->policy_priv = g_malloc0(p->priv_size + 1);
-        e->whole_priv = g_malloc0(p->priv_size + 1);
+        e->policy_priv = mlg_priv_new(p->priv_size);
+        e->whole_priv = mlg_priv_new(p->priv_size);
         for (guint i = 0; i < e->vms->len; i++) {
                 MlgVm *vm = e->vms->pdata[i];
 
@@ -71,8 +72,8 @@ static void make_room_for_one(MlgEngine *e) {
                 return;
         e->capacity = e->capacity ? 2 * e->capacity : 16;
         e->views = g_renew(MlgVmView, e->views, e->capacity);
-        e->steps = g_renew(MlgStep, e->steps, e->capacity);
-        e->whole = g_renew(MlgStep, e->whole, e->capacity);
+        e->steps = g_renew(MlgStep, e->steps, e->capacity + 1); /* for the guard of mlg_call_decide() */
+        e->whole = g_renew(MlgStep, e->whole, e->capacity + 1);
         e->wishes = g_renew(MlgStep, e->wishes, e->capacity);
         e->guarded = g_renew(Guarded, e->guarded, e->capacity);
         e->moves = g_renew(MlgMove, e->moves, e->capacity);
@@ -106,6 +107,15 @@ MlgEngine *mlg_engine_free(MlgEngine *e) {
         g_free(e->moves);
         g_free(e);
         return NULL;
+}
+
+bool mlg_engine_uses(const MlgEngine *e, const MlgPlugin *p) {
+        if (e->policy == &p->policy)
+                return true;
+        for (guint i = 0; i < e->vms->len; i++)
+                if (((const MlgVm *) e->vms->pdata[i])->predictor == &p->predictor)
+                        return true;
+        return false;
 }
 
 void mlg_engine_configure(MlgEngine *e, const MlgHostSettings *settings) {
@@ -373,7 +383,7 @@ static void ask_policy(MlgEngine *e, uint64_t fixed_kib, uint64_t now_usec) {
                 return; /* what it wished last stays in force */
         e->decided_usec = now_usec;
         memset(e->steps, 0, e->vms->len * sizeof(e->steps[0]));
-        if (e->policy->decide(e->policy_priv, &host, e->views, e->vms->len, &plan) < 0)
+        if (mlg_call_decide(e->policy, e->policy_priv, &host, e->views, e->vms->len, &plan) < 0)
                 memset(e->steps, 0, e->vms->len * sizeof(e->steps[0]));
         e->shortage_kib = mlg_sub_sat(plan.shortage_kib, more);
         mlg_proposals_plan(e, &host);
@@ -589,6 +599,8 @@ size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
 
         *ret = e->moves;
         e->facts_are_new = e->decided = false;
+        if (mlg_policy_is_off(e->policy))
+                take_policy(e);
         mlg_engine_judge_rules(e, now_usec);
         for (guint i = 0; i < e->vms->len; i++)
                 classify(e, e->vms->pdata[i], now_usec);

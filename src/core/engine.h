@@ -14,6 +14,7 @@
 #include <glib.h>
 
 #include "core/ledger.h"
+#include "core/plugins.h"
 #include "core/rules.h"
 #include "core/settings.h"
 #include "core/vm.h"
@@ -70,6 +71,9 @@ void mlg_engine_rebooted(MlgEngine *e, MlgVm *vm, uint64_t now_usec);
 void mlg_engine_drop_guest(MlgEngine *e, const char *uuid);
 /* Targets of an earlier run of the daemon; pending 0: none was in flight. */
 void mlg_engine_adopt(MlgEngine *e, const char *uuid, uint64_t target_kib, uint64_t pending_kib);
+
+/* It is the policy, or a guest's predictor. */
+bool mlg_engine_uses(const MlgEngine *e, const MlgPlugin *p);
 
 MlgVm *mlg_engine_find(const MlgEngine *e, const char *uuid);
 size_t mlg_engine_n_guests(const MlgEngine *e);

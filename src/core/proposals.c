@@ -12,6 +12,7 @@
 
 #include <string.h>
 
+#include "core/supervise.h"
 #include "util/parse.h"
 #include "util/util.h"
 
@@ -66,7 +67,7 @@ void mlg_proposals_plan(MlgEngine *e, const MlgHostView *sure) {
         if (asked && !e->advised)
                 forget_plan(e); /* what it knew is of another time */
         e->advised = asked;
-        if (asked && e->policy->decide(e->whole_priv, &host, e->views, e->vms->len, &plan) < 0)
+        if (asked && mlg_call_decide(e->policy, e->whole_priv, &host, e->views, e->vms->len, &plan) < 0)
                 memset(e->whole, 0, e->vms->len * sizeof(e->whole[0]));
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/supervise.h"
 #include "predict/registry.h"
 #include "util/util.h"
 
@@ -104,12 +105,12 @@ static void take_predictor(MlgVm *vm) {
         const MlgPredictorOps *p = mlg_predictor_find(vm->settings.predictor);
 
         if (!p)
-                p = mlg_predictor_at(0); /* the configuration was checked: only a default can be missing here */
+                p = mlg_predictor_at(0); /* the configuration was checked: a plug-in was refused, or switched off */
         if (p == vm->predictor)
                 return;
         g_free(vm->predictor_priv);
         vm->predictor = p;
-        vm->predictor_priv = g_malloc0(p->priv_size);
+        vm->predictor_priv = mlg_priv_new(p->priv_size);
         learns_anew(vm);
         vm->has_forecast = false;
         vm->judge_usec = 0;
@@ -117,12 +118,9 @@ static void take_predictor(MlgVm *vm) {
 
 /* Another run of the guest. */
 static void restart_predictor(MlgVm *vm) {
-        if (vm->predictor->restarted) {
-                vm->predictor->restarted(vm->predictor_priv);
-                return;
-        }
-        memset(vm->predictor_priv, 0, vm->predictor->priv_size);
-        vm->learns_from_usec = vm->learns_to_usec = vm->learned_before_usec = 0;
+        mlg_call_restarted(vm->predictor, vm->predictor_priv);
+        if (!vm->predictor->restarted)
+                vm->learns_from_usec = vm->learns_to_usec = vm->learned_before_usec = 0;
 }
 
 uint64_t mlg_vm_learned_usec(const MlgVm *vm) {
@@ -141,9 +139,8 @@ bool mlg_vm_resume_predictor(MlgVm *vm, const void *state, uint64_t learned_usec
                 return false;
         memcpy(vm->predictor_priv, state, p->priv_size);
         if (!same_run)
-                p->restarted(vm->predictor_priv);
-        if (p->resumed)
-                p->resumed(vm->predictor_priv, now_usec);
+                mlg_call_restarted(p, vm->predictor_priv);
+        mlg_call_resumed(p, vm->predictor_priv, now_usec);
         vm->learned_before_usec = learned_usec;
         vm->learns_from_usec = vm->learns_to_usec = 0;
         vm->judge_usec = 0; /* it was made without what is known now */
@@ -369,7 +366,8 @@ static void take_forecast(MlgVm *vm, uint64_t horizon_usec) {
         const MlgGuestSettings *s = &vm->settings;
         uint64_t need;
 
-        vm->has_forecast = vm->predictor->predict(vm->predictor_priv, horizon_usec, &vm->forecast) == 0;
+        vm->has_forecast = mlg_call_predict(vm->predictor, vm->predictor_priv, horizon_usec, vm->maximum_kib,
+                                            &vm->forecast) == 0;
         if (!vm->has_forecast)
                 return;
         need = vm->forecast.need_kib = mlg_min(vm->forecast.need_kib, vm->maximum_kib);
@@ -495,8 +493,7 @@ static void judge(MlgVm *vm, const MlgSample *s, uint64_t now_usec) {
                 return;
         vm->forecasts++;
         vm->forecast_misses += vm->judged_peak_kib > vm->judged.need_kib + vm->judged_cushion_kib;
-        if (vm->predictor->reflect)
-                vm->predictor->reflect(vm->predictor_priv, &vm->judged, vm->judged_peak_kib);
+        mlg_call_reflect(vm->predictor, vm->predictor_priv, &vm->judged, vm->judged_peak_kib);
         vm->judge_usec = 0;
 }
 
@@ -554,6 +551,16 @@ static void take_rise(MlgVm *vm, const MlgSample *s, uint64_t now_usec) {
         vm->rise_kib[0] = s->used_kib;
 }
 
+/* A plug-in that was switched off leaves its guests to the default: at once, or who suffers now would have to wait. */
+static void foresee(MlgVm *vm, const MlgSample *s) {
+        do {
+                if (mlg_predictor_is_off(vm->predictor))
+                        take_predictor(vm);
+                mlg_call_observe(vm->predictor, vm->predictor_priv, s, vm->settings.horizon_usec);
+                take_forecast(vm, vm->settings.horizon_usec);
+        } while (mlg_predictor_is_off(vm->predictor));
+}
+
 static void take_report(MlgVm *vm, const MlgSample *s, uint64_t now_usec) {
         /* The first one may be from before a move that nobody saw: what it makes of the demand could be wrong by all of
          * the move, and would be remembered for half a minute. */
@@ -562,10 +569,9 @@ static void take_report(MlgVm *vm, const MlgSample *s, uint64_t now_usec) {
                 return;
         }
         judge(vm, s, now_usec);
-        vm->predictor->observe(vm->predictor_priv, s, vm->settings.horizon_usec);
+        foresee(vm, s);
         vm->learns_from_usec = vm->learns_from_usec ? vm->learns_from_usec : now_usec;
         vm->learns_to_usec = now_usec;
-        take_forecast(vm, vm->settings.horizon_usec);
         begin_judging(vm, now_usec);
         take_rise(vm, s, now_usec);
         if (vm->reports < UINT32_MAX)

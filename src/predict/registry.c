@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Registry of predictors: the table. Order is what people see; the first is the default. */
+/* Registry of predictors: the table, and behind it what comes from plug-ins. Order is what people see; the first is
+ * the default. */
 #include "predict/registry.h"
 
 #include <string.h>
+
+#include "core/plugins.h"
 
 extern const MlgPredictorOps mlg_predictor_ewma, mlg_predictor_last, mlg_predictor_context;
 
@@ -13,17 +16,26 @@ static const MlgPredictorOps *const predictors[] = {
         NULL,
 };
 
+#define N_OWN (sizeof(predictors) / sizeof(predictors[0]) - 1)
+
 const MlgPredictorOps *mlg_predictor_at(size_t i) {
-        return i < sizeof(predictors) / sizeof(predictors[0]) ? predictors[i] : NULL;
+        return i < N_OWN ? predictors[i] : mlg_plugins_predictor_at(i - N_OWN);
 }
 
 const MlgPredictorOps *mlg_predictor_find(const char *name) {
-        for (const MlgPredictorOps *const *p = predictors; *p; p++)
-                if (strcmp((*p)->name, name) == 0)
-                        return *p;
+        const MlgPredictorOps *p;
+
+        for (size_t i = 0; (p = mlg_predictor_at(i)); i++)
+                if (strcmp(p->name, name) == 0)
+                        return p;
         return NULL;
 }
 
 const char *mlg_predictor_names(void) {
-        return "ewma, last, context"; /* a unit test holds it against the table */
+        static char text[(N_OWN + MLG_PLUGINS_MAX) * (MLG_PLUGIN_NAME_SIZE + 1)];
+        size_t len = 0;
+
+        for (size_t i = 0; mlg_predictor_at(i) && len < sizeof(text); i++)
+                len += (size_t) g_snprintf(text + len, sizeof(text) - len, "%s%s", i ? ", " : "", mlg_predictor_at(i)->name);
+        return text;
 }

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "core/plugins.h"
 #include "policies/registry.h"
 #include "predict/registry.h"
 #include "util/parse.h"
@@ -183,6 +184,15 @@ static int parse_name(const char *s, bool known, size_t size, char *ret) {
         return 0;
 }
 
+/* The file of a plug-in that was refused, or switched off, is no reason to refuse the configuration: the default stands in. */
+static bool known_policy(const char *s) {
+        return mlg_policy_find(s) || mlg_plugins_find(MLG_PLUGIN_POLICY, s);
+}
+
+static bool known_predictor(const char *s) {
+        return mlg_predictor_find(s) || mlg_plugins_find(MLG_PLUGIN_PREDICTOR, s);
+}
+
 static int parse_number(const MlgOption *o, const char *s, uint32_t *ret) {
         uint64_t v;
         int r;
@@ -270,9 +280,9 @@ static int parse_value(const MlgOption *o, const char *s, Value *ret) {
         case MLG_OPTION_MONITOR:
                 return mlg_monitor_mode_from_string(s, &ret->monitor);
         case MLG_OPTION_POLICY:
-                return parse_name(s, mlg_policy_find(s), o->size, ret->text);
+                return parse_name(s, known_policy(s), o->size, ret->text);
         case MLG_OPTION_PREDICTOR:
-                return parse_name(s, mlg_predictor_find(s), o->size, ret->text);
+                return parse_name(s, known_predictor(s), o->size, ret->text);
         case MLG_OPTION_BOOL:
                 return mlg_parse_bool(s, &ret->yes);
         case MLG_OPTION_U32:

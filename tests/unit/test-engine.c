@@ -825,7 +825,7 @@ static void test_policy_switch(void **state) {
                 g_strlcpy(t->host.policy, names[i % G_N_ELEMENTS(names)], sizeof(t->host.policy));
                 mlg_engine_configure(t->e, &t->host);
                 mlg_engine_host_status(t->e, &s);
-                assert_string_equal(s.policy, i % 5 == 4 ? "static" : names[i % 5]);
+                assert_string_equal(s.policy, i % 5 == 4 ? "proportional" : names[i % 5]);
                 before = t->n_moves_all;
                 run(t, 15);
                 if (strcmp(s.policy, "static") == 0)
