@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <glib.h>
 
@@ -12,12 +13,13 @@
 #include "memlego/names.h"
 #include "service/config.h"
 #include "service/daemon.h"
+#include "service/plugin-loader.h"
 
 /* Exit codes; memlegod(8). */
 enum { EXIT_USAGE = 2, EXIT_CONFIG = 78 }; /* 78: EX_CONFIG, which service managers need not retry */
 
 static gboolean opt_foreground, opt_dry_run, opt_check_config, opt_version;
-static char *opt_config, *opt_connect;
+static char *opt_config, *opt_connect, *opt_plugins;
 
 static const GOptionEntry entries[] = {
         { "foreground", 'f', 0, G_OPTION_ARG_NONE, &opt_foreground, "Log to the terminal, as text", NULL },
@@ -25,6 +27,8 @@ static const GOptionEntry entries[] = {
         { "config", 'c', 0, G_OPTION_ARG_FILENAME, &opt_config,
           "Configuration file; policy.d is looked for beside it (default " MLG_CONFIG_FILE ")", "FILE" },
         { "connect", 0, 0, G_OPTION_ARG_STRING, &opt_connect, "libvirt's URI, instead of the configured one", "URI" },
+        { "plugins", 0, 0, G_OPTION_ARG_FILENAME, &opt_plugins,
+          "Directory of plug-ins, of root or the calling user (default " MLG_PLUGINDIR ")", "DIR" },
         { "check-config", 0, 0, G_OPTION_ARG_NONE, &opt_check_config, "Check the configuration, print it, and exit", NULL },
         { "version", 0, 0, G_OPTION_ARG_NONE, &opt_version, "Print the version and exit", NULL },
         { NULL },
@@ -40,11 +44,31 @@ static bool fits_host(const MlgConfig *config, GError **error) {
         return mlg_config_check_host(config, host.total_kib, error);
 }
 
+/* Only root's are taken from where they belong; who names another place runs what he likes. */
+static uid_t plugin_owner(void) {
+        return opt_plugins ? geteuid() : 0;
+}
+
+/* What the configuration may name. */
+static void load_plugins(void) {
+        const MlgPluginsOptions o = { .dir = opt_plugins ? opt_plugins : MLG_PLUGINDIR, .owner = plugin_owner() };
+        g_autoptr(GError) error = NULL;
+        const MlgPlugin *p;
+
+        if (!mlg_plugins_load(&o, &error))
+                fprintf(stderr, "%s\n", error->message);
+        for (size_t i = 0; (p = mlg_plugins_at(i)); i++)
+                if (p->refused)
+                        fprintf(stderr, "%s/%s.so is not used: %s\n", o.dir, p->name, p->why);
+}
+
 static int check_config(void) {
         g_autoptr(GError) error = NULL;
-        g_autoptr(MlgConfig) config = mlg_config_load(opt_config ? opt_config : MLG_CONFIG_FILE, opt_config != NULL, &error);
+        g_autoptr(MlgConfig) config = NULL;
         g_autofree char *text = NULL;
 
+        load_plugins();
+        config = mlg_config_load(opt_config ? opt_config : MLG_CONFIG_FILE, opt_config != NULL, &error);
         if (!config || !fits_host(config, &error)) {
                 fprintf(stderr, "%s\n", error->message);
                 return EXIT_CONFIG;
@@ -74,6 +98,8 @@ static int run(void) {
                 .config_path = opt_config,
                 .connect_uri = opt_connect,
                 .state_dir = g_getenv("STATE_DIRECTORY"),
+                .plugin_dir = opt_plugins ? opt_plugins : MLG_PLUGINDIR,
+                .plugin_owner = plugin_owner(),
                 .dry_run = opt_dry_run,
                 .foreground = opt_foreground,
         };

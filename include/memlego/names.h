@@ -23,17 +23,21 @@
 /* The group whose members may read everything on the bus. */
 #define MLG_GROUP "memlego"
 
-/* Directories and files. MLG_SYSCONFDIR and MLG_STATEDIR are set by meson. */
+/* Directories and files. MLG_SYSCONFDIR, MLG_STATEDIR and MLG_PLUGINDIR are set by meson. */
 #ifndef MLG_SYSCONFDIR
 #define MLG_SYSCONFDIR "/etc"
 #endif
 #ifndef MLG_STATEDIR
 #define MLG_STATEDIR "/var/lib/memlego"
 #endif
+#ifndef MLG_PLUGINDIR
+#define MLG_PLUGINDIR "/usr/lib/memlego/plugins"
+#endif
 #define MLG_CONFIG_FILE MLG_SYSCONFDIR "/memlego/memlegod.conf"
 #define MLG_POLICY_DIR_NAME "policy.d" /* beside the configuration file */
 #define MLG_STATE_FILE_NAME "targets.json"
 #define MLG_LEARNED_DIR_NAME "learned" /* in the same directory */
+#define MLG_PLUGIN_RUNNING_NAME "plugins.running" /* there, too: which plug-in runs just now */
 
 /* Metadata of a libvirt domain: <memlego:guest xmlns:memlego="https://memlego.org/guest/1" labels="db gold"/> */
 #define MLG_METADATA_URI "https://memlego.org/guest/1"
@@ -66,3 +70,5 @@
 #define MLG_MSG_PROPOSAL_ENDED "a3f5c0a94ef04b0f8cc0f1a7b2f0b124"
 #define MLG_MSG_ALLOWED "a3f5c0a94ef04b0f8cc0f1a7b2f0b125"
 #define MLG_MSG_APPROVAL_AWAITED "a3f5c0a94ef04b0f8cc0f1a7b2f0b126"
+#define MLG_MSG_PLUGIN_LOADED "a3f5c0a94ef04b0f8cc0f1a7b2f0b140"
+#define MLG_MSG_PLUGIN_OFF "a3f5c0a94ef04b0f8cc0f1a7b2f0b141"

@@ -112,6 +112,15 @@ typedef struct MlgReservationStatus {
         char owner[64];        /* unique bus name of who asked */
 } MlgReservationStatus;
 
+/* A predictor or policy from outside. */
+typedef struct MlgPluginStatus {
+        char name[32];
+        const char *kind;  /* "predictor", "policy"; "unknown" of some that were refused */
+        const char *state; /* "loaded", "used"; "refused": when it was to be loaded; "off": it misbehaved */
+        char file[512];
+        char why[240];     /* of the last two */
+} MlgPluginStatus;
+
 typedef struct MlgHostStatus {
         char policy[32];
         char uri[256];

@@ -15,6 +15,7 @@
 #define MLG_BUS_QUEUE_MAX 4096          /* messages the bus has not taken: no signals then */
 #define MLG_BUS_TEXT_MAX (24u << 20)    /* of one string sent; the system bus takes messages up to 32 MiB */
 #define MLG_BUS_RESERVATIONS_MAX 1024   /* shown by ListReservations */
+#define MLG_BUS_PLUGINS_MAX 64          /* shown by ListPlugins */
 #define MLG_BUS_PROPOSALS_MAX 4096      /* shown by ListProposals; one of each guest */
 
 /* Limits on arguments. */

@@ -27,6 +27,7 @@ typedef struct MlgBusOps {
         size_t (*decisions)(const char *uuid, MlgDecision *ret, size_t max, void *userdata); /* newest first */
         size_t (*reservations)(MlgReservationStatus *ret, size_t max, void *userdata);
         size_t (*proposals)(MlgProposalStatus *ret, size_t max, void *userdata);
+        size_t (*plugins)(MlgPluginStatus *ret, size_t max, void *userdata);
 
         /* *ret_changes: NULL-terminated sentences, one per change. The running configuration stays on
          * failure. */

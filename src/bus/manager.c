@@ -154,6 +154,33 @@ static int on_list_reservations(sd_bus_message *m, void *userdata, sd_bus_error 
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
+static int append_plugin(sd_bus_message *m, const MlgPluginStatus *s) {
+        const char *const texts[] = { s->name, s->kind, s->state, s->file, s->why };
+        int r = sd_bus_message_open_container(m, 'r', "sssss");
+
+        for (size_t i = 0; r >= 0 && i < G_N_ELEMENTS(texts); i++)
+                r = mlg_bus_add_string(m, texts[i]);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int on_list_plugins(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        MlgBus *b = ((MlgBusHostView *) userdata)->bus;
+        _bus_unref_ sd_bus_message *reply = NULL;
+        g_autofree MlgPluginStatus *all = g_new0(MlgPluginStatus, MLG_BUS_PLUGINS_MAX);
+        size_t n = b->ops->plugins(all, MLG_BUS_PLUGINS_MAX, b->userdata);
+        int r;
+
+        r = sd_bus_message_new_method_return(m, &reply);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_open_container(reply, 'a', "(sssss)");
+        for (size_t i = 0; r >= 0 && i < n && i < MLG_BUS_PLUGINS_MAX; i++)
+                r = append_plugin(reply, &all[i]);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
 static int reply_text(sd_bus_message *m, const char *text, sd_bus_error *error) {
         _bus_unref_ sd_bus_message *reply = NULL;
         int r;
@@ -281,6 +308,8 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
                                 SD_BUS_RESULT("a(tttts)", reservations), on_list_reservations, U),
         SD_BUS_METHOD_WITH_ARGS("ListProposals", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("aa{sv}", proposals), mlg_bus_on_list_proposals, U),
+        SD_BUS_METHOD_WITH_ARGS("ListPlugins", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("a(sssss)", plugins), on_list_plugins, U),
         SD_BUS_METHOD_WITH_ARGS("Dump", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json), on_dump, U),
         SD_BUS_METHOD_WITH_ARGS("GetConfig", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", text), on_get_config, U),
 

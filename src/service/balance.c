@@ -263,6 +263,7 @@ static void decide(MlgDaemon *d, uint64_t now) {
         make_moves(d, moves, n, now);
         mlg_engine_settle_reservations(d->engine, now, true, on_reservation, d);
         mlg_daemon_settle_proposals(d, now);
+        mlg_daemon_tell_plugins(d);
         mlg_daemon_tell_states(d);
         tell_rules(d, now);
         tell_shortage(d, now);

@@ -5,6 +5,7 @@
  *   balance.c   the turn: poll -> observe -> decide -> ask -> answer -> tell
  *   requests.c  what clients of the bus ask for
  *   proposals.c moves that wait for approval: told, and answered
+ *   plugins.c   predictors and policies from outside
  *   statistics.c  the period of balloon statistics
  *   monitor.c   the programs inside the guests
  *   agent.c     QEMU's guest agent, where it stands in for them
@@ -22,6 +23,7 @@
 #include "service/daemon.h"
 #include "service/learned.h"
 #include "service/loop.h"
+#include "service/plugin-notes.h"
 #include "service/state.h"
 
 typedef struct MlgDaemon {
@@ -36,6 +38,8 @@ typedef struct MlgDaemon {
         MlgLearned *learned;
         char uri[256];
         bool dry_run;
+        MlgPluginNotes *plugin_notes; /* NULL: none are kept */
+        uint64_t plugins_changed_usec; /* when something in their directory changed last, as of the start */
 
         MlgBus *bus;                  /* NULL: not connected */
         MlgWatch *bus_watch, *hypervisor_watch, *monitors_watch;
@@ -84,6 +88,7 @@ void mlg_daemon_sync_state(MlgDaemon *d);
 uint64_t mlg_real_usec(void);
 
 /* daemon.c */
+char *mlg_daemon_boot_id(void);
 bool mlg_daemon_reload(MlgDaemon *d, char ***ret_changes, GError **error);
 
 /* statistics.c */
@@ -134,6 +139,13 @@ void mlg_daemon_learn(uint64_t now_usec, void *daemon);            /* of learn_t
 void mlg_daemon_want_learned(MlgDaemon *d, const MlgVm *vm);       /* it is new, or its predictor may be */
 void mlg_daemon_save_learned(MlgDaemon *d, MlgVm *vm);             /* it goes */
 void mlg_daemon_save_all_learned(MlgDaemon *d);                    /* we go */
+
+/* plugins.c */
+void mlg_daemon_load_plugins(MlgDaemon *d);
+void mlg_daemon_tell_plugins(MlgDaemon *d);                       /* log: those switched off since; after each decision */
+void mlg_daemon_tell_plugins_changed(MlgDaemon *d);               /* at a reload, which loads none */
+void mlg_daemon_unload_plugins(MlgDaemon *d);
+size_t mlg_daemon_plugins(MlgPluginStatus *ret, size_t max, void *daemon);
 
 /* dump.c */
 char *mlg_daemon_dump(void *daemon);

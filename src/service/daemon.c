@@ -262,6 +262,7 @@ bool mlg_daemon_reload(MlgDaemon *d, char ***ret_changes, GError **error) {
         apply(d);
         for (char **c = changes; *c; c++)
                 mlg_log(MLG_LOG_INFO, "Changed: %s", *c);
+        mlg_daemon_tell_plugins_changed(d);
         mlg_log_guest(MLG_LOG_INFO, MLG_MSG_CONFIG_LOADED, NULL, NULL, "Configuration loaded, %u changes",
                       g_strv_length(changes));
         if (ret_changes)
@@ -301,6 +302,12 @@ static void on_watchdog(uint64_t now_usec, void *userdata) {
 
 /* ---- start ---- */
 
+char *mlg_daemon_boot_id(void) {
+        char *id;
+
+        return g_file_get_contents("/proc/sys/kernel/random/boot_id", &id, NULL, NULL) ? g_strstrip(id) : g_strdup("unknown");
+}
+
 /* Where it fails, nothing is kept: that is no reason not to balance. */
 static void open_learned(MlgDaemon *d, const char *dir, const char *boot_id) {
         int r = mlg_learned_open(dir, boot_id, &d->learned);
@@ -315,14 +322,12 @@ static void open_learned(MlgDaemon *d, const char *dir, const char *boot_id) {
 
 static void load_state(MlgDaemon *d) {
         const char *dir = d->dry_run ? NULL : d->options->state_dir;
-        g_autofree char *warning = NULL, *boot_id = NULL;
+        g_autofree char *warning = NULL, *boot_id = mlg_daemon_boot_id();
         const MlgStateReservation *r;
         uint64_t real = mlg_real_usec(), now = mlg_loop_now_usec(d->loop);
         int error;
 
-        if (!g_file_get_contents("/proc/sys/kernel/random/boot_id", &boot_id, NULL, NULL))
-                boot_id = g_strdup("unknown");
-        error = mlg_state_open(dir, g_strstrip(boot_id), &d->state, &warning);
+        error = mlg_state_open(dir, boot_id, &d->state, &warning);
         if (error < 0) {
                 mlg_log(MLG_LOG_WARNING,
                         "Cannot use %s: %s. Targets and what is learned will not be known after a restart.", dir,
@@ -389,6 +394,7 @@ static int start(MlgDaemon *d) {
                 mlg_log(MLG_LOG_ERROR, "Cannot open /proc/meminfo: %s", g_strerror(-r));
                 return r;
         }
+        mlg_daemon_load_plugins(d);
         d->config = load(d, &error);
         if (!d->config) {
                 mlg_log_guest(MLG_LOG_ERROR, MLG_MSG_CONFIG_REFUSED, NULL, NULL, "%s", error->message);
@@ -449,6 +455,7 @@ static void end(MlgDaemon *d) {
         (void) mlg_hostmem_free(d->hostmem);
         (void) mlg_config_free(d->config);
         (void) mlg_loop_free(d->loop);
+        mlg_daemon_unload_plugins(d);
 }
 
 int mlg_daemon_run(const MlgDaemonOptions *options) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "memlego/hypervisor.h"
 #include "service/loop.h"
@@ -20,6 +21,8 @@ typedef struct MlgDaemonOptions {
         const char *connect_uri;   /* NULL: as configured */
         const char *state_dir;     /* NULL: nothing is kept */
         const char *proc_root;     /* NULL: /proc */
+        const char *plugin_dir;    /* NULL: no plug-ins ... */
+        uid_t plugin_owner;        /* ... which may belong to this user, besides root */
         bool dry_run;
         bool foreground;
 } MlgDaemonOptions;

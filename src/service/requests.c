@@ -203,6 +203,7 @@ const MlgBusOps mlg_daemon_bus_ops = {
         .guest_find = guest_find,
         .decisions = decisions,
         .reservations = reservations,
+        .plugins = mlg_daemon_plugins,
         .reload = reload,
         .pause = pause_guest,
         .set_target = set_target,

@@ -57,6 +57,13 @@ static size_t fake_reservations(MlgReservationStatus *ret, size_t max, void *use
         return n;
 }
 
+static size_t fake_plugins(MlgPluginStatus *ret, size_t max, void *userdata) {
+        ret[0] = (MlgPluginStatus) { .name = "mine", .kind = "policy", .state = "used", .file = "/lib/mine.so" };
+        ret[1] = (MlgPluginStatus) { .name = "theirs", .kind = "unknown", .state = "refused", .file = "/lib/theirs.so",
+                                     .why = "it is \xff" };
+        return 2;
+}
+
 static bool fails(FakeService *f, GError **error) {
         if (f->fail_code == 0)
                 return false;
@@ -204,6 +211,7 @@ const MlgBusOps fake_bus_ops = {
         .guest_find = fake_guest_find,
         .decisions = fake_decisions,
         .reservations = fake_reservations,
+        .plugins = fake_plugins,
         .reload = fake_reload,
         .pause = fake_pause,
         .set_target = fake_set_target,

@@ -36,7 +36,8 @@
 
 typedef struct Fixture {
         FakeWorld *w;
-        char *dir, *config, *log, *learned;
+        char *dir, *config, *log, *learned, *plugins;
+        const char *policy, *predictor;
         pid_t pid; /* 0: not running */
         bool dry_run;
 } Fixture;
@@ -52,6 +53,7 @@ static uint64_t now_usec(void) {
 
 static void configure(const Fixture *f, const char *text) {
         g_autofree char *all = g_strdup_printf("[Host]\n"
+                                               "Policy=%s\n"
                                                "PollIntervalSec=100ms\n"
                                                "MovePollIntervalSec=50ms\n"
                                                "StuckSec=1s\n"
@@ -61,10 +63,10 @@ static void configure(const Fixture *f, const char *text) {
                                                "CoolDownSec=1s\n"
                                                "SettleSec=0\n"
                                                "Cushion=32M\n"
-                                               "Predictor=last\n"
+                                               "Predictor=%s\n"
                                                "ShrinkRate=50%%\n"
                                                "%s",
-                                               text);
+                                               f->policy, f->predictor, text);
 
         assert_true(g_file_set_contents(f->config, all, -1, NULL));
 }
@@ -76,6 +78,8 @@ static void run_child(const Fixture *f) {
                 .connect_uri = "fake:///",
                 .state_dir = f->dir,
                 .proc_root = f->dir, /* of a host with 4 GiB, of which nearly all is free */
+                .plugin_dir = f->plugins,
+                .plugin_owner = geteuid(),
                 .dry_run = f->dry_run,
                 .foreground = true,
         };
@@ -139,6 +143,9 @@ static int setup(void **state) {
         f->config = g_build_filename(f->dir, "memlegod.conf", NULL);
         f->log = g_build_filename(f->dir, "log", NULL);
         f->learned = g_build_filename(f->dir, "learned", NULL);
+        f->plugins = g_build_filename(f->dir, "plugins", NULL);
+        f->policy = "proportional";
+        f->predictor = "last";
         configure(f, "");
         meminfo = g_build_filename(f->dir, "meminfo", NULL);
         assert_true(
@@ -155,7 +162,11 @@ static char *learned_of(const Fixture *f, const SimGuest *g) {
 static int teardown(void **state) {
         static const char *const names[] = { "memlegod.conf", "meminfo", "log", "targets.json",
                                              "targets.json.bad",
-                                             "targets.json.new" };
+                                             "targets.json.new", "plugins.running",
+                                             "plugins/most-policy.so", "plugins/crash-policy.so",
+                                             "plugins/loop-predictor.so", "plugins/crash-at-load.so",
+                                             "crash-policy.so.crashed", "loop-predictor.so.crashed",
+                                             "crash-at-load.so.crashed" };
         Fixture *f = *state;
 
         if (f->pid > 0) {
@@ -173,12 +184,14 @@ static int teardown(void **state) {
                 (void) unlink(path);
         }
         (void) rmdir(f->learned);
+        (void) rmdir(f->plugins);
         (void) rmdir(f->dir);
         f->w = fake_world_free(f->w);
         g_free(f->dir);
         g_free(f->config);
         g_free(f->log);
         g_free(f->learned);
+        g_free(f->plugins);
         g_free(f);
         return 0;
 }
@@ -634,6 +647,114 @@ static void test_bad_starts(void **state) {
         assert_int_equal(wait_for_end(f), 0);
 }
 
+/* ---- plug-ins ---- */
+
+static void put_plugin(const Fixture *f, const char *name) {
+        g_autofree char *from = g_strdup_printf("%s/%s.so", g_getenv("MLG_TEST_PLUGINS"), name), *text = NULL;
+        g_autofree char *to = g_strdup_printf("%s/%s.so", f->plugins, name);
+        size_t len;
+
+        (void) g_mkdir(f->plugins, 0755);
+        assert_true(g_file_get_contents(from, &text, &len, NULL));
+        assert_true(g_file_set_contents(to, text, (gssize) len, NULL));
+        assert_int_equal(g_chmod(to, 0644), 0);
+}
+
+static void stop(Fixture *f) {
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+        (void) unlink(f->log);
+}
+
+/* The policy asks for all that there may be, for everybody: it is asked, and the books hold. */
+static void test_plugin_policy(void **state) {
+        Fixture *f = *state;
+
+        put_plugin(f, "most-policy");
+        f->policy = "most-policy";
+        configure(f, "");
+        for (int i = 0; i < 3; i++)
+                (void) fake_world_add(f->w, MAXIMUM_KIB, 80 * SIM_MIB);
+        start_daemon(f);
+        wait_polls(f, 20);
+        assert_true(logged(f, "most-policy.so: policy \"most-policy\""));
+        assert_int_equal(f->w->n_sets, 0); /* the default would have moved them: there is not enough for all */
+        put_plugin(f, "crash-policy");
+        f->policy = "static";
+        configure(f, "");
+        assert_int_equal(kill(f->pid, SIGHUP), 0);
+        WAIT_FOR(f, logged(f, "has changed: new plug-ins need a restart"));
+        stop(f);
+}
+
+/* One that takes memlegod with it does so once: the next one leaves it out, and balances. */
+static void crash_and_recover(Fixture *f, const char *name, int signo) {
+        g_autofree char *refused = g_strdup_printf("%s.so is not used: memlegod ended while it ran", name);
+        g_autofree char *note = g_strdup_printf("%s/%s.so.crashed", f->dir, name);
+
+        assert_int_equal(wait_for_end(f), 128 + signo);
+        assert_false(logged(f, refused));
+        for (int i = 0; i < 2; i++) { /* for good */
+                (void) unlink(f->log);
+                start_daemon(f);
+                WAIT_FOR(f, logged(f, refused));
+                WAIT_FOR(f, sum_actual(f) <= 1000 * SIM_MIB);
+                wait_polls(f, 3);
+                stop(f);
+        }
+        assert_int_equal(unlink(note), 0);
+}
+
+static void test_plugin_that_crashes(void **state) {
+        Fixture *f = *state;
+
+        put_plugin(f, "crash-policy");
+        f->policy = "crash-policy";
+        configure(f, "");
+        for (int i = 0; i < 3; i++)
+                (void) fake_world_add(f->w, MAXIMUM_KIB, 80 * SIM_MIB);
+        start_daemon(f);
+        crash_and_recover(f, "crash-policy", SIGABRT);
+        start_daemon(f); /* the note is gone: it has another chance, and does not take it */
+        assert_int_equal(wait_for_end(f), 128 + SIGABRT);
+}
+
+static void test_plugin_that_crashes_when_loaded(void **state) {
+        Fixture *f = *state;
+
+        put_plugin(f, "crash-at-load");
+        for (int i = 0; i < 3; i++)
+                (void) fake_world_add(f->w, MAXIMUM_KIB, 80 * SIM_MIB);
+        start_daemon(f);
+        crash_and_recover(f, "crash-at-load", SIGABRT);
+}
+
+/* Where memlegod says which one runs; see service/plugin-notes.c. */
+static uint32_t running(const Fixture *f) {
+        g_autofree char *path = g_build_filename(f->dir, "plugins.running", NULL), *page = NULL;
+        uint32_t mark = 0;
+        size_t len;
+
+        if (g_file_get_contents(path, &page, &len, NULL) && len >= 52)
+                memcpy(&mark, page + 48, sizeof(mark));
+        return mark;
+}
+
+static void test_plugin_that_loops(void **state) {
+        Fixture *f = *state;
+
+        put_plugin(f, "loop-predictor");
+        f->predictor = "loop-predictor";
+        configure(f, "");
+        for (int i = 0; i < 3; i++)
+                (void) fake_world_add(f->w, MAXIMUM_KIB, 80 * SIM_MIB);
+        start_daemon(f);
+        WAIT_FOR(f, f->w->n_polls > 0); /* it is loaded */
+        WAIT_FOR(f, running(f) == 1);
+        assert_int_equal(kill(f->pid, SIGKILL), 0); /* as the watchdog would */
+        crash_and_recover(f, "loop-predictor", SIGKILL);
+}
+
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 /* PART PARTS: each PARTS-th test, beginning with number PART. These tests wait most of their time, so several
@@ -658,6 +779,10 @@ int main(int argc, char *argv[]) {
                 IN_WORLD(test_learned_survives),
                 IN_WORLD(test_learned_not_writable),
                 IN_WORLD(test_bad_starts),
+                IN_WORLD(test_plugin_policy),
+                IN_WORLD(test_plugin_that_crashes),
+                IN_WORLD(test_plugin_that_crashes_when_loaded),
+                IN_WORLD(test_plugin_that_loops),
         };
 
         if (parts == 0)
