@@ -30,6 +30,7 @@ static const Command commands[] = {
                                   "Make room for a guest about to start; prints an ID" },
         [MLG_COMMAND_RELEASE] = { "release", 1, 1, "ID", "Give a reservation back" },
         [MLG_COMMAND_RESERVATIONS] = { "reservations", 0, 0, "", "List reservations" },
+        [MLG_COMMAND_PLUGINS] = { "plugins", 0, 0, "", "List policies and predictors that are not memlegod's own" },
         [MLG_COMMAND_RELOAD] = { "reload", 0, 0, "", "Read the configuration again; prints what changed" },
         [MLG_COMMAND_CONFIG] = { "config", 0, 0, "",
                                  "Show the configuration in force, and where it is from" },
@@ -68,6 +69,7 @@ typedef enum OptionId {
         OPTION_ALL,
         OPTION_FOR,
         OPTION_END,
+        OPTION_PLUGINS,
         _OPTION_MAX,
 } OptionId;
 
@@ -128,6 +130,8 @@ static const Option options[] = {
         [OPTION_FOR] = { "for", '\0', VALUE_REQUIRED, FOR(APPROVE), "TIME",
                          "approve: those that come so long, with --all" },
         [OPTION_END] = { "end", '\0', VALUE_NONE, FOR(APPROVE), NULL, "approve: end the time of --for now" },
+        [OPTION_PLUGINS] = { "plugins", '\0', VALUE_REQUIRED, FOR(SIMULATE), "DIR",
+                             "simulate: plug-ins from there, of root or yours" },
 };
 static_assert(G_N_ELEMENTS(options) == _OPTION_MAX, "options[] misses a value");
 
@@ -204,6 +208,7 @@ static const size_t text_offsets[_OPTION_MAX] = {
         [OPTION_POLICY] = offsetof(MlgArgs, policy),       [OPTION_PREDICTOR] = offsetof(MlgArgs, predictor),
         [OPTION_COMPARE] = offsetof(MlgArgs, compare),     [OPTION_CONFIG] = offsetof(MlgArgs, config),
         [OPTION_SVG] = offsetof(MlgArgs, svg),
+        [OPTION_PLUGINS] = offsetof(MlgArgs, plugins),
 };
 
 static bool take_text(OptionId id, const char *value, MlgArgs *a, GError **error) {
@@ -252,6 +257,7 @@ static bool apply_option(OptionId id, const char *value, MlgArgs *a, GError **er
         case OPTION_COMPARE:
         case OPTION_CONFIG:
         case OPTION_SVG:
+        case OPTION_PLUGINS:
                 return take_text(id, value, a, error);
         case OPTION_INTERVAL:
                 return parse_duration("--interval", value, MLG_USEC_PER_SEC, 3600 * MLG_USEC_PER_SEC,
@@ -394,6 +400,7 @@ static bool take_operands(char **operands, size_t n, MlgArgs *a, GError **error)
                 a->guest = n > 0 ? operands[0] : NULL;
                 break;
         case MLG_COMMAND_RESERVATIONS:
+        case MLG_COMMAND_PLUGINS:
         case MLG_COMMAND_RELOAD:
         case MLG_COMMAND_CONFIG:
         case MLG_COMMAND_DUMP:

@@ -18,6 +18,7 @@ typedef enum MlgCommand {
         MLG_COMMAND_RESERVE,
         MLG_COMMAND_RELEASE,
         MLG_COMMAND_RESERVATIONS,
+        MLG_COMMAND_PLUGINS,
         MLG_COMMAND_RELOAD,
         MLG_COMMAND_CONFIG,
         MLG_COMMAND_DUMP,
@@ -48,6 +49,7 @@ typedef struct MlgArgs {
         const char *output;    /* record; never NULL there */
         const char *trace;     /* simulate; never NULL there */
         const char *policy, *predictor, *config, *svg; /* simulate; NULL: not given */
+        const char *plugins;   /* simulate; NULL: from where memlegod takes them */
         const char *compare;   /* simulate: POLICY[:PREDICTOR],...; NULL: not given */
         uint64_t host_kib;     /* simulate; 0: not given so */
         uint32_t host_permille; /* simulate: of the guests' maxima; 0: not given so */

@@ -290,6 +290,33 @@ GArray *mlg_client_reservations(MlgClient *c, GError **error) {
         return g_steal_pointer(&list);
 }
 
+static void clear_plugin(void *p) {
+        mlg_ctl_plugin_clear(p);
+}
+
+GArray *mlg_client_plugins(MlgClient *c, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ListPlugins", NULL, error, "");
+        g_autoptr(GArray) list = g_array_new(FALSE, TRUE, sizeof(MlgCtlPlugin));
+        const char *name, *kind, *state, *file, *why;
+        int r;
+
+        if (!reply)
+                return NULL;
+        g_array_set_clear_func(list, clear_plugin);
+        r = sd_bus_message_enter_container(reply, 'a', "(sssss)");
+        while (r >= 0 && list->len < ANSWERS_MAX &&
+               (r = sd_bus_message_read(reply, "(sssss)", &name, &kind, &state, &file, &why)) > 0) {
+                MlgCtlPlugin p = { g_strdup(name), g_strdup(kind), g_strdup(state), g_strdup(file), g_strdup(why) };
+
+                g_array_append_val(list, p);
+        }
+        if (r < 0) {
+                set_garbled(error);
+                return NULL;
+        }
+        return g_steal_pointer(&list);
+}
+
 /* A key of a dictionary, and where its value goes. */
 typedef struct Field {
         const char *key;

@@ -40,6 +40,7 @@ bool mlg_client_reject(MlgClient *c, uint64_t id, GError **error);
 bool mlg_client_approve_all(MlgClient *c, const char *guest, uint64_t usec, uint32_t *ret_n, GError **error);
 bool mlg_client_end_approval(MlgClient *c, const char *guest, GError **error); /* guest NULL: all */
 GArray *mlg_client_reservations(MlgClient *c, GError **error);                  /* MlgCtlReservation */
+GArray *mlg_client_plugins(MlgClient *c, GError **error);                       /* MlgCtlPlugin */
 GArray *mlg_client_explain(MlgClient *c, const char *guest,
                            GError **error); /* MlgCtlDecision, newest first */
 GArray *mlg_client_proposals(MlgClient *c, GError **error);                     /* MlgCtlProposal */

@@ -204,6 +204,16 @@ static bool run_reject(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GS
         return mlg_client_reject(c, a->id, error);
 }
 
+static bool run_plugins(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
+                        GError **error) {
+        g_autoptr(GArray) list = mlg_client_plugins(c, error);
+
+        if (!list)
+                return false;
+        mlg_render_plugins((const MlgCtlPlugin *) (void *) list->data, list->len, style, out);
+        return true;
+}
+
 static bool run_reload(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
         g_auto(GStrv) changes = mlg_client_reload(c, error);
 
@@ -244,6 +254,7 @@ static const CommandFn command_fns[] = {
         [MLG_COMMAND_RESERVE] = run_reserve,
         [MLG_COMMAND_RELEASE] = run_release,
         [MLG_COMMAND_RESERVATIONS] = run_reservations,
+        [MLG_COMMAND_PLUGINS] = run_plugins,
         [MLG_COMMAND_RELOAD] = run_reload,
         [MLG_COMMAND_CONFIG] = run_config,
         [MLG_COMMAND_DUMP] = run_dump,

@@ -44,9 +44,15 @@ typedef struct MlgCtlProposal {
         uint64_t age_usec, expires_in_usec;
 } MlgCtlProposal;
 
+/* A predictor or policy from outside; the strings are owned. */
+typedef struct MlgCtlPlugin {
+        char *name, *kind, *state, *file, *why; /* why: it is refused or off; else "" */
+} MlgCtlPlugin;
+
 void mlg_ctl_decision_clear(MlgCtlDecision *d);
 void mlg_ctl_proposal_clear(MlgCtlProposal *p);
 void mlg_ctl_reservation_clear(MlgCtlReservation *r);
+void mlg_ctl_plugin_clear(MlgCtlPlugin *p);
 
 void mlg_render_host(const MlgSnapshot *s, const MlgStyle *style, GString *out);
 void mlg_render_guests(const MlgSnapshot *s, const MlgStyle *style, const MlgStatusView *view, GString *out);
@@ -62,6 +68,7 @@ char *mlg_explain_to_json(const char *guest, const MlgCtlDecision *decisions, si
 
 void mlg_render_reservations(const MlgCtlReservation *reservations, size_t n, const MlgStyle *style,
                              GString *out);
+void mlg_render_plugins(const MlgCtlPlugin *plugins, size_t n, const MlgStyle *style, GString *out);
 char *mlg_reservations_to_json(const MlgCtlReservation *reservations, size_t n, bool utf8);
 
 void mlg_render_proposals(const MlgCtlProposal *proposals, size_t n, const MlgStyle *style, GString *out);

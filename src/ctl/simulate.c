@@ -9,7 +9,9 @@
 
 #include "policies/registry.h"
 #include "predict/registry.h"
+#include "memlego/names.h"
 #include "service/config.h"
+#include "service/plugin-loader.h"
 #include "sim/picture.h"
 #include "util/util.h"
 
@@ -36,6 +38,24 @@ static bool pass_on(GError **error, GError *cause, MlgExit code) {
 
 /* ---- what is to be run ---- */
 
+/* From where memlegod takes them, or from where somebody tries his own: then they may be his. */
+static bool load_plugins(const MlgArgs *a, GError **error) {
+        const MlgPluginsOptions o = { .dir = a->plugins ? a->plugins : MLG_PLUGINDIR, .owner = a->plugins ? geteuid() : 0 };
+        GError *cause = NULL;
+
+        return mlg_plugins_load(&o, &cause) || pass_on(error, cause, MLG_EXIT_FAILED);
+}
+
+/* Why there is none of this name. */
+static bool no_such(const char *name, MlgPluginKind kind, const char *names, GError **error) {
+        const MlgPlugin *p = mlg_plugins_find(kind, name);
+        const char *what = mlg_plugin_kind_to_string(kind);
+
+        if (p)
+                return fail(error, MLG_EXIT_FAILED, "the plug-in '%s' is refused: %s", name, p->why);
+        return fail(error, MLG_EXIT_USAGE, "there is no %s '%s', expected one of: %s", what, name, names);
+}
+
 /* "POLICY" or "POLICY:PREDICTOR"; empty parts: as configured. */
 static bool add_run(GArray *runs, const char *policy, const char *predictor, GError **error) {
         MlgSimRun run = {};
@@ -43,11 +63,9 @@ static bool add_run(GArray *runs, const char *policy, const char *predictor, GEr
         if (runs->len >= RUNS_MAX)
                 return fail(error, MLG_EXIT_USAGE, "--compare: more than %d policies", RUNS_MAX);
         if (policy && !mlg_policy_find(policy))
-                return fail(error, MLG_EXIT_USAGE, "there is no policy '%s', expected one of: %s", policy,
-                            mlg_policy_names());
+                return no_such(policy, MLG_PLUGIN_POLICY, mlg_policy_names(), error);
         if (predictor && !mlg_predictor_find(predictor))
-                return fail(error, MLG_EXIT_USAGE, "there is no predictor '%s', expected one of: %s",
-                            predictor, mlg_predictor_names());
+                return no_such(predictor, MLG_PLUGIN_PREDICTOR, mlg_predictor_names(), error);
         g_strlcpy(run.policy, policy ? policy : "", sizeof(run.policy));
         g_strlcpy(run.predictor, predictor ? predictor : "", sizeof(run.predictor));
         g_array_append_val(runs, run);
@@ -205,6 +223,16 @@ static void run_clear(void *p) {
         (void) sim_replay_free(((MlgSimRun *) p)->replay);
 }
 
+/* What came of it is the default's doing then. */
+static bool check_plugins(GError **error) {
+        const MlgPlugin *p;
+
+        for (size_t i = 0; (p = mlg_plugins_at(i)); i++)
+                if (p->off && !p->refused)
+                        return fail(error, MLG_EXIT_FAILED, "the plug-in '%s' was switched off: %s", p->name, p->why);
+        return true;
+}
+
 /* A violation is a defect of memlegod, whatever the policy. */
 static bool check_runs(const MlgSimReport *r, GError **error) {
         for (size_t i = 0; i < r->n_runs; i++)
@@ -225,7 +253,7 @@ bool mlg_simulate_run(const MlgArgs *a, const MlgStyle *style, GString *out, GEr
         GError *cause = NULL;
 
         g_array_set_clear_func(runs, run_clear);
-        config = list_runs(a, runs, error) ? load_config(a, error) : NULL;
+        config = load_plugins(a, error) && list_runs(a, runs, error) ? load_config(a, error) : NULL;
         if (!config)
                 return false;
         trace = sim_trace_load(a->trace, &cause);
@@ -244,5 +272,5 @@ bool mlg_simulate_run(const MlgArgs *a, const MlgStyle *style, GString *out, GEr
                 g_string_append(out, json);
         } else
                 mlg_simulate_render(&report, style, out);
-        return (!a->svg || draw(a, &report, series, error)) && check_runs(&report, error);
+        return (!a->svg || draw(a, &report, series, error)) && check_runs(&report, error) && check_plugins(error);
 }

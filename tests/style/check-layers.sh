@@ -46,7 +46,7 @@ function quoted_of(file) {
         if (file ~ /^src\/service\//)
                 return "memlego/ util/ core/ predict/ policies/ hypervisor/ bus/ service/"
         if (file ~ /^src\/ctl\/simulate/) # the only command that decides itself, by the configuration on disk
-                return "memlego/ util/ core/settings.h policies/registry.h predict/registry.h service/config.h sim/ ctl/"
+                return "memlego/ util/ core/settings.h policies/registry.h predict/registry.h service/config.h service/plugin-loader.h sim/ ctl/"
         if (file ~ /^src\/ctl\//)
                 return "memlego/ util/ ctl/"
         if (file ~ /^src\/main\.c$/)

@@ -168,6 +168,8 @@ check memlegoctl-understands-repeats grep -q "9 times in a row" "$t/out"
 check memlegoctl-understands-reservations grep -q ":1.99" "$t/out"
 "$ctl" proposals >"$t/out" 2>&1
 check memlegoctl-understands-proposals grep -q "17  web-1  400 MiB  660 MiB  pressure" "$t/out"
+"$ctl" plugins >"$t/out" 2>&1
+check memlegoctl-understands-plugins grep -q "^theirs is refused: it is" "$t/out"
 
 # ---- changing ----
 

@@ -278,6 +278,26 @@ static void test_reservations_list(void **state) {
         sd_bus_message_unref(m);
 }
 
+static void test_plugins_list(void **state) {
+        Fixture *f = *state;
+        const char *name, *kind, *plugin_state, *file, *why;
+        sd_bus_message *m = manager(f, "ListPlugins", NULL);
+
+        assert_ok(m);
+        assert_true(sd_bus_message_enter_container(m, 'a', "(sssss)") > 0);
+        assert_true(sd_bus_message_read(m, "(sssss)", &name, &kind, &plugin_state, &file, &why) > 0);
+        assert_string_equal(name, "mine");
+        assert_string_equal(kind, "policy");
+        assert_string_equal(plugin_state, "used");
+        assert_string_equal(file, "/lib/mine.so");
+        assert_string_equal(why, "");
+        assert_true(sd_bus_message_read(m, "(sssss)", &name, &kind, &plugin_state, &file, &why) > 0);
+        assert_string_equal(plugin_state, "refused");
+        assert_string_equal(why, "it is \357\277\275"); /* no valid text: made one */
+        assert_int_equal(sd_bus_message_read(m, "(sssss)", &name, &kind, &plugin_state, &file, &why), 0);
+        sd_bus_message_unref(m);
+}
+
 /* Reads one a{sv} of strings and numbers into a table of texts. */
 static GHashTable *read_dict(sd_bus_message *m) {
         GHashTable *t = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -975,6 +995,7 @@ int main(void) {
                 TEST(texts),
                 TEST(large_answer),
                 TEST(reservations_list),
+                TEST(plugins_list),
                 TEST(explain),
                 TEST(properties),
                 TEST(host_states),

@@ -17,6 +17,7 @@ timeout() {
         printf '%s\n' "$*" >"$asked"
         case $* in
         *proposals) printf '%s\n' 'ID  GUEST' '17  web-1' ;;
+        *'simulate --trace /dev/null --policy ?') echo "there is no policy '?', expected one of: proportional, static, mine" ;;
         *reservations) printf '%s\n' 'ID   SIZE' ' 7  2 GiB' '12  1 GiB' ;;
         *) printf '%s\n' web-1 'web 2' "\$(touch $asked.evil)" 'a\x1b' db vm:a 'vm:b 2' -rf me@db "it's" 'a!"$`b' ;;
         esac
@@ -41,7 +42,7 @@ expect() {
 evil=$(printf %q "\$(touch $asked.evil)")
 guests="web-1 web\\ 2 $evil db vm:a vm:b\\ 2 me@db it\\'s a\\!\\\"\\\$\\\`b"
 
-expect "status show explain pause resume set reserve release reservations reload config dump record simulate monitor-xml proposals approve reject" 'memlegoctl '
+expect "status show explain pause resume set reserve release reservations plugins reload config dump record simulate monitor-xml proposals approve reject" 'memlegoctl '
 expect "resume reserve release reservations reload record reject" 'memlegoctl re'
 expect "resume reserve release reservations reload record reject" 'memlegoctl re' 'load'
 expect "--help --version --system --address --json --names --watch" 'memlegoctl -'
@@ -51,7 +52,8 @@ expect "--host-memory" 'memlegoctl simulate --trace x --ho'
 expect "5min" 'memlegoctl record --duration=5m'
 expect "$asked" "memlegoctl simulate --trace $asked"
 expect "$asked" "memlegoctl record -o $asked"
-expect "" 'memlegoctl simulate --policy '
+expect "proportional static mine" 'memlegoctl simulate --policy '
+expect "mine" 'memlegoctl simulate --policy=m'
 expect "--timeout" 'memlegoctl reserve 1G --t'
 expect "$guests" 'memlegoctl explain '
 expect 'web-1 web\ 2' 'memlegoctl pause w'

@@ -164,6 +164,8 @@ static void test_args(void **state) {
                 { "record -o x --interval 10ms", "--interval: '10ms' is out of range", 0 },
                 { "simulate --trace x --host-memory 60% --json", NULL, MLG_COMMAND_SIMULATE },
                 { "simulate --trace x --host-memory 64G --step 0.5", NULL, MLG_COMMAND_SIMULATE },
+                { "simulate --trace x --plugins d", NULL, MLG_COMMAND_SIMULATE },
+                { "plugins", NULL, MLG_COMMAND_PLUGINS },
                 { "simulate --trace x --compare a,b:c", NULL, MLG_COMMAND_SIMULATE },
                 { "simulate", "simulate needs --trace", 0 },
                 { "simulate --trace x --host-memory lots", "'lots' is not a size", 0 },
@@ -532,6 +534,21 @@ static void test_proposals(void **state) {
         assert_string_equal(none->str, "Nothing waits for approval.\n");
 }
 
+static void test_plugins(void **state) {
+        static const MlgCtlPlugin p[] = {
+                { (char *) "mine", (char *) "policy", (char *) "used", (char *) "/lib/mine.so", (char *) "" },
+                { (char *) "slow", (char *) "predictor", (char *) "off", (char *) "/lib/slow.so",
+                  (char *) "predict() took 120 ms" },
+                { (char *) "\033[2J", (char *) "unknown", (char *) "refused", (char *) "/lib/x.so", (char *) "it \n is" },
+        };
+        g_autoptr(GString) out = g_string_new(NULL), none = g_string_new(NULL);
+
+        mlg_render_plugins(p, G_N_ELEMENTS(p), &(MlgStyle) { .utf8 = true, .colour = true }, out);
+        assert_golden("plugins", out->str);
+        mlg_render_plugins(NULL, 0, &(MlgStyle) { .utf8 = true }, none);
+        assert_string_equal(none->str, "No plug-ins.\n");
+}
+
 static void test_error_to_exit(void **state) {
         static const struct {
                 const char *name;
@@ -651,8 +668,8 @@ int main(void) {
                 cmocka_unit_test(test_snapshot),      cmocka_unit_test(test_snapshot_bad),
                 cmocka_unit_test(test_snapshot_filter), cmocka_unit_test(test_status),
                 cmocka_unit_test(test_status_empty),  cmocka_unit_test(test_explain),
-                cmocka_unit_test(test_reservations),  cmocka_unit_test(test_proposals),
-                cmocka_unit_test(test_error_to_exit),
+                cmocka_unit_test(test_plugins),       cmocka_unit_test(test_proposals),
+                cmocka_unit_test(test_reservations),  cmocka_unit_test(test_error_to_exit),
                 cmocka_unit_test(test_reasons_documented), cmocka_unit_test(test_reasons_on_bus_page),
                 cmocka_unit_test(test_decisions_on_bus_page), cmocka_unit_test(test_help_documented),
         };

@@ -225,6 +225,8 @@ static void test_catalog(void **state) {
                 { MLG_MSG_PROPOSAL_ENDED, PROPOSAL_FIELDS },
                 { MLG_MSG_ALLOWED, MLG_FIELD_BY },
                 { MLG_MSG_APPROVAL_AWAITED, MLG_FIELD_GUEST " " MLG_FIELD_UUID " " MLG_FIELD_PROPOSAL },
+                { MLG_MSG_PLUGIN_LOADED, "" },
+                { MLG_MSG_PLUGIN_OFF, "" },
         };
         const char *root = g_getenv("MLG_SOURCE_ROOT");
         g_autofree char *path = g_build_filename(root ? root : ".", "systemd/memlego.catalog", NULL);
