@@ -44,6 +44,12 @@ static bool fits_host(const MlgConfig *config, GError **error) {
         return mlg_config_check_host(config, host.total_kib, error);
 }
 
+static const char *state_dir(void) {
+        const char *dir = g_getenv("STATE_DIRECTORY");
+
+        return dir ? dir : MLG_STATEDIR;
+}
+
 /* Only root's are taken from where they belong; who names another place runs what he likes. */
 static uid_t plugin_owner(void) {
         return opt_plugins ? geteuid() : 0;
@@ -51,8 +57,12 @@ static uid_t plugin_owner(void) {
 
 /* What the configuration may name. */
 static void load_plugins(void) {
-        const MlgPluginsOptions o = { .dir = opt_plugins ? opt_plugins : MLG_PLUGINDIR, .owner = plugin_owner() };
         g_autoptr(GError) error = NULL;
+        const MlgPluginsOptions o = {
+                .dir = opt_plugins ? opt_plugins : MLG_PLUGINDIR,
+                .owner = plugin_owner(),
+                .notes = mlg_plugin_notes_look(state_dir()), /* a check must not crash where memlegod would not */
+        };
         const MlgPlugin *p;
 
         if (!mlg_plugins_load(&o, &error))
@@ -60,6 +70,7 @@ static void load_plugins(void) {
         for (size_t i = 0; (p = mlg_plugins_at(i)); i++)
                 if (p->refused)
                         fprintf(stderr, "%s/%s.so is not used: %s\n", o.dir, p->name, p->why);
+        (void) mlg_plugin_notes_free(o.notes);
 }
 
 static int check_config(void) {
@@ -97,7 +108,7 @@ static int run(void) {
                 .make_hypervisor = make_libvirt,
                 .config_path = opt_config,
                 .connect_uri = opt_connect,
-                .state_dir = g_getenv("STATE_DIRECTORY"),
+                .state_dir = state_dir(),
                 .plugin_dir = opt_plugins ? opt_plugins : MLG_PLUGINDIR,
                 .plugin_owner = plugin_owner(),
                 .dry_run = opt_dry_run,
@@ -105,8 +116,6 @@ static int run(void) {
         };
         int r;
 
-        if (!options.state_dir)
-                options.state_dir = MLG_STATEDIR;
         /* libvirt's client writes to its socket as to a file: when libvirtd goes away in between, the signal would end
          * us, where an error is what reconnecting starts from. */
         (void) signal(SIGPIPE, SIG_IGN);

@@ -45,7 +45,7 @@ typedef struct MlgPlugin {
         bool refused;              /* it was never called; implies off */
         bool off;
         char why[240];             /* ... and why, a sentence without its end; else what it did wrong last */
-        bool bad;                  /* its last call was; this and the next: see supervise.c */
+        bool slow, wrong;          /* its last call was; this and the next: see supervise.c */
         unsigned int badness;
         bool told;                 /* its state was logged; written by the service */
 } MlgPlugin;

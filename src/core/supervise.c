@@ -56,25 +56,26 @@ void *mlg_priv_new(size_t size) {
 
 /* ---- judging ---- */
 
-static void bad_call(MlgPlugin *p, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static void bad_call(MlgPlugin *p, const char *format, ...) {
+static void wrong_call(MlgPlugin *p, const char *format, ...) G_GNUC_PRINTF(2, 3);
+static void wrong_call(MlgPlugin *p, const char *format, ...) {
         va_list ap;
 
+        p->wrong = true;
         if (p->off)
                 return; /* the first reason is the one to tell */
         va_start(ap, format);
         (void) g_vsnprintf(p->why, sizeof(p->why), format, ap);
         va_end(ap);
-        p->bad = true;
 }
 
 static uint64_t enter(MlgPlugin *p) {
-        p->bad = false;
+        p->slow = p->wrong = false;
         if (p->watch.running)
                 *p->watch.running = p->mark;
         return p->watch.cpu_nsec ? p->watch.cpu_nsec() : 0;
 }
 
+/* What it says may be right although it took too long to say it. */
 static void leave(MlgPlugin *p, const char *function, uint64_t start_nsec, uint64_t allowed_nsec) {
         uint64_t took = p->watch.cpu_nsec ? p->watch.cpu_nsec() - start_nsec : 0;
 
@@ -82,14 +83,16 @@ static void leave(MlgPlugin *p, const char *function, uint64_t start_nsec, uint6
                 *p->watch.running = 0;
         if (took <= allowed_nsec)
                 return;
-        bad_call(p, "%s() took %" PRIu64 " us of CPU time, and %" PRIu64 " are allowed", function,
-                 took / NSEC_PER_USEC, allowed_nsec / NSEC_PER_USEC);
+        (void) g_snprintf(p->why, sizeof(p->why),
+                          "%s() took %" PRIu64 " us of CPU time, and %" PRIu64 " are allowed", function,
+                          took / NSEC_PER_USEC, allowed_nsec / NSEC_PER_USEC);
+        p->slow = true;
         p->off = took > FAR_TOO_LONG_NSEC;
 }
 
 /* All that is wrong with a call counts once. */
 static void settle(MlgPlugin *p) {
-        if (p->bad)
+        if (p->slow || p->wrong)
                 p->badness += BAD;
         else if (p->badness > 0)
                 p->badness--;
@@ -99,7 +102,7 @@ static void settle(MlgPlugin *p) {
 static bool check_state(MlgPlugin *p, const char *function, const void *priv, size_t size) {
         if (is_whole(priv, size))
                 return true;
-        bad_call(p, "%s() wrote behind the %zu bytes of its state", function, size);
+        wrong_call(p, "%s() wrote behind the %zu bytes of its state", function, size);
         p->off = true; /* what else did it write to? */
         return false;
 }
@@ -136,7 +139,7 @@ static void check_forecast(MlgPlugin *p, const MlgForecast *f, uint64_t maximum_
         uint64_t most = mlg_mul_div(maximum_kib, NONSENSE_MAXIMA, 1);
 
         if (f->need_kib == 0 || f->need_kib > most || f->error_kib > most || f->upper_kib > most)
-                bad_call(p,
+                wrong_call(p,
                          "predict() said of a guest with at most %" PRIu64 " KiB that it needs %" PRIu64
                          ", or %" PRIu64 " more, and rarely more than %" PRIu64,
                          maximum_kib, f->need_kib, f->error_kib, f->upper_kib);
@@ -150,11 +153,11 @@ static int predict(MlgPlugin *p, const void *priv, uint64_t horizon_usec, uint64
 
         leave_predictor(p, "predict", start, priv);
         if (r != 0 && r != -ENODATA)
-                bad_call(p, "predict() returned %d, which is neither 0 nor -ENODATA", r);
+                wrong_call(p, "predict() returned %d, which is neither 0 nor -ENODATA", r);
         else if (r == 0)
                 check_forecast(p, &f, maximum_kib);
         settle(p);
-        if (r != 0 || p->bad)
+        if (r != 0 || p->wrong)
                 return -ENODATA;
         *ret = f;
         return 0;
@@ -230,16 +233,16 @@ static void check_step(MlgPlugin *p, const MlgVmView *vm, const MlgStep *s) {
         if (!vm->movable || s->target_kib == 0)
                 return;
         if (s->target_kib < vm->floor_kib || s->target_kib > vm->maximum_kib)
-                bad_call(p, "decide() gave %" PRIu64 " KiB to a guest that has %" PRIu64 " to %" PRIu64,
+                wrong_call(p, "decide() gave %" PRIu64 " KiB to a guest that has %" PRIu64 " to %" PRIu64,
                          s->target_kib, vm->floor_kib, vm->maximum_kib);
         else if ((unsigned int) s->reason > MLG_REASON_POLICY_LAST)
-                bad_call(p, "decide() gave %u as reason, and %d is the last that a policy may give",
+                wrong_call(p, "decide() gave %u as reason, and %d is the last that a policy may give",
                          (unsigned int) s->reason, MLG_REASON_POLICY_LAST);
 }
 
 static void check_plan(MlgPlugin *p, const MlgVmView *vms, size_t n, const MlgStep *steps) {
         if (steps[n].target_kib != guard_step.target_kib || steps[n].reason != guard_step.reason) {
-                bad_call(p, "decide() wrote behind the %zu steps of its plan", n);
+                wrong_call(p, "decide() wrote behind the %zu steps of its plan", n);
                 p->off = true;
                 return;
         }
@@ -260,10 +263,10 @@ static int decide(MlgPlugin *p, void *priv, const MlgHostView *host, const MlgVm
         if (check_states(p, priv, vms, n))
                 check_plan(p, vms, n, plan->steps);
         if (r != 0)
-                bad_call(p, "decide() failed and returned %d", r);
+                wrong_call(p, "decide() failed and returned %d", r);
         settle(p);
         plan->shortage_kib = own.shortage_kib;
-        return p->bad ? -EBADMSG : 0;
+        return p->wrong ? -EBADMSG : 0;
 }
 
 int mlg_call_decide(const MlgPolicyOps *ops, void *priv, const MlgHostView *host, const MlgVmView *vms,

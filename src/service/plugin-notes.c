@@ -35,7 +35,7 @@ typedef struct Page {
 
 struct MlgPluginNotes {
         char *dir;
-        Page *page;
+        Page *page; /* NULL: only looking */
 };
 
 static Identity identity(const struct stat *st) {
@@ -104,6 +104,13 @@ int mlg_plugin_notes_open(const char *state_dir, const char *boot_id, MlgPluginN
         return r;
 }
 
+MlgPluginNotes *mlg_plugin_notes_look(const char *state_dir) {
+        MlgPluginNotes *n = g_new0(MlgPluginNotes, 1);
+
+        n->dir = g_strdup(state_dir);
+        return n;
+}
+
 MlgPluginNotes *mlg_plugin_notes_free(MlgPluginNotes *n) {
         if (!n)
                 return NULL;
@@ -115,10 +122,12 @@ MlgPluginNotes *mlg_plugin_notes_free(MlgPluginNotes *n) {
 }
 
 volatile uint32_t *mlg_plugin_notes_word(MlgPluginNotes *n) {
-        return &n->page->running;
+        return n->page ? &n->page->running : NULL;
 }
 
 void mlg_plugin_notes_enter(MlgPluginNotes *n, uint32_t mark, const char *name, const struct stat *st) {
+        if (!n->page)
+                return;
         g_strlcpy(n->page->entries[mark - 1].name, name, MLG_PLUGIN_NAME_SIZE);
         n->page->entries[mark - 1].file = identity(st);
 }
@@ -133,6 +142,7 @@ char *mlg_plugin_notes_find(MlgPluginNotes *n, const char *name, const struct st
                    &then.mtime_nsec, &then.size) != 4 ||
             memcmp(&now, &then, sizeof(now)) == 0)
                 return g_steal_pointer(&path);
-        (void) unlink(path);
+        if (n->page)
+                (void) unlink(path);
         return NULL;
 }

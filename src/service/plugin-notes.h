@@ -19,10 +19,13 @@ typedef struct MlgPluginNotes MlgPluginNotes;
 int mlg_plugin_notes_open(const char *state_dir, const char *boot_id, MlgPluginNotes **ret);
 MlgPluginNotes *mlg_plugin_notes_free(MlgPluginNotes *n);
 
-/* See MlgPluginWatch.running. */
+/* Only to look at what is noted: nothing is written by whoever has these. */
+MlgPluginNotes *mlg_plugin_notes_look(const char *state_dir);
+
+/* See MlgPluginWatch.running; NULL: only looking. */
 volatile uint32_t *mlg_plugin_notes_word(MlgPluginNotes *n);
 /* What `mark` stands for from now on. */
 void mlg_plugin_notes_enter(MlgPluginNotes *n, uint32_t mark, const char *name, const struct stat *st);
 /* The path of the note about this very file; NULL: there is none. One about a former file of this name is
- * removed. */
+ * removed, except by who only looks. */
 char *mlg_plugin_notes_find(MlgPluginNotes *n, const char *name, const struct stat *st);

@@ -56,8 +56,9 @@ void mlg_daemon_load_plugins(MlgDaemon *d) {
         if (d->plugins_changed_usec == 0)
                 return; /* there are none, and need no notes */
         /* A dry run may be beside a memlegod whose notes these are. */
-        r = o->state_dir && !o->dry_run ? mlg_plugin_notes_open(o->state_dir, boot_id, &d->plugin_notes) : 0;
-        if (r < 0)
+        if (o->state_dir && o->dry_run)
+                d->plugin_notes = mlg_plugin_notes_look(o->state_dir);
+        else if (o->state_dir && (r = mlg_plugin_notes_open(o->state_dir, boot_id, &d->plugin_notes)) < 0)
                 mlg_log(MLG_LOG_WARNING,
                         "Cannot note in %s which plug-in runs: %s. One that crashes will not be left out.",
                         o->state_dir, g_strerror(-r));

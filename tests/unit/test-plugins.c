@@ -407,7 +407,8 @@ static void test_policies_that_misbehave(void **state) {
                 order.nsec = rows[i].nsec;
                 r.vms[N - 1].movable = !rows[i].left_alone;
                 while (calls < 10 && !plugin->off) {
-                        assert_int_equal(ask(&r) == 0, rows[i].off_after == 0);
+                        /* what is only slow may be right */
+                        assert_int_equal(ask(&r) == 0, rows[i].off_after == 0 || rows[i].fault == NOTHING);
                         calls++;
                 }
                 if (calls % 10 != rows[i].off_after || (rows[i].why && !strstr(plugin->why, rows[i].why)))
@@ -642,14 +643,13 @@ static char *built(const char *name) {
         return g_strdup_printf("%s/%s.so", g_getenv("MLG_TEST_PLUGINS"), name);
 }
 
-static char *put(const Fixture *f, const char *file, const char *from, mode_t mode) {
+static void put(const Fixture *f, const char *file, const char *from, mode_t mode) {
         g_autofree char *path = g_build_filename(f->dir, file, NULL), *source = built(from), *text = NULL;
         size_t len;
 
         assert_true(g_file_get_contents(source, &text, &len, NULL));
         assert_true(g_file_set_contents(path, text, (gssize) len, NULL));
         assert_int_equal(chmod(path, mode), 0);
-        return g_steal_pointer(&path);
 }
 
 static void load(const Fixture *f) {
@@ -663,10 +663,10 @@ static void load(const Fixture *f) {
 
 static void test_files_are_loaded_in_order(void **state) {
         const Fixture *f = *state;
-        g_autofree char *a = put(f, "twice-predictor.so", "twice-predictor", 0644),
-                        *b = put(f, "most-policy.so", "most-policy", 0600);
         g_autofree char *readme = g_build_filename(f->dir, "README", NULL);
 
+        put(f, "twice-predictor.so", "twice-predictor", 0644);
+        put(f, "most-policy.so", "most-policy", 0600);
         assert_true(g_file_set_contents(readme, "text", -1, NULL));
         load(f);
         assert_string_equal(mlg_plugins_at(0)->name, "most-policy");
@@ -730,12 +730,12 @@ static void test_files_that_are_refused(void **state) {
         const Fixture *f = *state;
 
         for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-                g_autofree char *path = NULL;
+                g_autofree char *path = g_build_filename(f->dir, rows[i].file, NULL);
 
                 if (rows[i].root && geteuid() != 0)
                         continue;
                 empty_dir(f->dir);
-                path = put(f, rows[i].file, rows[i].from, rows[i].mode);
+                put(f, rows[i].file, rows[i].from, rows[i].mode);
                 if (rows[i].make)
                         rows[i].make(path);
                 load(f);
@@ -749,10 +749,11 @@ static void test_files_that_are_refused(void **state) {
 
 static void test_directories(void **state) {
         const Fixture *f = *state;
-        g_autofree char *path = put(f, "most-policy.so", "most-policy", 0644);
+        g_autofree char *path = g_build_filename(f->dir, "most-policy.so", NULL);
         g_autofree char *none = g_build_filename(f->dir, "none", NULL);
         g_autoptr(GError) error = NULL;
 
+        put(f, "most-policy.so", "most-policy", 0644);
         /* none there, and none that can be one */
         assert_true(mlg_plugins_load(&(MlgPluginsOptions) { .dir = none }, &error));
         assert_null(mlg_plugins_at(0));
@@ -774,7 +775,9 @@ static void test_too_many(void **state) {
         g_autoptr(GError) error = NULL;
 
         for (int i = 0; i <= MLG_PLUGINS_MAX; i++) {
-                g_autofree char *name = g_strdup_printf("p%02d.so", i), *path = put(f, name, "no-symbol", 0644);
+                g_autofree char *name = g_strdup_printf("p%02d.so", i);
+
+                put(f, name, "no-symbol", 0644);
         }
         assert_false(mlg_plugins_load(&(MlgPluginsOptions) { .dir = f->dir, .owner = geteuid() }, &error));
         assert_non_null(strstr(error->message, "p32.so and what follows it is not loaded: there may be 32"));
@@ -805,10 +808,11 @@ static bool is_left_out(const char *name) {
 
 static void test_one_that_took_us_along(void **state) {
         Fixture *f = *state;
-        g_autofree char *path = put(f, "most-policy.so", "most-policy", 0644),
-                        *second = put(f, "old-abi.so", "old-abi", 0644);
+        g_autofree char *path = g_build_filename(f->dir, "most-policy.so", NULL);
         g_autofree char *note = g_build_filename(f->state, "most-policy.so.crashed", NULL);
 
+        put(f, "most-policy.so", "most-policy", 0644);
+        put(f, "old-abi.so", "old-abi", 0644);
         start_again(f, "boot-1");
         assert_false(is_left_out("most-policy"));
         end_inside(f, 0); /* between calls */
@@ -819,6 +823,11 @@ static void test_one_that_took_us_along(void **state) {
         assert_true(is_left_out("most-policy"));
         assert_true(mlg_plugins_at(1)->refused && strstr(mlg_plugins_at(1)->why, "abi")); /* the other is as before */
         end_inside(f, 0);
+        f->notes = mlg_plugin_notes_look(f->state); /* of who only checks a configuration */
+        load(f);
+        assert_true(is_left_out("most-policy"));
+        assert_null(mlg_plugin_notes_word(f->notes));
+        f->notes = mlg_plugin_notes_free(f->notes);
         start_again(f, "boot-2"); /* it stays out, whatever happens meanwhile ... */
         assert_true(is_left_out("most-policy"));
         assert_int_equal(unlink(note), 0); /* ... until somebody says it is well again */
@@ -841,11 +850,11 @@ static void test_one_that_took_us_along(void **state) {
 /* Whatever is in the files is not believed. */
 static void test_notes_that_are_none(void **state) {
         Fixture *f = *state;
-        g_autofree char *path = put(f, "most-policy.so", "most-policy", 0644);
         g_autofree char *page = g_build_filename(f->state, "plugins.running", NULL);
         g_autofree char *note = g_build_filename(f->state, "most-policy.so.crashed", NULL);
         g_autofree char *garbage = g_strnfill(100000, 'x');
 
+        put(f, "most-policy.so", "most-policy", 0644);
         assert_true(g_file_set_contents(page, garbage, 100000, NULL));
         start_again(f, "boot-1");
         assert_false(is_left_out("most-policy"));
