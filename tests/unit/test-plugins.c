@@ -593,6 +593,46 @@ static void test_default_predictor_stands_in(void **state) {
         rig_free(t);
 }
 
+/* What is asked of others our own keep as well: else the limits are too narrow. */
+static void run_own(const MlgPolicyOps *own_policy, const MlgPredictorOps *own_predictor) {
+        MlgPredictorOps q = *own_predictor;
+        MlgPolicyOps p = *own_policy;
+        MlgPlugin *a, *b;
+        SimGuest *g[6];
+        Rig *t;
+
+        mlg_plugins_clear();
+        q.name = p.name = "outside";
+        a = mlg_plugins_add("outside", &(MlgPluginWatch) {});
+        assert_true(mlg_plugin_take_policy(a, &p));
+        b = mlg_plugins_add("outside", &(MlgPluginWatch) {});
+        assert_true(mlg_plugin_take_predictor(b, &q));
+        t = rig_new(4 * GIB, false);
+        g_strlcpy(t->host.policy, "outside", sizeof(t->host.policy));
+        g_strlcpy(t->guest.predictor, "outside", sizeof(t->guest.predictor));
+        mlg_engine_configure(t->e, &t->host);
+        for (size_t i = 0; i < G_N_ELEMENTS(g); i++)
+                g[i] = rig_add(t, GIB, 200 * SIM_MIB);
+        for (size_t round = 0; round < 12; round++) {
+                for (size_t i = 0; i < G_N_ELEMENTS(g); i++)
+                        g[i]->demand_kib = (100 + (round * 7 + i * 5) % 10 * 80) * SIM_MIB;
+                run(t, 10);
+        }
+        assert_true(mlg_engine_uses(t->e, a) && mlg_engine_uses(t->e, b));
+        if (a->off || b->off || *a->why || *b->why)
+                fail_msg("%s: %s, %s: %s", own_policy->name, a->why, own_predictor->name, b->why);
+        rig_free(t);
+        mlg_plugins_clear();
+}
+
+static void test_our_own_would_pass(void **state) {
+        mlg_plugins_clear();
+        for (size_t i = 0; mlg_policy_at(i); i++)
+                run_own(mlg_policy_at(i), mlg_predictor_at(0));
+        for (size_t i = 0; mlg_predictor_at(i); i++)
+                run_own(mlg_policy_at(0), mlg_predictor_at(i));
+}
+
 /* ---- files ---- */
 
 typedef struct Fixture {
@@ -889,6 +929,7 @@ int main(void) {
                 cmocka_unit_test(test_no_watch),
                 cmocka_unit_test(test_default_policy_stands_in),
                 cmocka_unit_test(test_default_predictor_stands_in),
+                cmocka_unit_test(test_our_own_would_pass),
                 WITH_FILES(test_files_are_loaded_in_order),
                 WITH_FILES(test_files_that_are_refused),
                 WITH_FILES(test_directories),
