@@ -39,7 +39,7 @@ static bool fits_host(const MlgConfig *config, GError **error) {
         g_autoptr(MlgHostmem) hostmem = NULL;
         MlgRawHost host = {};
 
-        if (mlg_hostmem_open("/proc", &hostmem) < 0 || mlg_hostmem_read(hostmem, &host) < 0 || host.total_kib == 0)
+        if (mlg_hostmem_open("/proc", "/sys", &hostmem) < 0 || mlg_hostmem_read(hostmem, &host) < 0 || host.total_kib == 0)
                 return true;
         return mlg_config_check_host(config, host.total_kib, error);
 }

@@ -156,8 +156,15 @@ typedef struct MlgRawHost {
         uint64_t available_kib;  /* MemAvailable */
         uint64_t free_kib;       /* MemFree */
         uint64_t hugetlb_kib;    /* Hugetlb: all of the huge page pools */
+        uint64_t hugetlb_free_kib; /* of the pool of the usual page size */
         uint64_t swap_total_kib;
         uint64_t swap_free_kib;
+        bool have_zswap;
+        uint64_t zswap_kib;      /* Zswap: what the compressed pool takes */
+        uint64_t zswapped_kib;   /* Zswapped: what it holds */
+        bool have_ksm;
+        uint64_t ksm_saved_kib;  /* pages_sharing: mapped, and kept only once; comes back as use when it is written to */
+        uint64_t ksm_shared_kib; /* pages_shared: what they are kept in */
         bool have_psi;
         uint32_t psi_some_avg10_centi; /* hundredths of a percent: 12.34 % is 1234 */
         uint32_t psi_full_avg10_centi;

@@ -389,7 +389,8 @@ static int start(MlgDaemon *d) {
         uint64_t now;
         int r;
 
-        r = mlg_hostmem_open(d->options->proc_root ? d->options->proc_root : "/proc", &d->hostmem);
+        r = mlg_hostmem_open(d->options->proc_root ? d->options->proc_root : "/proc",
+                             d->options->sys_root ? d->options->sys_root : "/sys", &d->hostmem);
         if (r < 0) {
                 mlg_log(MLG_LOG_ERROR, "Cannot open /proc/meminfo: %s", g_strerror(-r));
                 return r;

@@ -23,6 +23,7 @@ typedef struct MlgDaemonOptions {
         const char *proc_root;     /* NULL: /proc */
         const char *plugin_dir;    /* NULL: no plug-ins ... */
         uid_t plugin_owner;        /* ... which may belong to this user, besides root */
+        const char *sys_root;      /* NULL: /sys */
         bool dry_run;
         bool foreground;
 } MlgDaemonOptions;

@@ -80,6 +80,7 @@ static void run_child(const Fixture *f) {
                 .proc_root = f->dir, /* of a host with 4 GiB, of which nearly all is free */
                 .plugin_dir = f->plugins,
                 .plugin_owner = geteuid(),
+                .sys_root = f->dir,  /* without KSM */
                 .dry_run = f->dry_run,
                 .foreground = true,
         };
