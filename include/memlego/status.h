@@ -121,6 +121,14 @@ typedef struct MlgPluginStatus {
         char why[240];     /* of the last two */
 } MlgPluginStatus;
 
+/* The host has less memory left than its reserve, and guests are cut below their needs for it. */
+typedef enum MlgAlarm {
+        MLG_ALARM_NONE,
+        MLG_ALARM_SHORT,     /* guests give, by priority, down to their floors */
+        MLG_ALARM_EXHAUSTED, /* and what they can give is not enough */
+        _MLG_ALARM_MAX,
+} MlgAlarm;
+
 typedef struct MlgHostStatus {
         char policy[32];
         char uri[256];
@@ -133,8 +141,19 @@ typedef struct MlgHostStatus {
         uint64_t reserved_kib;   /* by reservations */
         uint64_t free_kib;       /* budget - charged - reserved, 0 when negative */
         uint64_t shortage_kib;
+        MlgAlarm alarm;
+        uint64_t alarm_since_usec; /* CLOCK_MONOTONIC; 0: there is none */
+        uint64_t missing_kib;    /* of the reserve; while there is an alarm */
+        uint64_t givable_kib;    /* that guests may still be asked for; the same */
         uint32_t psi_some_avg10_centi, psi_full_avg10_centi;
         bool have_psi;
+        bool have_zswap, have_ksm, knows_others; /* the fields that follow: two, two, and two */
+        uint64_t zswap_kib, zswapped_kib;
+        uint64_t ksm_saved_kib, ksm_shared_kib;
+        uint64_t resident_kib;   /* by the QEMU processes of all guests */
+        uint64_t others_kib;     /* used, and neither theirs nor a cache nor of a pool */
+        uint64_t swap_total_kib, swap_used_kib;
+        uint64_t hugetlb_kib, hugetlb_free_kib;
         uint32_t n_guests, n_managed;
         uint32_t n_proposals;    /* that wait for approval */
         uint64_t allowed_until_usec; /* nobody needs approval until then; 0: those with Mode=advise do */
@@ -144,6 +163,7 @@ typedef struct MlgHostStatus {
 } MlgHostStatus;
 
 const char *mlg_vm_state_to_string(MlgVmState s);
+const char *mlg_alarm_to_string(MlgAlarm a);
 const char *mlg_monitor_link_to_string(MlgMonitorLink l);
 const char *mlg_mode_to_string(MlgMode m);
 int mlg_mode_from_string(const char *s, MlgMode *ret);

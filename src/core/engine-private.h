@@ -2,6 +2,7 @@
 /* Engine, private: what the parts of the engine share.
  *
  *   engine.c         the table of guests, observation, and the turn
+ *   host.c           the budget, and the host's own shortage
  *   reservations.c   room for guests about to start
  *   proposals.c      moves that wait for approval
  *   engine-rules.c   which rules hold for each guest
@@ -19,6 +20,15 @@ typedef struct Guarded {
         MlgStep step;
         Rank rank;
 } Guarded;
+
+/* The host is short of memory itself. */
+typedef struct MlgEmergency {
+        MlgAlarm level;          /* MLG_ALARM_NONE: there is none, and the rest is 0 */
+        uint64_t since_usec;
+        uint64_t calm_usec;      /* since when enough has been left again */
+        uint64_t incurable_usec; /* since when guests cannot give what is missing */
+        uint64_t missing_kib, givable_kib;
+} MlgEmergency;
 
 struct MlgEngine {
         MlgHostSettings settings;
@@ -38,12 +48,15 @@ struct MlgEngine {
         bool has_host, host_is_new; /* new: not yet used for a budget */
         bool facts_are_new;      /* the budget of this turn is made of a new reading */
         uint64_t by_fact_kib;    /* budget by what is there in fact, as of the last reading of the host */
-        unsigned int short_readings; /* in a row */
+        unsigned int short_readings; /* in a row, 0 to 2: less is left than the host can do without */
+        bool knows_others;
+        uint64_t others_kib, resident_kib; /* as of the last reading, too */
         MlgLedger ledger;
         MlgReservation reservations[MLG_RESERVATIONS_MAX];
         size_t n_reservations;
         uint64_t shortage_kib;
-        bool host_short;         /* the host has less left than its reserve, and guests more than there is for them */
+        MlgEmergency emergency;
+        bool host_short;         /* it lasts, and guests have more than there is for them: they are cut below their needs */
         bool urgent, waiting;    /* as of the last decide(): somebody suffers and waits for room; a grow waits for room */
         bool decided;            /* it came to its end */
         bool advised;            /* and somebody had to ask for approval */
@@ -64,11 +77,18 @@ struct MlgEngine {
 
 /* engine.c */
 bool mlg_engine_all_polled(const MlgEngine *e); /* what each running guest has is known */
-void mlg_engine_take_budget(MlgEngine *e);
+bool mlg_engine_is_movable(const MlgVm *vm, uint64_t now_usec);
 MlgGuardInput mlg_engine_guard_input(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec);
 
 /* engine-rules.c */
 void mlg_engine_judge_rules(MlgEngine *e, uint64_t now_usec);
+
+/* host.c */
+void mlg_engine_take_budget(MlgEngine *e);
+/* More is charged than there is. Balloons stop some pages away from their targets, and the budget trembles: such a
+ * rest is no reason to act. */
+bool mlg_engine_is_overrun(const MlgEngine *e);
+void mlg_engine_judge_host(MlgEngine *e, uint64_t now_usec);
 
 /* reservations.c */
 void mlg_reservations_book(MlgEngine *e);       /* what they keep free, anew */

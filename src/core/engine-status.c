@@ -7,6 +7,24 @@ const MlgLedger *mlg_engine_ledger(const MlgEngine *e) {
         return &e->ledger;
 }
 
+static void show_facts(const MlgEngine *e, MlgHostStatus *ret) {
+        const MlgRawHost *h = &e->host;
+
+        ret->have_zswap = h->have_zswap;
+        ret->zswap_kib = h->zswap_kib;
+        ret->zswapped_kib = h->zswapped_kib;
+        ret->have_ksm = h->have_ksm;
+        ret->ksm_saved_kib = h->ksm_saved_kib;
+        ret->ksm_shared_kib = h->ksm_shared_kib;
+        ret->knows_others = e->knows_others;
+        ret->resident_kib = e->knows_others ? e->resident_kib : 0;
+        ret->others_kib = e->knows_others ? e->others_kib : 0;
+        ret->swap_total_kib = h->swap_total_kib;
+        ret->swap_used_kib = mlg_sub_sat(h->swap_total_kib, h->swap_free_kib);
+        ret->hugetlb_kib = h->hugetlb_kib;
+        ret->hugetlb_free_kib = h->hugetlb_free_kib;
+}
+
 void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret) {
         g_strlcpy(ret->policy, e->policy->name, sizeof(ret->policy));
         ret->dry_run = e->dry_run;
@@ -19,6 +37,11 @@ void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret) {
         ret->reserved_kib = e->ledger.reserved_kib;
         ret->free_kib = mlg_ledger_free_kib(&e->ledger);
         ret->shortage_kib = e->shortage_kib;
+        ret->alarm = e->emergency.level;
+        ret->alarm_since_usec = e->emergency.since_usec;
+        ret->missing_kib = e->emergency.missing_kib;
+        ret->givable_kib = e->emergency.givable_kib;
+        show_facts(e, ret);
         ret->have_psi = e->host.have_psi;
         ret->psi_some_avg10_centi = e->host.psi_some_avg10_centi;
         ret->psi_full_avg10_centi = e->host.psi_full_avg10_centi;

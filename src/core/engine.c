@@ -13,19 +13,6 @@
 /* Longer than three reports of a guest that has just been asked for statistics. */
 #define START_USEC (6 * MLG_USEC_PER_SEC)
 
-/* How far from its target a balloon may stay that follows. */
-#define BALLOON_REST_KIB MLG_KIB_PER_MIB
-/* The part of the budget by which it trembles from poll to poll: MemAvailable and the sizes of QEMU processes are not
- * read at one instant. */
-#define TREMOR_PART 512
-
-/* Of its reserve a host may be out of so much before guests are cut below their needs: the reserve is there to be used
- * for a moment. Less than a hundredth of all memory is a shortage whatever the reserve. Twice in a row, so that one odd
- * reading does nobody harm. */
-#define SHORT_PERMILLE 875
-#define SHORT_PART 100
-#define SHORT_READINGS 2
-
 /* A silent guest gets memory back in steps of its shrink rate, at this pace, after this time: it may be
  * dead, or in trouble too deep to report. */
 #define SILENT_USEC (60 * MLG_USEC_PER_SEC)
@@ -207,47 +194,6 @@ void mlg_engine_adopt(MlgEngine *e, const char *uuid, uint64_t target_kib, uint6
 
 /* ---- observation ---- */
 
-/* What guests and reservations may have together:
- *   least of  GuestMemory=,  MemTotal - huge page pools - Reserve=,  and what is there in fact:
- *             what guests occupy now + MemAvailable - Reserve=
- * A QEMU process occupies min(rss, what its guest has) of what the guest is charged: what exceeds that is
- * overhead, and gone from MemAvailable already. The last term makes room shrink when anything else on the
- * host grows. It is made once per reading of the host: with newer sizes of some guests it would not add up. */
-static void take_facts(MlgEngine *e, uint64_t reserve) {
-        uint64_t occupied = 0;
-
-        for (guint i = 0; i < e->vms->len; i++) {
-                const MlgVm *vm = e->vms->pdata[i];
-                uint64_t rss = vm->sampler.last.rss_kib;
-                uint64_t has = vm->polled ? mlg_min(vm->actual_kib, vm->charge_kib) : vm->charge_kib;
-
-                occupied += rss ? mlg_min(rss, has) : has;
-        }
-        e->by_fact_kib = mlg_sub_sat(occupied + e->host.available_kib, reserve);
-        if (e->host.available_kib < mlg_max(mlg_mul_div(reserve, SHORT_PERMILLE, 1000), e->host.total_kib / SHORT_PART))
-                e->short_readings++;
-        else
-                e->short_readings = 0;
-        e->host_is_new = false;
-        e->facts_are_new = true;
-}
-
-void mlg_engine_take_budget(MlgEngine *e) {
-        const MlgRawHost *h = &e->host;
-        uint64_t reserve = mlg_amount_resolve(e->settings.reserve, h->total_kib);
-        uint64_t by_size = mlg_sub_sat(mlg_sub_sat(h->total_kib, h->hugetlb_kib), reserve);
-
-        if (e->host_is_new)
-                take_facts(e, reserve);
-        e->ledger.budget_kib = mlg_min(mlg_min(by_size, e->by_fact_kib),
-                                       mlg_amount_resolve(e->settings.guest_memory, h->total_kib));
-}
-
-void mlg_engine_observe_host(MlgEngine *e, const MlgRawHost *raw) {
-        e->host = *raw;
-        e->has_host = e->host_is_new = raw->total_kib > 0;
-}
-
 void mlg_engine_observe(MlgEngine *e, MlgVm *vm, const MlgRawStats *raw, uint64_t now_usec, uint64_t now_real_sec) {
         mlg_vm_observe(vm, raw, &e->settings, now_usec, now_real_sec);
         book(e, vm);
@@ -292,16 +238,8 @@ static bool others_follow(MlgEngine *e, uint64_t now_usec) {
         return false;
 }
 
-static bool is_movable(const MlgVm *vm, uint64_t now_usec) {
+bool mlg_engine_is_movable(const MlgVm *vm, uint64_t now_usec) {
         return vm->state == MLG_VM_MANAGED && !vm->asks && !mlg_vm_is_manual(vm, now_usec);
-}
-
-/* More is charged than there is. Balloons stop some pages away from their targets, and the budget trembles: such a
- * rest is no reason to act. */
-static bool is_overrun(const MlgEngine *e) {
-        uint64_t rest = e->vms->len * BALLOON_REST_KIB + e->ledger.budget_kib / TREMOR_PART;
-
-        return e->ledger.charged_kib > mlg_add_sat(e->ledger.budget_kib, rest);
 }
 
 MlgGuardInput mlg_engine_guard_input(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec) {
@@ -333,7 +271,7 @@ static void make_view(MlgEngine *e, guint i, uint64_t now_usec, uint64_t *fixed_
 
         e->views[i] = (MlgVmView) {
                 .priv = vm->policy_priv,
-                .movable = is_movable(vm, now_usec),
+                .movable = mlg_engine_is_movable(vm, now_usec),
                 .sampled = s->is_new,
                 .shrinkable = mlg_guard_no_shrink(&in) == MLG_REASON_NONE,
                 .pressure = vm->pressure,
@@ -366,7 +304,7 @@ static void ask_policy(MlgEngine *e, uint64_t fixed_kib, uint64_t now_usec) {
         uint64_t limit = mlg_amount_resolve(e->settings.guest_memory, e->host.total_kib);
         /* What is wanted of many may be crumbs that the guard drops: with this on top at least one step is
          * worth taking. */
-        bool wanted = is_overrun(e) || mlg_reservations_wait(e) || (e->waiting && e->urgent);
+        bool wanted = mlg_engine_is_overrun(e) || mlg_reservations_wait(e) || (e->waiting && e->urgent);
         uint64_t more = wanted ? e->vms->len * MLG_LEAST_STEP_KIB : 0;
         MlgHostView host = {
                 .now_usec = now_usec,
@@ -429,7 +367,7 @@ static bool suffers(const MlgVm *vm) {
 static bool find_urgency(const MlgEngine *e, uint64_t now_usec) {
         uint64_t asked = 0;
 
-        if (is_overrun(e) || mlg_reservations_wait(e))
+        if (mlg_engine_is_overrun(e) || mlg_reservations_wait(e))
                 return true;
         for (guint i = 0; i < e->vms->len; i++) {
                 const MlgVm *vm = e->vms->pdata[i];
@@ -561,7 +499,7 @@ static size_t make_moves(MlgEngine *e, uint64_t now_usec) {
 
 /* What the guest should have at least, or holds and cannot be asked for. */
 static uint64_t wanted_kib(const MlgVm *vm, uint64_t now_usec) {
-        if (!is_movable(vm, now_usec))
+        if (!mlg_engine_is_movable(vm, now_usec))
                 return vm->charge_kib;
         return mlg_clamp(vm->forecast.need_kib + vm->cushion_kib, vm->floor_kib, vm->ceiling_kib);
 }
@@ -609,7 +547,7 @@ size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
                 return 0;
         mlg_engine_take_budget(e);
         end_costly_holds(e, now_usec);
-        e->host_short = e->short_readings >= SHORT_READINGS && is_overrun(e);
+        mlg_engine_judge_host(e, now_usec);
         if (others_follow(e, now_usec))
                 return 0;
         for (guint i = 0; i < e->vms->len; i++)

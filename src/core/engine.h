@@ -80,6 +80,9 @@ size_t mlg_engine_n_guests(const MlgEngine *e);
 MlgVm *mlg_engine_guest_at(const MlgEngine *e, size_t i);
 
 void mlg_engine_observe_host(MlgEngine *e, const MlgRawHost *raw);
+/* A reading of the host alone, between two polls. Returns when to read it next. *ret_poll_usec: the next poll should not be
+ * later than that (and not earlier: its own reading of the host has to be another one); MLG_USEC_NEVER: no hurry. */
+uint64_t mlg_engine_watch_host(MlgEngine *e, const MlgRawHost *raw, uint64_t now_usec, uint64_t *ret_poll_usec);
 void mlg_engine_observe(MlgEngine *e, MlgVm *vm, const MlgRawStats *raw, uint64_t now_usec, uint64_t now_real_sec);
 /* A message of the program inside the guest. True: decide() should be called soon. */
 bool mlg_engine_observe_monitor(MlgEngine *e, MlgVm *vm, const MlgRawMonitor *raw, uint64_t now_usec, uint64_t now_real_sec);

@@ -48,6 +48,13 @@ static const char *const vm_state_names[] = {
 };
 static_assert(G_N_ELEMENTS(vm_state_names) == _MLG_VM_STATE_MAX, "vm_state_names[] misses a value");
 
+static const char *const alarm_names[] = {
+        [MLG_ALARM_NONE] = "none",
+        [MLG_ALARM_SHORT] = "short",
+        [MLG_ALARM_EXHAUSTED] = "exhausted",
+};
+static_assert(G_N_ELEMENTS(alarm_names) == _MLG_ALARM_MAX, "alarm_names[] misses a value");
+
 static const char *const monitor_link_names[] = {
         [MLG_MONITOR_LINK_NONE] = "none",
         [MLG_MONITOR_LINK_WAITING] = "waiting",
@@ -81,6 +88,10 @@ const char *mlg_run_state_to_string(MlgRunState s) {
 
 const char *mlg_source_to_string(MlgSource s) {
         return NAME_OF(source_names, s);
+}
+
+const char *mlg_alarm_to_string(MlgAlarm a) {
+        return NAME_OF(alarm_names, a);
 }
 
 const char *mlg_monitor_link_to_string(MlgMonitorLink l) {

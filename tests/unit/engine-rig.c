@@ -27,6 +27,7 @@ Rig *rig_new(uint64_t total_kib, bool dry_run) {
         t->told = g_array_new(FALSE, FALSE, sizeof(Told));
         t->moves_of = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         t->seed = 9;
+        t->hurry_usec = MLG_USEC_NEVER;
         return t;
 }
 
@@ -160,22 +161,61 @@ static bool wants_look(const Rig *t) {
         return false;
 }
 
-/* As the service does it: all guests each second, those whose balloon moves more often. */
+static void read_host(const Rig *t, MlgRawHost *ret) {
+        sim_host_read(&t->sim, ret);
+        ret->have_ksm = t->ksm_saved_kib > 0;
+        ret->ksm_saved_kib = t->ksm_saved_kib;
+}
+
+static void grow_own(Rig *t, uint64_t usec) {
+        if (t->sim.own_kib < t->own_most_kib)
+                t->sim.own_kib = mlg_min(t->own_most_kib,
+                                         t->sim.own_kib + mlg_mul_div(t->own_kib_per_sec, usec, SIM_SEC));
+}
+
+/* The host alone, where it is time for that; then polls come no more often than the service makes them. */
+static void watch(Rig *t) {
+        uint64_t poll_usec;
+
+        if (!t->watches || t->now_usec < t->watch_usec)
+                return;
+        read_host(t, &t->watched);
+        t->watch_usec = mlg_engine_watch_host(t->e, &t->watched, t->now_usec, &poll_usec);
+        assert_true(t->watch_usec > t->now_usec);
+        if (poll_usec != MLG_USEC_NEVER)
+                t->hurry_usec = mlg_min(t->hurry_usec, mlg_max(poll_usec, t->poll_usec + SIM_SEC / 10));
+}
+
+/* To what comes first: a look at guests that move, a poll, or a reading of the host. */
+static uint64_t step_usec(const Rig *t) {
+        uint64_t look = wants_look(t) ? t->look_usec + t->host.move_poll_usec : MLG_USEC_NEVER;
+        uint64_t next = mlg_min(mlg_min(look, t->poll_usec + t->host.poll_usec), mlg_min(t->watch_usec, t->hurry_usec));
+
+        if (!t->watches)
+                return wants_look(t) ? t->host.move_poll_usec : t->host.poll_usec;
+        return mlg_max(mlg_sub_sat(next, t->now_usec), 1);
+}
+
+/* As the service does it: all guests twice a second, those whose balloon moves more often. */
 void turn(Rig *t) {
-        uint64_t step = t->turn_usec    ? t->turn_usec
-                        : wants_look(t) ? t->host.move_poll_usec
-                                        : t->host.poll_usec;
+        uint64_t step = t->turn_usec ? t->turn_usec : step_usec(t);
         bool is_poll;
 
         t->n_turns++;
+        t->n_moves = 0;
         t->now_usec += step;
-        is_poll = t->turn_usec || t->now_usec - t->poll_usec >= t->host.poll_usec;
-        if (is_poll)
-                t->poll_usec = t->now_usec;
+        grow_own(t, step);
         sim_host_advance(&t->sim, t->now_usec);
         deliver(t);
+        watch(t);
+        is_poll = t->turn_usec || t->now_usec - t->poll_usec >= t->host.poll_usec || t->now_usec >= t->hurry_usec;
+        if (t->watches && !is_poll && (!wants_look(t) || t->now_usec - t->look_usec < t->host.move_poll_usec))
+                return; /* only the host was read */
+        t->look_usec = t->now_usec;
         if (is_poll) {
-                sim_host_read(&t->sim, &t->raw_host);
+                t->poll_usec = t->now_usec;
+                t->hurry_usec = MLG_USEC_NEVER;
+                read_host(t, &t->raw_host);
                 mlg_engine_observe_host(t->e, &t->raw_host);
         }
         for (guint i = 0; i < t->sim.guests->len; i++) {

@@ -39,6 +39,13 @@ typedef struct Rig {
         unsigned int refuse_percent, lose_percent;           /* of requests */
         uint64_t seed, answer_usec;
         bool dry_run;
+
+        /* The host between polls, and what else is on it */
+        bool watches;                              /* it is read besides polls, as the service does */
+        uint64_t watch_usec, hurry_usec, look_usec;
+        uint64_t own_kib_per_sec, own_most_kib;    /* the host's own use grows */
+        uint64_t ksm_saved_kib;
+        MlgRawHost watched;
 } Rig;
 
 Rig *rig_new(uint64_t total_kib, bool dry_run);
