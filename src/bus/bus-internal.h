@@ -33,7 +33,7 @@
 /* What properties are read from: filled by the find function of each vtable, once per message. */
 typedef struct MlgBusHostView {
         MlgHostStatus st; /* must stay first */
-        const char *state;
+        const char *state, *alarm;
         MlgBus *bus;
 } MlgBusHostView;
 

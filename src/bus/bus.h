@@ -64,6 +64,7 @@ void mlg_bus_guest_added(MlgBus *b, const char *uuid, const char *name);
 void mlg_bus_guest_removed(MlgBus *b, const char *uuid, const char *name);
 void mlg_bus_resized(MlgBus *b, const char *uuid, const char *name, uint64_t from_kib, uint64_t to_kib, MlgReason why);
 void mlg_bus_shortage(MlgBus *b, uint64_t missing_kib, uint64_t budget_kib);
+void mlg_bus_host_alarm(MlgBus *b, MlgAlarm level, uint64_t missing_kib, uint64_t givable_kib);
 void mlg_bus_guest_changed(MlgBus *b, const char *uuid); /* its properties may differ now */
 void mlg_bus_host_changed(MlgBus *b);
 void mlg_bus_flush_changes(MlgBus *b);
@@ -74,5 +75,7 @@ void mlg_bus_proposal_removed(MlgBus *b, const char *uuid, const char *name, uin
 /* A reservation's room is there (ready), or it ended before (error is set): answers the waiting
  * ReserveMemory call. */
 void mlg_bus_reservation_settled(MlgBus *b, uint64_t id, const GError *error);
+/* So much of its room is there; `owner`: the bus name of who waits for it, and does not know the id yet. */
+void mlg_bus_reservation_progress(MlgBus *b, uint64_t id, const char *owner, uint64_t room_kib, uint64_t kib);
 /* It expired or was released: signal ReservationReleased. */
 void mlg_bus_reservation_released(MlgBus *b, uint64_t id, const char *why);

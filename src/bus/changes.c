@@ -184,6 +184,10 @@ void mlg_bus_shortage(MlgBus *b, uint64_t missing_kib, uint64_t budget_kib) {
         emit(b, "Shortage", "tt", missing_kib, budget_kib);
 }
 
+void mlg_bus_host_alarm(MlgBus *b, MlgAlarm level, uint64_t missing_kib, uint64_t givable_kib) {
+        emit(b, "HostAlarm", "stt", mlg_alarm_to_string(level), missing_kib, givable_kib);
+}
+
 void mlg_bus_proposal_added(MlgBus *b, const char *uuid, const char *name, const MlgProposal *p) {
         g_autofree char *path = mlg_bus_guest_path(uuid), *valid = g_utf8_make_valid(name, -1);
 
@@ -194,6 +198,10 @@ void mlg_bus_proposal_removed(MlgBus *b, const char *uuid, const char *name, uin
         g_autofree char *path = mlg_bus_guest_path(uuid), *valid = g_utf8_make_valid(name, -1);
 
         emit(b, "ProposalRemoved", "tsos", id, valid, path, mlg_proposal_event_to_string(outcome));
+}
+
+void mlg_bus_reservation_progress(MlgBus *b, uint64_t id, const char *owner, uint64_t room_kib, uint64_t kib) {
+        emit(b, "ReservationProgress", "tstt", id, owner, room_kib * 1024, kib * 1024);
 }
 
 void mlg_bus_reservation_released(MlgBus *b, uint64_t id, const char *why) {

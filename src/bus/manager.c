@@ -22,6 +22,7 @@ void mlg_bus_manager_fill(MlgBus *b) {
         memset(&b->host.st, 0, sizeof(b->host.st));
         b->ops->host_status(&b->host.st, b->userdata);
         b->host.state = host_state(&b->host.st);
+        b->host.alarm = mlg_alarm_to_string(b->host.st.alarm);
         b->host.bus = b;
 }
 
@@ -39,6 +40,34 @@ static int manager_find(sd_bus *bus, const char *path, const char *interface, vo
 static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,
                        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
         return sd_bus_message_append(reply, "s", MLG_VERSION);
+}
+
+/* Only what is known. */
+static int get_memory(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                      void *userdata, sd_bus_error *error) {
+        const MlgHostStatus *st = userdata;
+        const struct {
+                const char *key;
+                uint64_t kib;
+                bool known;
+        } rows[] = {
+                { "SwapTotalKiB", st->swap_total_kib, true },
+                { "SwapUsedKiB", st->swap_used_kib, true },
+                { "HugePagesKiB", st->hugetlb_kib, true },
+                { "HugePagesFreeKiB", st->hugetlb_free_kib, true },
+                { "ZswapPoolKiB", st->zswap_kib, st->have_zswap },
+                { "ZswapHeldKiB", st->zswapped_kib, st->have_zswap },
+                { "KsmSavedKiB", st->ksm_saved_kib, st->have_ksm },
+                { "KsmSharedKiB", st->ksm_shared_kib, st->have_ksm },
+                { "GuestsResidentKiB", st->resident_kib, st->knows_others },
+                { "OthersKiB", st->others_kib, st->knows_others },
+        };
+        int r = sd_bus_message_open_container(reply, 'a', "{st}");
+
+        for (size_t i = 0; r >= 0 && i < G_N_ELEMENTS(rows); i++)
+                if (rows[i].known)
+                        r = sd_bus_message_append(reply, "{st}", rows[i].key, rows[i].kib);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
 /* ---- reads ---- */
@@ -343,6 +372,11 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
         SD_BUS_PROPERTY("ReservedKiB", "t", NULL, HOST(st.reserved_kib), EMITS),
         SD_BUS_PROPERTY("FreeKiB", "t", NULL, HOST(st.free_kib), 0),
         SD_BUS_PROPERTY("ShortageKiB", "t", NULL, HOST(st.shortage_kib), 0),
+        SD_BUS_PROPERTY("HostAlarm", "s", NULL, HOST(alarm), EMITS),
+        SD_BUS_PROPERTY("HostAlarmSinceUSec", "t", NULL, HOST(st.alarm_since_usec), 0),
+        SD_BUS_PROPERTY("HostMissingKiB", "t", NULL, HOST(st.missing_kib), 0),
+        SD_BUS_PROPERTY("HostGivableKiB", "t", NULL, HOST(st.givable_kib), 0),
+        SD_BUS_PROPERTY("HostMemory", "a{st}", get_memory, HOST(st), 0),
         SD_BUS_PROPERTY("HasPressure", "b", mlg_bus_get_bool, HOST(st.have_psi), EMITS),
         SD_BUS_PROPERTY("PressureSomeCentiPercent", "u", NULL, HOST(st.psi_some_avg10_centi), 0),
         SD_BUS_PROPERTY("PressureFullCentiPercent", "u", NULL, HOST(st.psi_full_avg10_centi), 0),
@@ -363,9 +397,11 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
         SD_BUS_SIGNAL_WITH_ARGS("Resized", SD_BUS_ARGS("s", name, "o", path, "t", from_kib, "t", to_kib,
                                                        "s", reason), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Shortage", SD_BUS_ARGS("t", missing_kib, "t", budget_kib), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("HostAlarm", SD_BUS_ARGS("s", level, "t", missing_kib, "t", givable_kib), 0),
         SD_BUS_SIGNAL_WITH_ARGS("ProposalAdded", SD_BUS_ARGS("t", id, "s", name, "o", path, "t", from_kib, "t", to_kib,
                                                              "s", reason), 0),
         SD_BUS_SIGNAL_WITH_ARGS("ProposalRemoved", SD_BUS_ARGS("t", id, "s", name, "o", path, "s", outcome), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("ReservationProgress", SD_BUS_ARGS("t", id, "s", owner, "t", room_bytes, "t", bytes), 0),
         SD_BUS_SIGNAL_WITH_ARGS("ReservationReleased", SD_BUS_ARGS("t", id, "s", why), 0),
 
         SD_BUS_VTABLE_END,

@@ -41,10 +41,12 @@ typedef struct MlgReservation {
         char owner[64];
         char guest[MLG_UUID_LEN + 1]; /* that starts into it; empty: none yet */
         bool taken;               /* the guest is managed now, and its room its own: nothing is kept any more */
+        uint64_t room_kib, told_usec; /* of its room that was told to be there, last; and when */
 } MlgReservation;
 
 /* What became of a reservation in this turn. */
 typedef enum MlgReservationFate {
+        MLG_RESERVATION_PROGRESS, /* room_kib of its room is there; told in steps, and not too often */
         MLG_RESERVATION_READY,   /* all of its room is there */
         MLG_RESERVATION_TAKEN,   /* the guest that it was for has it */
         MLG_RESERVATION_NO_ROOM, /* its room did not come in time: it is gone */

@@ -11,6 +11,10 @@
 #include "core/engine-private.h"
 #include "util/util.h"
 
+/* Room that came since somebody was told: less is not seen on a terminal, nor more often. */
+#define PROGRESS_PART 32
+#define PROGRESS_USEC (200 * 1000)
+
 /* What a reservation still keeps free: all of it, until its guest holds some of it. */
 static uint64_t kept_kib(const MlgEngine *e, const MlgReservation *r) {
         const MlgVm *vm = r->guest[0] ? mlg_engine_find(e, r->guest) : NULL;
@@ -123,6 +127,19 @@ static bool is_taken_up(const MlgEngine *e, MlgReservation *r) {
         return r->taken;
 }
 
+/* It waits for its room; told is what somebody who waits can see. */
+static void tell_progress(MlgEngine *e, size_t i, uint64_t now_usec, MlgReservationFn fn, void *userdata) {
+        MlgReservation *r = &e->reservations[i], copy;
+        uint64_t room = mlg_engine_reservation_room_kib(e, i);
+
+        if (mlg_abs_diff(room, r->room_kib) < mlg_max(r->kib / PROGRESS_PART, 1) || now_usec - r->told_usec < PROGRESS_USEC)
+                return;
+        r->room_kib = room;
+        r->told_usec = now_usec;
+        copy = *r;
+        fn(&copy, MLG_RESERVATION_PROGRESS, userdata);
+}
+
 /* Waits for its room, which is there when a new reading of the host says so: who asked for it relies on it. True: it is
  * gone. */
 static bool settle_waiting(MlgEngine *e, size_t i, uint64_t now_usec, bool known, MlgReservationFn fn, void *userdata) {
@@ -131,12 +148,16 @@ static bool settle_waiting(MlgEngine *e, size_t i, uint64_t now_usec, bool known
         if (known && e->facts_are_new && mlg_engine_reservation_room_kib(e, i) == r->kib) {
                 r->wait_until_usec = 0;
                 r->expires_usec = now_usec + r->keep_usec;
+                r->room_kib = r->kib;
                 copy = *r;
                 fn(&copy, MLG_RESERVATION_READY, userdata);
                 return false;
         }
-        if (now_usec < r->wait_until_usec)
+        if (now_usec < r->wait_until_usec) {
+                if (known)
+                        tell_progress(e, i, now_usec, fn, userdata);
                 return false;
+        }
         copy = *r;
         remove_reservation(e, i);
         fn(&copy, MLG_RESERVATION_NO_ROOM, userdata);

@@ -219,10 +219,16 @@ static void on_reservation(const MlgReservation *r, MlgReservationFate fate, voi
         g_autoptr(GError) error = NULL;
 
         switch (fate) {
+        case MLG_RESERVATION_PROGRESS:
+                if (d->bus)
+                        mlg_bus_reservation_progress(d->bus, r->id, r->owner, r->room_kib, r->kib);
+                return;
         case MLG_RESERVATION_READY:
                 keep_reservation(d, r); /* before its id is known to anybody */
-                if (d->bus)
+                if (d->bus) {
+                        mlg_bus_reservation_progress(d->bus, r->id, r->owner, r->kib, r->kib);
                         mlg_bus_reservation_settled(d->bus, r->id, NULL);
+                }
                 return;
         case MLG_RESERVATION_TAKEN:
                 keep_reservation(d, r);
@@ -267,6 +273,7 @@ static void decide(MlgDaemon *d, uint64_t now) {
         mlg_daemon_tell_states(d);
         tell_rules(d, now);
         tell_shortage(d, now);
+        mlg_daemon_tell_alarm(d);
         mlg_daemon_sync_state(d);
 }
 
@@ -438,6 +445,7 @@ static void on_poll(int r, const MlgPollEntry *entries, size_t n, void *userdata
         MlgDaemon *d = userdata;
         uint64_t now = mlg_loop_now_usec(d->loop), real_sec = mlg_real_usec() / MLG_USEC_PER_SEC;
 
+        d->polling = false;
         d->progress_usec = now;
         d->last_poll_usec = now - d->poll_started_usec;
         d->poll_patience_usec = 4 * d->last_poll_usec;
@@ -497,8 +505,10 @@ void mlg_daemon_poll(uint64_t now_usec, void *daemon) {
          * come to its end. */
         deadline = mlg_max(mlg_max(interval * 4 / 5, POLL_DEADLINE_USEC), d->poll_patience_usec);
         deadline = mlg_min(mlg_config_daemon(d->config)->call_timeout_usec, deadline);
+        d->polling = true;
         r = d->hypervisor->ops->poll(d->hypervisor, now_usec + deadline, on_poll, d);
         if (r < 0) {
+                d->polling = r == -EBUSY;
                 /* The former one is still under way, or the connection broke just now. */
                 d->polls_late += r == -EBUSY;
                 mlg_timer_at(d->poll_timer, now_usec + interval);

@@ -3,6 +3,7 @@
  *
  *   daemon.c    life: start, signals, reload, stop; guests come and go; the bus comes and goes
  *   balance.c   the turn: poll -> observe -> decide -> ask -> answer -> tell
+ *   host.c      the host alone between polls, and the alarm when it is short itself
  *   requests.c  what clients of the bus ask for
  *   proposals.c moves that wait for approval: told, and answered
  *   plugins.c   predictors and policies from outside
@@ -56,8 +57,9 @@ typedef struct MlgDaemon {
         MlgTimer *poll_timer;
         uint64_t poll_due_usec;       /* when the next poll should start */
         uint64_t poll_started_usec;
+        bool polling;                 /* one is under way */
         uint64_t poll_patience_usec;  /* four times what the last one took: two attempts, and each has twice that */
-        MlgTimer *look_timer, *gather_timer;
+        MlgTimer *look_timer, *gather_timer, *watch_timer;
         bool look_armed, gathering;
         uint64_t turned_usec;         /* when it was decided last besides polls */
         unsigned int looks;           /* under way */
@@ -66,6 +68,9 @@ typedef struct MlgDaemon {
         MlgTimer *watchdog_timer;
         uint64_t progress_usec;       /* last time a poll ended, or there was nothing to poll */
         bool was_short;               /* a shortage was told */
+        MlgAlarm alarm;               /* as it was told, with the next three */
+        uint64_t alarm_since_usec, alarm_told_usec, alarm_missing_kib;
+        bool alarm_logged;
         uint64_t last_reservation_id;
 
         MlgTimer *learn_timer;
@@ -90,6 +95,10 @@ uint64_t mlg_real_usec(void);
 /* daemon.c */
 char *mlg_daemon_boot_id(void);
 bool mlg_daemon_reload(MlgDaemon *d, char ***ret_changes, GError **error);
+
+/* host.c */
+void mlg_daemon_watch_host(uint64_t now_usec, void *daemon);       /* of watch_timer */
+void mlg_daemon_tell_alarm(MlgDaemon *d);                          /* after each decision */
 
 /* statistics.c */
 void mlg_daemon_want_statistics(MlgDaemon *d, MlgVm *vm);

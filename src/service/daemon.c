@@ -361,6 +361,7 @@ static int start_loop(MlgDaemon *d) {
             (r = mlg_timer_new(d->loop, mlg_daemon_poll, d, &d->poll_timer)) < 0 ||
             (r = mlg_timer_new(d->loop, mlg_daemon_look, d, &d->look_timer)) < 0 ||
             (r = mlg_timer_new(d->loop, mlg_daemon_gathered, d, &d->gather_timer)) < 0 ||
+            (r = mlg_timer_new(d->loop, mlg_daemon_watch_host, d, &d->watch_timer)) < 0 ||
             (r = mlg_timer_new(d->loop, try_bus, d, &d->bus_timer)) < 0 ||
             (r = mlg_timer_new(d->loop, mlg_daemon_give_back_statistics, d, &d->stop_timer)) < 0 ||
             (r = mlg_timer_new(d->loop, mlg_daemon_learn, d, &d->learn_timer)) < 0 ||
@@ -422,6 +423,7 @@ static int start(MlgDaemon *d) {
         mlg_timer_at(d->bus_timer, 0);
         mlg_timer_at(d->ready_timer, now + READY_USEC);
         mlg_timer_at(d->poll_timer, now + mlg_config_host(d->config)->poll_usec);
+        mlg_timer_at(d->watch_timer, now + mlg_config_host(d->config)->poll_usec);
         if (mlg_notify_watchdog_interval_usec() > 0)
                 mlg_timer_at(d->watchdog_timer, 0);
         mlg_log(MLG_LOG_INFO, "memlegod " MLG_VERSION " starts%s", d->dry_run ? " (dry run: nothing will be changed)" : "");
@@ -445,6 +447,7 @@ static void end(MlgDaemon *d) {
         d->poll_timer = mlg_timer_free(d->poll_timer);
         d->look_timer = mlg_timer_free(d->look_timer);
         d->gather_timer = mlg_timer_free(d->gather_timer);
+        d->watch_timer = mlg_timer_free(d->watch_timer);
         d->bus_timer = mlg_timer_free(d->bus_timer);
         d->stop_timer = mlg_timer_free(d->stop_timer);
         d->ready_timer = mlg_timer_free(d->ready_timer);

@@ -37,6 +37,15 @@ static json_object *host_object(const MlgHostStatus *s) {
         U64(o, s, now_usec), U64(o, s, total_kib), U64(o, s, available_kib), U64(o, s, reserve_kib);
         U64(o, s, budget_kib), U64(o, s, charged_kib), U64(o, s, reserved_kib), U64(o, s, free_kib);
         U64(o, s, shortage_kib), U64(o, s, psi_some_avg10_centi), U64(o, s, psi_full_avg10_centi);
+        put_str(o, "alarm", mlg_alarm_to_string(s->alarm));
+        U64(o, s, alarm_since_usec), U64(o, s, missing_kib), U64(o, s, givable_kib);
+        U64(o, s, swap_total_kib), U64(o, s, swap_used_kib), U64(o, s, hugetlb_kib), U64(o, s, hugetlb_free_kib);
+        if (s->have_zswap)
+                U64(o, s, zswap_kib), U64(o, s, zswapped_kib);
+        if (s->have_ksm)
+                U64(o, s, ksm_saved_kib), U64(o, s, ksm_shared_kib);
+        if (s->knows_others)
+                U64(o, s, resident_kib), U64(o, s, others_kib);
         U64(o, s, n_proposals), U64(o, s, allowed_until_usec);
         U64(o, s, n_guests), U64(o, s, n_managed), U64(o, s, polls), U64(o, s, polls_late), U64(o, s, decisions);
         U64(o, s, moves_accepted), U64(o, s, moves_failed), U64(o, s, last_poll_usec), U64(o, s, last_decide_usec);

@@ -395,6 +395,45 @@ static void test_properties(void **state) {
         assert_has(guest, "Rules", "as");
 }
 
+/* Where the host's memory is: what is not known is not said. */
+static void test_host_memory(void **state) {
+        static const struct {
+                const char *what;
+                bool zswap, ksm, others;
+                unsigned int n;
+        } rows[] = {
+                { "all", true, true, true, 10 },
+                { "nothing but what each kernel tells", false, false, false, 4 },
+                { "no KSM", true, false, true, 8 },
+        };
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                MlgHostStatus *h = &f->service.host;
+                unsigned int n = 0, wrong = 0;
+                sd_bus_message *m;
+                const char *key;
+                uint64_t kib;
+
+                h->have_zswap = rows[i].zswap;
+                h->have_ksm = rows[i].ksm;
+                h->knows_others = rows[i].others;
+                h->ksm_saved_kib = 77;
+                h->others_kib = 99;
+                m = call(f, MLG_BUS_PATH, "org.freedesktop.DBus.Properties", "Get", "ss", MLG_BUS_IFACE_MANAGER, "HostMemory");
+                assert_ok(m);
+                assert_true(sd_bus_message_enter_container(m, 'v', "a{st}") > 0);
+                assert_true(sd_bus_message_enter_container(m, 'a', "{st}") > 0);
+                for (; sd_bus_message_read(m, "{st}", &key, &kib) > 0; n++) {
+                        wrong += g_str_equal(key, "KsmSavedKiB") && (!rows[i].ksm || kib != 77);
+                        wrong += g_str_equal(key, "OthersKiB") && (!rows[i].others || kib != 99);
+                }
+                if (n != rows[i].n || wrong)
+                        fail_msg("%s: %u keys, %u of them wrong", rows[i].what, n, wrong);
+                sd_bus_message_unref(m);
+        }
+}
+
 static void test_host_states(void **state) {
         static const struct { bool connected, paused; const char *expect; } cases[] = {
                 { true, false, "running" }, { true, true, "paused" }, { false, false, "degraded" },
@@ -693,13 +732,17 @@ static void test_signals(void **state) {
         mlg_bus_shortage(f->bus, 5, 6);
         mlg_bus_reservation_released(f->bus, 7, "expired");
         mlg_bus_guest_removed(f->bus, WEB_UUID, "web-1");
+        mlg_bus_host_alarm(f->bus, MLG_ALARM_EXHAUSTED, 8, 9);
+        mlg_bus_reservation_progress(f->bus, 7, ":1.5", 1, 2);
         drain(f);
-        assert_int_equal(f->signals->len, 5);
+        assert_int_equal(f->signals->len, 7);
         assert_string_equal(signal_at(f, 0), "GuestAdded /org/memlego1 web-1 " WEB);
         assert_string_equal(signal_at(f, 1), "Resized /org/memlego1 web-1 " WEB " 1000 2000 demand");
         assert_string_equal(signal_at(f, 2), "Shortage /org/memlego1 5 6");
         assert_string_equal(signal_at(f, 3), "ReservationReleased /org/memlego1 7 expired");
         assert_string_equal(signal_at(f, 4), "GuestRemoved /org/memlego1 web-1 " WEB);
+        assert_string_equal(signal_at(f, 5), "HostAlarm /org/memlego1 exhausted 8 9");
+        assert_string_equal(signal_at(f, 6), "ReservationProgress /org/memlego1 7 :1.5 1024 2048");
 }
 
 static void test_changes(void **state) {
@@ -998,6 +1041,7 @@ int main(void) {
                 TEST(plugins_list),
                 TEST(explain),
                 TEST(properties),
+                TEST(host_memory),
                 TEST(host_states),
                 TEST(not_utf8),
                 TEST(pause),

@@ -861,7 +861,7 @@ static void test_policy_interval(void **state) {
 /* ---- reservations ---- */
 
 typedef struct Fates {
-        unsigned int n[4];
+        unsigned int n[5]; /* MlgReservationFate */
         uint64_t last_id;
 } Fates;
 
