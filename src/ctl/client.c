@@ -186,13 +186,71 @@ void mlg_client_set_patience(MlgClient *c, uint64_t usec) {
         c->patience_usec = usec;
 }
 
-/* A call of the manager. `action` NULL: a read. NULL and error on failure. */
-static sd_bus_message *call(MlgClient *c, const char *method, const char *action, GError **error,
-                            const char *types, ...) {
+/* What a call waits for while it hears of its progress. */
+typedef struct Hearing {
+        MlgClient *client;
+        MlgProgressFn progress;
+        sd_bus_message *reply;
+} Hearing;
+
+static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        ((Hearing *) userdata)->reply = sd_bus_message_ref(m);
+        return 1;
+}
+
+/* Of reservations ours is the one with our own name: its id comes with the answer only. */
+static int on_progress(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const Hearing *h = userdata;
+        const char *owner, *own;
+        uint64_t id, room, bytes;
+
+        if (sd_bus_message_read(m, "tstt", &id, &owner, &room, &bytes) >= 0 && room <= bytes &&
+            sd_bus_get_unique_name(h->client->bus, &own) >= 0 && strcmp(owner, own) == 0)
+                h->progress(room / 1024, bytes / 1024);
+        return 0;
+}
+
+/* Who may not hear signals waits without. */
+static int on_listening(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return 1;
+}
+
+/* As sd_bus_call(), and tells of what comes meanwhile. */
+static int call_hearing(Hearing *h, sd_bus_message *m, uint64_t timeout_usec, sd_bus_error *e,
+                        sd_bus_message **ret) {
+        sd_bus_slot *listening = NULL, *pending = NULL;
+        sd_bus *bus = h->client->bus;
+        int r;
+
+        (void) sd_bus_match_signal_async(bus, &listening, MLG_BUS_NAME, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER,
+                                         "ReservationProgress", on_progress, on_listening, h);
+        r = sd_bus_call_async(bus, &pending, m, on_reply, h, timeout_usec);
+        while (r >= 0 && !h->reply) {
+                r = sd_bus_process(bus, NULL);
+                if (r == 0)
+                        r = sd_bus_wait(bus, UINT64_MAX);
+                if (r == -EINTR)
+                        r = 0;
+        }
+        sd_bus_slot_unref(pending);
+        sd_bus_slot_unref(listening);
+        if (h->reply && sd_bus_message_is_method_error(h->reply, NULL)) {
+                r = -sd_bus_message_get_errno(h->reply);
+                (void) sd_bus_error_copy(e, sd_bus_message_get_error(h->reply));
+                h->reply = sd_bus_message_unref(h->reply);
+        }
+        *ret = h->reply;
+        return r;
+}
+
+/* A call of the manager. `action` NULL: a read; `progress` may be NULL. NULL and error on failure. */
+static sd_bus_message *call_with(MlgClient *c, const char *method, const char *action, MlgProgressFn progress,
+                                 GError **error, const char *types, va_list ap) {
+        uint64_t timeout_usec = action ? CHANGE_TIMEOUT_USEC : c->patience_usec;
+        Hearing h = { .client = c, .progress = progress };
         sd_bus_error e = SD_BUS_ERROR_NULL;
         g_autoptr(BusMessage) m = NULL;
         sd_bus_message *reply = NULL;
-        va_list ap;
         int r;
 
         r = sd_bus_message_new_method_call(c->bus, &m, MLG_BUS_NAME, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER,
@@ -201,13 +259,11 @@ static sd_bus_message *call(MlgClient *c, const char *method, const char *action
                 r = sd_bus_message_set_auto_start(m, false);
         if (r >= 0 && action)
                 r = sd_bus_message_set_allow_interactive_authorization(m, true);
-        if (r >= 0) {
-                va_start(ap, types);
-                r = sd_bus_message_appendv(m, types, ap);
-                va_end(ap);
-        }
         if (r >= 0)
-                r = sd_bus_call(c->bus, m, action ? CHANGE_TIMEOUT_USEC : c->patience_usec, &e, &reply);
+                r = sd_bus_message_appendv(m, types, ap);
+        if (r >= 0)
+                r = progress ? call_hearing(&h, m, timeout_usec, &e, &reply)
+                             : sd_bus_call(c->bus, m, timeout_usec, &e, &reply);
         if (r < 0) {
                 if (!sd_bus_error_is_set(&e))
                         (void) sd_bus_error_set_errno(&e, r);
@@ -215,6 +271,28 @@ static sd_bus_message *call(MlgClient *c, const char *method, const char *action
                 reply = NULL;
         }
         sd_bus_error_free(&e);
+        return reply;
+}
+
+static sd_bus_message *call(MlgClient *c, const char *method, const char *action, GError **error,
+                            const char *types, ...) {
+        sd_bus_message *reply;
+        va_list ap;
+
+        va_start(ap, types);
+        reply = call_with(c, method, action, NULL, error, types, ap);
+        va_end(ap);
+        return reply;
+}
+
+static sd_bus_message *call_and_hear(MlgClient *c, const char *method, const char *action,
+                                     MlgProgressFn progress, GError **error, const char *types, ...) {
+        sd_bus_message *reply;
+        va_list ap;
+
+        va_start(ap, types);
+        reply = call_with(c, method, action, progress, error, types, ap);
+        va_end(ap);
         return reply;
 }
 
@@ -500,10 +578,10 @@ bool mlg_client_set_target(MlgClient *c, const char *guest, uint64_t kib, uint64
         return reply != NULL;
 }
 
-bool mlg_client_reserve(MlgClient *c, uint64_t kib, uint64_t timeout_usec, uint64_t *ret_id,
-                        GError **error) {
-        g_autoptr(BusMessage) reply = call(c, "ReserveMemory", MLG_POLKIT_RESERVE, error, "tt",
-                                           kib * UINT64_C(1024), timeout_usec);
+bool mlg_client_reserve(MlgClient *c, uint64_t kib, uint64_t timeout_usec, MlgProgressFn progress,
+                        uint64_t *ret_id, GError **error) {
+        g_autoptr(BusMessage) reply = call_and_hear(c, "ReserveMemory", MLG_POLKIT_RESERVE, progress, error,
+                                                    "tt", kib * UINT64_C(1024), timeout_usec);
 
         if (!reply)
                 return false;

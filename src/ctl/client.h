@@ -32,7 +32,10 @@ char **mlg_client_reload(MlgClient *c, GError **error); /* what changed */
 bool mlg_client_pause(MlgClient *c, const char *guest, bool paused, GError **error); /* guest NULL: all */
 bool mlg_client_set_target(MlgClient *c, const char *guest, uint64_t kib, uint64_t hold_usec,
                            GError **error);
-bool mlg_client_reserve(MlgClient *c, uint64_t kib, uint64_t timeout_usec, uint64_t *ret_id, GError **error);
+/* `progress` (may be NULL) is called while the room is being made, where we may hear of it. */
+typedef void (*MlgProgressFn)(uint64_t room_kib, uint64_t kib);
+bool mlg_client_reserve(MlgClient *c, uint64_t kib, uint64_t timeout_usec, MlgProgressFn progress,
+                        uint64_t *ret_id, GError **error);
 bool mlg_client_release(MlgClient *c, uint64_t id, GError **error);
 bool mlg_client_approve(MlgClient *c, uint64_t id, GError **error);
 bool mlg_client_reject(MlgClient *c, uint64_t id, GError **error);

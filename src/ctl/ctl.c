@@ -22,6 +22,8 @@
 
 G_DEFINE_QUARK(mlg-ctl-error-quark, mlg_ctl_error)
 
+#define CLEAR_LINE "\033[K" /* to its end */
+
 /* Each returns true, or false with an error of MLG_CTL_ERROR. Output is appended to `out`. */
 typedef bool (*CommandFn)(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
                           GError **error);
@@ -131,11 +133,22 @@ static bool run_set(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GStri
         return true;
 }
 
+/* One line that is overwritten; it goes when the answer is there. */
+static void show_progress(uint64_t room_kib, uint64_t kib) {
+        g_autofree char *room = mlg_format_kib(room_kib), *whole = mlg_format_kib(kib);
+
+        (void) fprintf(stderr, "\r%s of %s" CLEAR_LINE, room, whole);
+}
+
 static bool run_reserve(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
                         GError **error) {
+        bool terminal = isatty(STDERR_FILENO), ok;
         uint64_t id;
 
-        if (!mlg_client_reserve(c, a->size_kib, a->timeout_usec, &id, error))
+        ok = mlg_client_reserve(c, a->size_kib, a->timeout_usec, terminal ? show_progress : NULL, &id, error);
+        if (terminal)
+                (void) fputs("\r" CLEAR_LINE, stderr);
+        if (!ok)
                 return false;
         g_string_append_printf(out, "%" PRIu64 "\n", id); /* and nothing else: scripts read it */
         return true;

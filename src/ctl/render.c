@@ -118,6 +118,39 @@ static void add_approval(Flow *f, const MlgCtlHost *h) {
         flow_add(f, MLG_COLOUR_YELLOW, g_strdup_printf("all approved for %s", left));
 }
 
+/* "WHAT SIZE", and a second size with what it says; nothing where the first one is 0. */
+static void flow_sizes(Flow *f, const char *what, uint64_t kib, const char *also, uint64_t also_kib) {
+        g_autofree char *size = mlg_format_kib(kib), *second = mlg_format_kib(also_kib);
+
+        if (kib > 0)
+                flow_add(f, MLG_COLOUR_PLAIN,
+                         also_kib > 0 ? g_strdup_printf("%s %s (%s %s)", what, size, also, second)
+                                      : g_strdup_printf("%s %s", what, size));
+}
+
+/* Where the host's memory is; nothing where there is nothing to say. */
+static void render_facts(Flow *f, const MlgCtlHost *h) {
+        flow_sizes(f, "others", h->others_kib, "", 0);
+        flow_sizes(f, "swapped", h->swap_used_kib, "of", h->swap_total_kib);
+        flow_sizes(f, "zswap", h->zswap_kib, "holds", h->zswapped_kib);
+        flow_sizes(f, "KSM saves", h->ksm_saved_kib, "", 0);
+        flow_sizes(f, "huge pages", h->hugetlb_kib, "free", h->hugetlb_free_kib);
+        if (f->used > 0)
+                flow_end(f);
+}
+
+static void render_alarm(Flow *f, const MlgCtlHost *h) {
+        g_autofree char *missing = mlg_format_kib(h->missing_kib), *givable = mlg_format_kib(h->givable_kib);
+        bool exhausted = strcmp(h->alarm, "exhausted") == 0;
+
+        if (!exhausted && strcmp(h->alarm, "short") != 0)
+                return;
+        flow_add(f, MLG_COLOUR_RED, g_strdup_printf("HOST SHORT %s", missing));
+        flow_add(f, MLG_COLOUR_RED,
+                 g_strdup_printf("guests can give %s%s", exhausted ? "only " : "", givable));
+        flow_end(f);
+}
+
 void mlg_render_host(const MlgSnapshot *s, const MlgStyle *style, GString *out) {
         const MlgCtlHost *h = &s->host;
         Flow f = { .out = out, .style = style };
@@ -150,6 +183,8 @@ void mlg_render_host(const MlgSnapshot *s, const MlgStyle *style, GString *out) 
                                                h->psi_full_avg10_centi / 100, h->psi_full_avg10_centi % 100)
                              : g_strdup("host pressure unknown"));
         flow_end(&f);
+        render_facts(&f, h);
+        render_alarm(&f, h);
 }
 
 /* ---- guests ---- */

@@ -26,11 +26,14 @@ typedef struct MlgCtlGuest {
 } MlgCtlGuest;
 
 typedef struct MlgCtlHost {
-        const char *policy, *uri;
+        const char *policy, *uri, *alarm;
         bool connected, dry_run, paused, have_psi;
         uint64_t now_usec; /* on the clock of its times */
         uint64_t total_kib, budget_kib, charged_kib, reserved_kib, free_kib, shortage_kib;
         uint64_t psi_some_avg10_centi, psi_full_avg10_centi;
+        uint64_t missing_kib, givable_kib; /* while there is an alarm */
+        uint64_t others_kib, swap_total_kib, swap_used_kib, hugetlb_kib, hugetlb_free_kib; /* 0: none, or unknown */
+        uint64_t zswap_kib, zswapped_kib, ksm_saved_kib;
         uint64_t n_guests, n_managed;
         uint64_t n_proposals, allowed_until_usec; /* 0: none, not */
 } MlgCtlHost;

@@ -122,6 +122,7 @@ enum {
         MLG_CAUSE_APPROVAL,
         MLG_CAUSE_LEARNED,
         MLG_CAUSE_RULES,
+        MLG_CAUSE_ALARM,
 };
 
 /* agent.c */

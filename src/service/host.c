@@ -17,9 +17,6 @@
 /* Told again within an alarm: when half as much again is missing, but not each moment of a fall. */
 #define TOLD_AGAIN_USEC (10 * MLG_USEC_PER_SEC)
 
-/* Causes for mlg_log_limited(); those of the other files are others. */
-enum { CAUSE_ALARM = 200 };
-
 void mlg_daemon_watch_host(uint64_t now_usec, void *daemon) {
         uint64_t next, poll_usec = MLG_USEC_NEVER, least;
         MlgDaemon *d = daemon;
@@ -43,7 +40,7 @@ static void log_alarm(MlgDaemon *d, const MlgHostStatus *s) {
 
         switch (s->alarm) {
         case MLG_ALARM_SHORT:
-                d->alarm_logged = mlg_log_limited("", CAUSE_ALARM, s->now_usec);
+                d->alarm_logged = mlg_log_limited("", MLG_CAUSE_ALARM, s->now_usec);
                 if (d->alarm_logged)
                         mlg_log_guest(
                                 MLG_LOG_WARNING, MLG_MSG_HOST_SHORT, NULL, NULL,

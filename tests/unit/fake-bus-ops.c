@@ -170,6 +170,8 @@ static bool fake_reserve(uint64_t kib, uint64_t timeout_usec, const char *owner,
         if (fails(f, error))
                 return false;
         *ret_id = ++f->last_id;
+        if (f->bus)
+                mlg_bus_reservation_progress(f->bus, f->last_id, owner, kib / 2, kib);
         if ((f->settle_at_once || kib <= f->settle_max_kib) && f->bus)
                 mlg_bus_reservation_settled(f->bus, f->last_id, NULL);
         return true;

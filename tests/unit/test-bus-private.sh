@@ -230,6 +230,15 @@ kill $client
 wait $client 2>/dev/null
 check reservation-of-lost-client-is-released until_true more released "$released"
 
+# ---- their progress, on a terminal ----
+
+progress_is_shown() {
+        script -qec "$ctl reserve 1M" /dev/null >"$t/out" 2>&1 &&
+                grep -q "512 KiB of 1 MiB" "$t/out" && tail -n1 "$t/out" | grep -q "[0-9]"
+}
+check reservation-shows-its-progress progress_is_shown
+check reservation-prints-nothing-else eval '"$ctl" reserve 1M 2>&1 | tee "$t/out" | grep -qx "[0-9]*"'
+
 # ---- signals: for readers only ----
 
 watch=(dbus-monitor --address "$DBUS_SYSTEM_BUS_ADDRESS" 

@@ -406,6 +406,9 @@ static void test_status(void **state) {
                         s->host.connected = false;
                         s->host.dry_run = s->host.paused = true;
                         s->host.shortage_kib = 524288;
+                        s->host.alarm = cases[i].style.columns > 60 ? "short" : "exhausted";
+                        s->host.missing_kib = 2 * 1048576;
+                        s->host.givable_kib = 786432;
                         s->host.psi_some_avg10_centi = 2345;
                 }
                 mlg_render_status(s, &cases[i].style, &cases[i].view, out);
