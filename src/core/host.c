@@ -3,8 +3,8 @@
  *
  * The emergency begins with two readings in a row that leave less than SHORT_PERMILLE of the reserve, while
  * the guests hold more than there is for them; guests may then be cut below their needs, by priority, never
- * below their floors. It goes on until somewhat more than that has been left for CALM_USEC, so that a host
- * at the line does not begin one emergency after the other.
+ * below their floors. It goes on until somewhat more than that has been left for CALM_USEC, and so long no
+ * guest grows; so a host at the line does not begin one emergency after the other.
  *
  * The second reading need not wait for the next poll: between polls the service reads the host alone
  * (*watches* it), the more often the nearer it is to the line, and polls at once where that says so.
@@ -118,6 +118,9 @@ void mlg_engine_take_budget(MlgEngine *e) {
         }
         e->ledger.budget_kib = mlg_min(mlg_min(by_size, e->by_fact_kib),
                                        mlg_amount_resolve(e->settings.guest_memory, h->total_kib));
+        /* What comes back in an emergency is not given away before it has stayed for a while. */
+        if (e->emergency.level != MLG_ALARM_NONE)
+                e->ledger.budget_kib = mlg_min(e->ledger.budget_kib, e->ledger.charged_kib);
 }
 
 void mlg_engine_observe_host(MlgEngine *e, const MlgRawHost *raw) {

@@ -13,6 +13,8 @@
 
 /* Polls follow each other at this pace when the host is in trouble, or with as long a rest as they took. */
 #define POLL_LEAST_USEC (100 * 1000)
+/* And at this one as long as there is an alarm, whatever PollIntervalSec= says. */
+#define POLL_ALARM_USEC (500 * 1000)
 
 /* Told again within an alarm: when half as much again is missing, but not each moment of a fall. */
 #define TOLD_AGAIN_USEC (10 * MLG_USEC_PER_SEC)
@@ -25,6 +27,10 @@ void mlg_daemon_watch_host(uint64_t now_usec, void *daemon) {
         next = now_usec + mlg_config_host(d->config)->poll_usec;
         if (d->connected && !d->stopping && mlg_hostmem_read(d->hostmem, &host) >= 0)
                 next = mlg_engine_watch_host(d->engine, &host, now_usec, &poll_usec);
+        if (d->alarm != MLG_ALARM_NONE) {
+                poll_usec = mlg_min(poll_usec, d->poll_started_usec + POLL_ALARM_USEC);
+                next = mlg_min(next, now_usec + POLL_ALARM_USEC);
+        }
         least = d->poll_started_usec + mlg_max(POLL_LEAST_USEC, 2 * d->last_poll_usec);
         poll_usec = poll_usec == MLG_USEC_NEVER ? poll_usec : mlg_max(poll_usec, least);
         if (!d->polling && poll_usec < d->poll_due_usec) {

@@ -624,6 +624,51 @@ static void test_learned_not_writable(void **state) {
         assert_ptr_equal(strstr(text, "Cannot save"), g_strrstr(text, "Cannot save"));
 }
 
+/* In place: the daemon keeps the file open. */
+static void put_available(const Fixture *f, uint64_t kib) {
+        g_autofree char *meminfo = g_build_filename(f->dir, "meminfo", NULL);
+        FILE *file = fopen(meminfo, "r+e");
+
+        assert_non_null(file);
+        assert_true(fprintf(file, "MemTotal: 4194304 kB\nMemAvailable: %7" PRIu64 " kB\n", kib) > 0);
+        assert_int_equal(fclose(file), 0);
+}
+
+static void change_config(const Fixture *f, const char *from, const char *to) {
+        g_autofree char *text = NULL, *changed = NULL;
+        g_auto(GStrv) parts = NULL;
+
+        assert_true(g_file_get_contents(f->config, &text, NULL, NULL));
+        parts = g_strsplit(text, from, 2);
+        assert_int_equal(g_strv_length(parts), 2);
+        changed = g_strjoinv(to, parts);
+        assert_true(g_file_set_contents(f->config, changed, -1, NULL));
+}
+
+/* Polls are a minute away, which is longer than anything here waits. */
+static void test_host_short(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = start_with_three(f);
+        uint64_t before;
+
+        change_config(f, "PollIntervalSec=100ms", "PollIntervalSec=1min");
+        change_config(f, "Reserve=16M", "Reserve=300M");
+        assert_int_equal(kill(f->pid, SIGHUP), 0);
+        WAIT_FOR(f, logged(f, "Configuration loaded"));
+        before = sum_actual(f);
+        put_available(f, 1000);
+        WAIT_FOR(f, logged(f, "The host is short of memory"));
+        WAIT_FOR(f, sum_actual(f) < before - 40 * SIM_MIB);
+        /* It stays as it is, whatever guests give: until they have no more. */
+        WAIT_FOR(f, logged(f, "its guests cannot cure it"));
+        WAIT_FOR(f, sum_actual(f) <= 3 * (FLOOR_KIB + 4 * SIM_MIB));
+        for (int i = 0; i < 3; i++)
+                assert_true(g[i].least_kib >= FLOOR_KIB);
+        put_available(f, 4000000);
+        WAIT_FOR(f, logged(f, "The host has enough memory left again"));
+        WAIT_FOR(f, sum_actual(f) >= before - 40 * SIM_MIB);
+}
+
 static void test_bad_starts(void **state) {
         Fixture *f = *state;
         g_autofree char *state_file = g_build_filename(f->dir, "targets.json", NULL);
@@ -779,6 +824,7 @@ int main(int argc, char *argv[]) {
                 IN_WORLD(test_dry_run),
                 IN_WORLD(test_learned_survives),
                 IN_WORLD(test_learned_not_writable),
+                IN_WORLD(test_host_short),
                 IN_WORLD(test_bad_starts),
                 IN_WORLD(test_plugin_policy),
                 IN_WORLD(test_plugin_that_crashes),

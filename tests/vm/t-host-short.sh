@@ -1,0 +1,120 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Another program takes the host's memory at once: guests give by priority, none below its floor, and everybody is told; also when it cannot be cured
+# timeout: 300
+. "$(dirname "$0")/lib.sh"
+need_daemon
+
+# The machine is large, and others use it: memlegod is shown a small host in place of /proc/meminfo, whose memory is
+# taken by the guests' real QEMU processes, as they are, and by a program that takes $T/own MiB.
+TOTAL_MIB=0
+QEMUS=""
+RESERVE_MIB=256
+kib_of_qemus() {
+        local pid key value sum=0
+        for pid in $QEMUS; do
+                while read -r key value _; do [ "$key" != VmRSS: ] || sum=$((sum + value)); done <"/proc/$pid/status"
+        done
+        echo $sum
+}
+# In place and always of one length, because memlegod keeps the file open.
+show_host() {
+        local own left
+        read -r own <"$T/own"
+        left=$((TOTAL_MIB * 1024 - own * 1024 - $(kib_of_qemus)))
+        [ $left -gt 0 ] || left=0
+        printf 'MemTotal: %12d kB\nMemAvailable: %12d kB\n' $((TOTAL_MIB * 1024)) $left 1<>"$T/meminfo"
+}
+feed_host() { while [ -e "$T/own" ] && kill -0 $$; do show_host; sleep 0.03; done >/dev/null 2>"$T/feed.err"; } # with the test
+own() { echo "$1" >"$T/own.new"; mv "$T/own.new" "$T/own"; echo "=== $(date +%T.%N | cut -c1-12) another program has $1 MiB" >>"$T/memlegod.log"; }
+
+cat >"$T/on-a-small-host" <<'END'
+#!/bin/sh
+exec unshare --mount --propagation private sh -c 'mount --bind "$0" /proc/meminfo && exec "$@"' "${0%/*}/meminfo" "$@"
+END
+chmod +x "$T/on-a-small-host"
+
+host_value() { ctl status --json | jq -r ".host.$1"; }
+count() { daemon_log | grep -c -- "$1" || true; }
+alarms() { grep -A1 'member=HostAlarm' "$T/signals" | sed -n 's/.*string "\(.*\)"/\1/p' | tr '\n' ' '; }
+floors() { local g; for g in low middle high; do expect_between 191 448 "$(guest_actual_mib $g)" "memory of $g, in MiB"; done; }
+
+step "three guests of 448 MiB that need a third of it, on a host with 300 MiB to spare"
+guest_start low middle high --mib 448 --max 448 --swap 128
+for g in low middle high; do
+        load_start $g 320 --rate 200 # memory that a guest never touched is none that it could give
+done
+for g in low middle high; do
+        wait_until 60 "the load is in memory" load_filled $g
+        load_release $g
+        load_start $g 50 --rate 50
+done
+for g in low middle high; do wait_until 30 "the load is in memory" load_filled $g; done
+QEMUS="$(guest_pid low) $(guest_pid middle) $(guest_pid high)"
+TOTAL_MIB=$(($(kib_of_qemus) / 1024 + RESERVE_MIB + 300))
+own 0
+show_host
+feed_host &
+feeder=$!
+DAEMON_WRAP=$T/on-a-small-host daemon_start "[Host]
+Reserve=${RESERVE_MIB}M" "[Guest *]
+Floor=192M
+Cushion=16M
+CushionRatio=5%
+SettleSec=0
+CoolDownSec=2
+[Guest low]
+Priority=-10
+[Guest high]
+Priority=10"
+dbus-monitor --address unix:path=/run/dbus/system_bus_socket \
+        "type='signal',interface='org.memlego1.Manager',member='HostAlarm'" >"$T/signals" 2>&1 &
+monitor=$!
+wait_until 40 "all are managed" "[ \$(host_value n_managed) = 3 ]"
+expect_eq $((TOTAL_MIB * 1024)) "$(host_value total_kib)" "KiB of the small host"
+expect_eq none "$(host_value alarm)" "the alarm"
+pass "$TOTAL_MIB MiB, $(($(host_value available_kib) / 1024)) of them available"
+
+step "another program takes 480 MiB at once: what nobody needs is enough"
+own 480
+wait_until 20 "it is an emergency" daemon_logged 'The host is short of memory: .* of its reserve of 256 MiB are missing'
+wait_until 60 "it is over" daemon_logged 'The host has enough memory left again'
+floors
+expect_eq 0 "$(count 'cannot cure it')" "times that it was said to be incurable"
+for g in low middle high; do load_probe $g; expect_eq 0 "$(guest_oom_kills $g)" "OOM kills in $g"; done
+expect_match '^short none $' "$(alarms)" "levels that were told"
+pass "low $(guest_actual_mib low), middle $(guest_actual_mib middle), high $(guest_actual_mib high) MiB"
+daemon_log | sed -n '/another program has 480/,$p' | head -12
+
+step "it ends: the guests have their memory again"
+own 0
+wait_until 60 "all have 400 MiB" 'actual_at_least low 400 && actual_at_least middle 400 && actual_at_least high 400'
+pass "and they were told of no alarm: $(alarms)"
+
+step "another one takes more than the guests have above their floors"
+own 1500
+wait_until 60 "it is said that they cannot cure it" daemon_logged 'short of memory, and its guests cannot cure it'
+wait_until 60 "all are at their floors" 'actual_at_most low 196 && actual_at_most middle 196 && actual_at_most high 196'
+stays_true 5 "none is below" 'actual_at_least low 191 && actual_at_least middle 191 && actual_at_least high 191'
+expect_eq exhausted "$(host_value alarm)" "the alarm"
+expect_match 'HOST SHORT .*guests can give only' "$(ctl status | tr '\n' ' ')" "what memlegoctl says"
+expect_match 'exhausted $' "$(alarms)" "the last level that was told"
+pass "$(ctl status | grep 'HOST SHORT')"
+
+step "the order in which they gave: the lowest priority is at its floor before the highest is"
+daemon_log | sed -n '/another program has 1500/,$p' | head -20
+at_floor() { daemon_log | sed -n '/another program has 1500/,$p' | grep -n "Resized guest $1: .* -> 192 MiB" | head -1 | cut -d: -f1; }
+low=$(at_floor low) high=$(at_floor high)
+[ -n "$low" ] && [ -n "$high" ] && [ "$low" -le "$high" ] || fail "low is at its floor in line $low, high in line $high"
+pass "lines $low and $high"
+
+step "it ends, too"
+own 0
+wait_until 60 "the alarm is over" "[ \$(host_value alarm) = none ]"
+wait_until 60 "all have 400 MiB" 'actual_at_least low 400 && actual_at_least middle 400 && actual_at_least high 400'
+for g in low middle high; do load_probe $g; expect_eq 0 "$(guest_oom_kills $g)" "OOM kills in $g"; done
+pass "$(alarms)"
+rm "$T/own"
+kill $monitor
+wait $feeder $monitor 2>/dev/null || true
+daemon_stop
