@@ -7,12 +7,15 @@
 
 #include "core/plugins.h"
 
-extern const MlgPredictorOps mlg_predictor_ewma, mlg_predictor_last, mlg_predictor_context;
+extern const MlgPredictorOps mlg_predictor_ewma, mlg_predictor_last, mlg_predictor_context, mlg_predictor_holt,
+        mlg_predictor_ar;
 
 static const MlgPredictorOps *const predictors[] = {
         &mlg_predictor_ewma, /* the default */
         &mlg_predictor_last, /* the simplest that can be: to compare with */
         &mlg_predictor_context, /* for horizons of minutes to an hour */
+        &mlg_predictor_holt,
+        &mlg_predictor_ar,
         NULL,
 };
 

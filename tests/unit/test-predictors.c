@@ -340,6 +340,56 @@ static void test_last(void **state) {
         end(&r);
 }
 
+/* A steady rise goes on for a while, one that ended is forgotten. */
+static void test_holt(void **state) {
+        Run r = begin(mlg_predictor_find("holt"));
+        uint64_t used = GIB;
+
+        for (int i = 0; i < 60; i++, used += 10 * SIM_MIB)
+                feed(&r, i ? SIM_SEC / 2 : 0, used); /* 20 MiB/s */
+        used -= 10 * SIM_MIB;
+        /* Of 20 MiB/s the trend, which each report finds alive again, comes to 15.6; of 2 s its damping leaves 1.6. */
+        assert_in_range(ask(&r, 2 * SIM_SEC).need_kib, used + 15 * SIM_MIB, used + 25 * SIM_MIB);
+        assert_in_range(ask(&r, 3600 * SIM_SEC).need_kib, used + 45 * SIM_MIB, used + 60 * SIM_MIB);
+        for (int i = 0; i < 20; i++)
+                feed(&r, SIM_SEC, used);
+        assert_in_range(ask(&r, 3600 * SIM_SEC).need_kib, used, used + SIM_MIB);
+        for (int i = 0; i < 4; i++)
+                feed(&r, SIM_SEC, used -= 100 * SIM_MIB);
+        assert_in_range(ask(&r, 3600 * SIM_SEC).need_kib, used, used + 200 * SIM_MIB);
+        end(&r);
+}
+
+/* Demand that swings: what comes after its lowest point is known. Part of the rise to come that is foreseen, at the worst. */
+static void test_ar_learns_a_swing(void **state) {
+        static const uint64_t swing_mib[] = { 1024, 1317, 2024, 2731, 3024, 2731, 2024, 1317 }; /* one second each */
+        Run r = begin(mlg_predictor_find("ar"));
+
+        for (int i = 0; i < 80; i++)
+                feed(&r, SIM_SEC, swing_mib[i % 8] * SIM_MIB);
+        for (int i = 0; i < 8; i++) {
+                uint64_t most = MAX(swing_mib[i], MAX(swing_mib[(i + 1) % 8], swing_mib[(i + 7) % 8])) * SIM_MIB;
+                MlgForecast f = ask(&r, 2 * SIM_SEC);
+
+                print_message("           swing %d: %" PRIu64 " of %" PRIu64 " MiB\n", i, f.need_kib / SIM_MIB, most / SIM_MIB);
+                assert_in_range(f.need_kib, most - 32 * SIM_MIB, most + 32 * SIM_MIB);
+                assert_true(f.error_kib < 32 * SIM_MIB);
+                feed(&r, SIM_SEC, swing_mib[i] * SIM_MIB);
+        }
+        end(&r);
+}
+
+/* What grows without end is no rule to go on with. */
+static void test_ar_unstable(void **state) {
+        Run r = begin(mlg_predictor_find("ar"));
+        double used = (double) (SIM_MIB);
+
+        for (int i = 0; i < 80; i++, used *= 1.1)
+                feed(&r, SIM_SEC, (uint64_t) used);
+        assert_int_equal(ask(&r, 2 * SIM_SEC).need_kib, (uint64_t) (used / 1.1));
+        end(&r);
+}
+
 /* A job each night: a week is enough to know it. Before it, and while it runs, its memory is there; at other times
  * it is not. */
 static void test_context_learns_the_clock(void **state) {
@@ -445,6 +495,9 @@ int main(void) {
                 cmocka_unit_test(test_names),
                 cmocka_unit_test(test_ewma),
                 cmocka_unit_test(test_last),
+                cmocka_unit_test(test_holt),
+                cmocka_unit_test(test_ar_learns_a_swing),
+                cmocka_unit_test(test_ar_unstable),
                 cmocka_unit_test(test_context_learns_the_clock),
                 cmocka_unit_test(test_context_goes_on),
                 cmocka_unit_test(test_context_weighs_prices),
