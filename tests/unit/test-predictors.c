@@ -141,6 +141,7 @@ static void check_bounded(const MlgPredictorOps *ops) {
                         assert_memory_equal(&f, &g, sizeof(f));
                         assert_true(f.need_kib <= most + SIM_MIB);
                         assert_true(f.error_kib <= most + SIM_MIB);
+                        assert_true(f.upper_kib == 0 || (f.upper_kib >= f.need_kib && f.upper_kib <= most + SIM_MIB));
                         if (ops->reflect && i % 7 == 0) {
                                 ops->reflect(a.priv, &f, used);
                                 ops->reflect(b.priv, &f, used);
@@ -181,6 +182,22 @@ static void check_odd_times(const MlgPredictorOps *ops) {
         feed(&r, 0, GIB);
         feed(&r, 365 * 24 * 3600 * SIM_SEC, 2 * GIB);
         assert_true(ask(&r, HORIZON_USEC).need_kib <= 2 * GIB);
+        end(&r);
+}
+
+/* Whatever is kept of the last run of the guest, the next one's demand is forecast. */
+static void check_restarted(const MlgPredictorOps *ops) {
+        Run r = begin(ops);
+
+        for (int i = 0; i < 1000; i++)
+                feed(&r, SIM_SEC, GIB + (uint64_t) (i % 7) * 16 * SIM_MIB);
+        if (ops->restarted)
+                ops->restarted(r.priv);
+        else
+                memset(r.priv, 0, ops->priv_size);
+        for (int i = 0; i < 1000; i++)
+                feed(&r, i ? SIM_SEC : 7200 * SIM_SEC, 2 * GIB);
+        assert_in_range(ask(&r, HORIZON_USEC).need_kib, 2 * GIB - SIM_MIB, 2 * GIB + SIM_MIB);
         end(&r);
 }
 
@@ -277,6 +294,7 @@ static void test_contract(void **state) {
                 check_bounded(ops);
                 check_time_aware(ops);
                 check_odd_times(ops);
+                check_restarted(ops);
                 check_rises_fast(ops);
                 check_resumes(ops);
         }
@@ -390,6 +408,31 @@ static void test_ar_unstable(void **state) {
         end(&r);
 }
 
+/* Three of a thousand horizons are missed, of a guest that changes its ways from week to week as of a steady one, and one
+ * that is missed no longer is not held to its past. */
+static void test_quantile_keeps_its_miss_rate(void **state) {
+        for (unsigned int kinds = 1; kinds <= 3; kinds++) {
+                Run r = begin(mlg_predictor_find("quantile"));
+                uint64_t seed = 7, upper = UINT64_MAX, now = 0;
+                unsigned int n = 0, missed = 0;
+
+                for (; n < 200000; n++, now += 300) {
+                        uint64_t unit = SIM_MIB << (2 * (n / 2016 % kinds));
+                        uint64_t used = unit * 50 / (1 + sim_random_below(&seed, 50)); /* few are large */
+
+                        missed += used > upper;
+                        feed_at(&r, now, used, 8 * GIB);
+                        upper = ask(&r, 300 * SIM_SEC).upper_kib;
+                }
+                print_message("           %u kinds of week: %u of %u missed\n", kinds, missed, n);
+                assert_in_range(missed, n / 1000 * 5 / 2, n / 1000 * 7 / 2);
+                for (unsigned int i = 0; i < 8 * 2016; i++, now += 300)
+                        feed_at(&r, now, SIM_MIB, 8 * GIB);
+                assert_in_range(ask(&r, 300 * SIM_SEC).upper_kib, SIM_MIB, 16 * SIM_MIB);
+                end(&r);
+        }
+}
+
 /* A job each night: a week is enough to know it. Before it, and while it runs, its memory is there; at other times
  * it is not. */
 static void test_context_learns_the_clock(void **state) {
@@ -498,6 +541,7 @@ int main(void) {
                 cmocka_unit_test(test_holt),
                 cmocka_unit_test(test_ar_learns_a_swing),
                 cmocka_unit_test(test_ar_unstable),
+                cmocka_unit_test(test_quantile_keeps_its_miss_rate),
                 cmocka_unit_test(test_context_learns_the_clock),
                 cmocka_unit_test(test_context_goes_on),
                 cmocka_unit_test(test_context_weighs_prices),
