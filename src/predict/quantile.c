@@ -3,7 +3,6 @@
  * but for the few highest times; how few is found such that three of a thousand horizons exceed it (predict/bound.h).
  *
  * The need is the demand of the last report. Work per report is O(1): a microsecond at the end of a slot. */
-#include <assert.h>
 #include <errno.h>
 
 #include "memlego/predictor.h"
@@ -14,7 +13,6 @@ typedef struct Quantile {
         MlgBound bound;
         uint64_t maximum_kib, used_kib, upper_kib;
 } Quantile;
-static_assert(sizeof(Quantile) <= 1280, "auto has room for so much");
 
 static void quantile_observe(void *priv, const MlgSample *s, uint64_t horizon_usec) {
         Quantile *q = priv;

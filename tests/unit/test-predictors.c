@@ -433,6 +433,49 @@ static void test_quantile_keeps_its_miss_rate(void **state) {
         }
 }
 
+/* Jobs that come again after some time, which need not be a day: once it is learned, their memory is there before they run,
+ * and is not kept in between. */
+static void test_seasonal_learns_periods(void **state) {
+        static const struct {
+                const char *name;
+                uint64_t period_sec, length_sec;
+        } rows[] = {
+                { "90 min", 5400, 1800 },
+                { "5 h 30 min", 19800, 1800 },
+                { "a day", 86400, 3600 },
+                { "37 hours", 133200, 3600 },
+                { "a week", 7 * 86400, 4 * 3600 },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                Run r = begin(mlg_predictor_find("seasonal"));
+                unsigned int jobs = 0, missed = 0, quiet = 0, kept = 0;
+                uint64_t seed = 11, upper = 0;
+
+                for (uint64_t t = 0; t < 84 * 86400; t += 300) {
+                        bool busy = t % rows[i].period_sec < rows[i].length_sec;
+                        uint64_t used = (busy ? 2048 : 200 + sim_random_below(&seed, 56)) * SIM_MIB;
+                        uint64_t to_next = rows[i].period_sec - t % rows[i].period_sec;
+
+                        if (t >= 56 * 86400) {
+                                jobs += busy;
+                                missed += used > upper + upper / 10; /* three of a thousand may be missed, by little */
+                                if (!busy && to_next > 3600 && t % rows[i].period_sec > rows[i].length_sec + 2 * 3600) {
+                                        quiet++;
+                                        kept += upper > GIB;
+                                }
+                        }
+                        feed_at(&r, t, used, 4 * GIB);
+                        upper = ask(&r, 300 * SIM_SEC).upper_kib;
+                }
+                print_message("           %s: %u of %u missed, kept in %u of %u quiet times\n", rows[i].name, missed, jobs, kept,
+                              quiet);
+                assert_true(missed * 50 <= jobs);
+                assert_true(kept * 20 <= quiet);
+                end(&r);
+        }
+}
+
 /* A job each night: a week is enough to know it. Before it, and while it runs, its memory is there; at other times
  * it is not. */
 static void test_context_learns_the_clock(void **state) {
@@ -542,6 +585,7 @@ int main(void) {
                 cmocka_unit_test(test_ar_learns_a_swing),
                 cmocka_unit_test(test_ar_unstable),
                 cmocka_unit_test(test_quantile_keeps_its_miss_rate),
+                cmocka_unit_test(test_seasonal_learns_periods),
                 cmocka_unit_test(test_context_learns_the_clock),
                 cmocka_unit_test(test_context_goes_on),
                 cmocka_unit_test(test_context_weighs_prices),
