@@ -14,7 +14,7 @@
  * maximum, higher levels are less likely by half each four octaves.
  *
  * The upper bound is the r that is the least in cost (the newsvendor's problem, with a price for each shortage and one for
- * each byte that is missing):
+ * each byte that is missing, predict/prices.h):
  *      r + PRICE_SHORT * P(D > r) + PRICE_MISSING * E[max(D - r, 0)]
  * So a small guest, whose reserve costs little, is hardly ever short, and none holds for months what it needed once.
  *
@@ -26,6 +26,8 @@
 #include <string.h>
 
 #include "memlego/predictor.h"
+#include "predict/levels.h"
+#include "predict/prices.h"
 #include "util/util.h"
 
 /* Demand differs little in five minutes, and a day has 288 of them: enough to learn from. */
@@ -33,22 +35,11 @@
 #define SLOTS_MOST 12 /* of one horizon; longer ones get longer slots */
 #define HALF_LIFE_USEC (7 * 86400 * MLG_USEC_PER_SEC)
 
-/* Holding 64 GiB for the length of a horizon is worth one shortage less: on hosts with hundreds of guests, three of a
- * thousand horizons are then short. A byte that is missing is read from a disk: ten times as dear as one that idles. */
-#define PRICE_SHORT_KIB (64.0 * 1024 * 1024)
-#define PRICE_MISSING 20.0
-
-/* Levels of demand: logarithmic, 16 to an octave (4 %), from a 2048th of the guest's maximum to twice of it. */
-#define LEVELS_PER_OCTAVE 16
-#define OCTAVES 12
-#define LEVEL_DOWN 0.95760328 /* 2^(-1 / LEVELS_PER_OCTAVE) */
-#define N_LEVELS (OCTAVES * LEVELS_PER_OCTAVE + 1)
-
 /* Cells are coarser: situations whose demand differs by a fifth are alike. */
 #define CELLS_PER_OCTAVE 3
-#define N_SIZE_CELLS (OCTAVES * CELLS_PER_OCTAVE + 1)
+#define N_SIZE_CELLS (MLG_LEVEL_OCTAVES * CELLS_PER_OCTAVE + 1)
 #define N_AGO_CELLS 5
-#define N_DAY_CELLS ((OCTAVES + 1) * N_AGO_CELLS)
+#define N_DAY_CELLS ((MLG_LEVEL_OCTAVES + 1) * N_AGO_CELLS)
 #define N_CLOCK_CELLS 48 /* half hours: what runs once a day starts some minutes earlier or later */
 
 typedef enum View { VIEW_ALL, VIEW_NOW, VIEW_QUARTER, VIEW_HOUR, VIEW_DAY, VIEW_CLOCK, _VIEW_MAX } View;
@@ -75,7 +66,7 @@ static const struct {
 /* Of n visits' weight so much is left to levels above all that a cell has seen, and to what all cells have seen. */
 #define UNSEEN_ABOVE 0.2
 /* Above all that was ever seen, a level is less likely than the one below it: by half in four octaves. */
-#define FADE 0.98922801 /* 2^(-1 / (4 * LEVELS_PER_OCTAVE)) */
+#define FADE 0.98922801 /* 2^(-1 / (4 * MLG_LEVELS_PER_OCTAVE)) */
 #define UNSEEN 0.2
 
 /* ---- sketches ---- */
@@ -85,21 +76,21 @@ static const struct {
 #define SKETCH_POINTS 10
 typedef struct Sketch {
         float weight[SKETCH_POINTS];
-        uint16_t level[SKETCH_POINTS];
-        uint16_t n;
+        uint8_t level[SKETCH_POINTS];
+        uint8_t n;
 } Sketch;
 
 typedef struct Situation {
         uint8_t cells[_VIEW_MAX]; /* within each view */
         uint8_t slots_left;       /* until its horizon is over; 0: none */
-        uint16_t peak;            /* level since */
+        uint8_t peak;             /* level since */
 } Situation;
 
 /* Greatest of a sliding window, in parts. */
 #define WINDOW_PARTS 12
 typedef struct Window {
         uint64_t part_begin_usec;
-        uint16_t part[WINDOW_PARTS];
+        uint8_t part[WINDOW_PARTS];
         uint8_t at;
 } Window;
 
@@ -116,29 +107,19 @@ typedef struct Context {
         double weights[_VIEW_MAX];
         Window quarter, hour, day;
         Situation open[SLOTS_MOST];
-        uint16_t slot_peak;
+        uint8_t slot_peak;
         uint8_t next_open;
         Sketch cells[N_CELLS];
 } Context;
 static_assert(sizeof(Context) <= MLG_PREDICTOR_PRIV_MAX, "the state is too large");
 
-static double level_kib(const Context *c, int level) {
-        return c->unit_kib * (exp2((double) level / LEVELS_PER_OCTAVE) - 1.0);
-}
-
-/* The lowest level that covers it. */
-static uint16_t level_of(const Context *c, uint64_t kib) {
-        double l = ceil(LEVELS_PER_OCTAVE * log2(1.0 + (double) kib / c->unit_kib) - 1e-6);
-
-        return (uint16_t) fmin(l, N_LEVELS - 1);
-}
-
 static void join_cheapest(const Context *c, Sketch *s) {
-        double least = INFINITY;
+        double least = INFINITY, unit = c->unit_kib;
         int best = 0;
 
         for (int i = 0; i + 1 < s->n; i++) {
-                double cost = (double) s->weight[i] * (level_kib(c, s->level[i + 1]) - level_kib(c, s->level[i]));
+                double rise = mlg_level_kib(unit, s->level[i + 1]) - mlg_level_kib(unit, s->level[i]);
+                double cost = (double) s->weight[i] * rise;
 
                 if (cost < least) {
                         least = cost;
@@ -151,7 +132,7 @@ static void join_cheapest(const Context *c, Sketch *s) {
         memmove(&s->level[best], &s->level[best + 1], (size_t) (s->n - best) * sizeof(s->level[0]));
 }
 
-static void sketch_add(const Context *c, Sketch *s, uint16_t level) {
+static void sketch_add(const Context *c, Sketch *s, uint8_t level) {
         int i = 0;
 
         while (i < s->n && s->level[i] < level)
@@ -174,15 +155,15 @@ static void sketch_add(const Context *c, Sketch *s, uint16_t level) {
 
 /* ---- situations ---- */
 
-static uint16_t window_max(const Window *w) {
-        uint16_t most = 0;
+static uint8_t window_max(const Window *w) {
+        uint8_t most = 0;
 
         for (int i = 0; i < WINDOW_PARTS; i++)
                 most = MAX(most, w->part[i]);
         return most;
 }
 
-static void window_add(Window *w, uint64_t part_usec, uint64_t now_usec, uint16_t level) {
+static void window_add(Window *w, uint64_t part_usec, uint64_t now_usec, uint8_t level) {
         uint64_t passed = now_usec < w->part_begin_usec ? 0 : (now_usec - w->part_begin_usec) / part_usec;
 
         if (w->part_begin_usec == 0 || passed >= WINDOW_PARTS || now_usec < w->part_begin_usec) {
@@ -199,8 +180,8 @@ static void window_add(Window *w, uint64_t part_usec, uint64_t now_usec, uint16_
         w->part[w->at] = MAX(w->part[w->at], level);
 }
 
-static uint8_t size_cell(uint16_t level) {
-        return (uint8_t) ((level * CELLS_PER_OCTAVE + LEVELS_PER_OCTAVE / 2) / LEVELS_PER_OCTAVE);
+static uint8_t size_cell(uint8_t level) {
+        return (uint8_t) ((level * CELLS_PER_OCTAVE + MLG_LEVELS_PER_OCTAVE / 2) / MLG_LEVELS_PER_OCTAVE);
 }
 
 static uint8_t ago_cell(uint64_t usec) {
@@ -212,15 +193,15 @@ static uint8_t ago_cell(uint64_t usec) {
         return i;
 }
 
-static Situation situation_now(const Context *c, uint16_t level, uint64_t real_sec) {
-        uint16_t day = window_max(&c->day);
+static Situation situation_now(const Context *c, uint8_t level, uint64_t real_sec) {
+        uint8_t day = window_max(&c->day);
 
         return (Situation) {
                 .cells = {
                         [VIEW_NOW] = size_cell(level),
                         [VIEW_QUARTER] = size_cell(window_max(&c->quarter)),
                         [VIEW_HOUR] = size_cell(window_max(&c->hour)),
-                        [VIEW_DAY] = (uint8_t) (day / LEVELS_PER_OCTAVE * N_AGO_CELLS +
+                        [VIEW_DAY] = (uint8_t) (day / MLG_LEVELS_PER_OCTAVE * N_AGO_CELLS +
                                                 ago_cell(mlg_sub_sat(c->at_usec, c->high_usec))),
                         /* Of the slot that begins. */
                         [VIEW_CLOCK] = (uint8_t) ((real_sec + c->slot_usec / MLG_USEC_PER_SEC) % 86400 * N_CLOCK_CELLS / 86400),
@@ -231,8 +212,8 @@ static Situation situation_now(const Context *c, uint16_t level, uint64_t real_s
 /* ---- distributions ---- */
 
 typedef struct Distributions {
-        float of[_VIEW_MAX][N_LEVELS];
-        float mixed[N_LEVELS];
+        float of[_VIEW_MAX][MLG_N_LEVELS];
+        float mixed[MLG_N_LEVELS];
         int top; /* level of the guest's maximum */
 } Distributions;
 
@@ -240,7 +221,7 @@ typedef struct Distributions {
 static double gather(const Context *c, View v, uint8_t cell, float *ret) {
         double sum = 0;
 
-        memset(ret, 0, N_LEVELS * sizeof(ret[0]));
+        memset(ret, 0, MLG_N_LEVELS * sizeof(ret[0]));
         for (int d = views[v].blurred ? -1 : 0; d <= (views[v].blurred ? 1 : 0); d++) {
                 int i = cell + d;
                 const Sketch *s;
@@ -261,7 +242,7 @@ static double gather(const Context *c, View v, uint8_t cell, float *ret) {
 }
 
 static int highest(const float *of) {
-        for (int i = N_LEVELS - 1; i >= 0; i--)
+        for (int i = MLG_N_LEVELS - 1; i >= 0; i--)
                 if (of[i] > 0)
                         return i;
         return -1;
@@ -288,14 +269,14 @@ static void view_distribution(const Context *c, View v, uint8_t cell, const floa
         int most = highest(ret);
 
         if (sum <= 0) {
-                memcpy(ret, base, N_LEVELS * sizeof(ret[0]));
+                memcpy(ret, base, MLG_N_LEVELS * sizeof(ret[0]));
                 return;
         }
-        for (int i = most + 1; i < N_LEVELS; i++)
+        for (int i = most + 1; i < MLG_N_LEVELS; i++)
                 above += base[i];
         if (above <= 0)
                 unseen_above = 0;
-        for (int i = 0; i < N_LEVELS; i++) {
+        for (int i = 0; i < MLG_N_LEVELS; i++) {
                 double p = (1.0 - unseen - unseen_above) * ret[i] / sum + unseen * base[i];
 
                 ret[i] = (float) (i > most && above > 0 ? p + unseen_above * base[i] / above : p);
@@ -304,21 +285,21 @@ static void view_distribution(const Context *c, View v, uint8_t cell, const floa
 
 static void distribute(const Context *c, const Situation *s, Distributions *ret) {
         memset(ret->mixed, 0, sizeof(ret->mixed));
-        ret->top = level_of(c, c->maximum_kib);
+        ret->top = mlg_level_of(c->unit_kib, c->maximum_kib);
         base_distribution(c, ret->top, ret->of[VIEW_ALL]);
         for (View v = 0; v < _VIEW_MAX; v++) {
                 if (v != VIEW_ALL)
                         view_distribution(c, v, s->cells[v], ret->of[VIEW_ALL], ret->of[v]);
-                for (int i = 0; i < N_LEVELS; i++)
+                for (int i = 0; i < MLG_N_LEVELS; i++)
                         ret->mixed[i] += (float) c->weights[v] * ret->of[v][i];
         }
 }
 
 /* The interval between two upper quantiles of the mixed forecast that the level fell into. */
-static void interval_of(const Distributions *d, uint16_t level, int *ret_low, int *ret_high) {
+static void interval_of(const Distributions *d, uint8_t level, int *ret_low, int *ret_high) {
         static const double tails[] = { 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0 };
         double tail = 0;
-        int high = N_LEVELS - 1, low = N_LEVELS;
+        int high = MLG_N_LEVELS - 1, low = MLG_N_LEVELS;
 
         for (size_t q = 0; q < sizeof(tails) / sizeof(tails[0]); q++) {
                 while (low > 0 && tail + d->mixed[low - 1] <= tails[q])
@@ -352,10 +333,11 @@ static void learn_weights(Context *c, const Situation *s) {
 
 /* The bound that costs least; from the top down, with the tail's weight and its demand summed up on the way. */
 static uint64_t cheapest_kib(const Context *c, const Distributions *d) {
-        double least = INFINITY, tail = 0, demand = 0, best = 0, size = c->unit_kib + level_kib(c, d->top);
+        double least = INFINITY, tail = 0, demand = 0, best = 0;
+        double size = c->unit_kib + mlg_level_kib(c->unit_kib, d->top);
 
-        for (int i = d->top; i >= 0; i--, size *= LEVEL_DOWN) {
-                double r = size - c->unit_kib, cost = r + PRICE_SHORT_KIB * tail + PRICE_MISSING * (demand - r * tail);
+        for (int i = d->top; i >= 0; i--, size *= MLG_LEVEL_DOWN) {
+                double r = size - c->unit_kib, cost = r + MLG_PRICE_SHORT_KIB * tail + MLG_PRICE_MISSING * (demand - r * tail);
 
                 if (cost < least) {
                         least = cost;
@@ -397,7 +379,7 @@ static void end_slot(Context *c, uint64_t real_sec) {
         }
         c->increment *= exp2((double) c->slot_usec / (double) HALF_LIFE_USEC);
         forget_older(c);
-        s = situation_now(c, level_of(c, c->used_kib), real_sec);
+        s = situation_now(c, mlg_level_of(c->unit_kib, c->used_kib), real_sec);
         s.slots_left = (uint8_t) ((c->horizon_usec + c->slot_usec - 1) / c->slot_usec);
         c->open[c->next_open] = s;
         c->next_open = (uint8_t) ((c->next_open + 1) % SLOTS_MOST);
@@ -408,7 +390,8 @@ static void end_slot(Context *c, uint64_t real_sec) {
 
 /* What was learned of one horizon says nothing of another, and with more memory a guest is another one. */
 static bool is_other(const Context *c, const MlgSample *s, uint64_t horizon_usec) {
-        return c->unit_kib <= 0 || c->horizon_usec != horizon_usec || level_of(c, s->maximum_kib) == N_LEVELS - 1;
+        return c->unit_kib <= 0 || c->horizon_usec != horizon_usec ||
+                mlg_level_of(c->unit_kib, s->maximum_kib) == MLG_N_LEVELS - 1;
 }
 
 static void begin(Context *c, const MlgSample *s, uint64_t horizon_usec) {
@@ -417,7 +400,7 @@ static void begin(Context *c, const MlgSample *s, uint64_t horizon_usec) {
         c->slot_usec = mlg_max(mlg_min(horizon_usec, SLOT_USEC), (horizon_usec + SLOTS_MOST - 1) / SLOTS_MOST);
         c->slot_usec = mlg_max(c->slot_usec, MLG_USEC_PER_SEC);
         c->slot_end_usec = s->at_usec;
-        c->unit_kib = fmax((double) s->maximum_kib / (1 << (OCTAVES - 1)), 1.0);
+        c->unit_kib = mlg_level_unit_kib(s->maximum_kib);
         c->increment = 1.0;
         for (View v = 0; v < _VIEW_MAX; v++)
                 c->weights[v] = 1.0 / _VIEW_MAX;
@@ -426,7 +409,7 @@ static void begin(Context *c, const MlgSample *s, uint64_t horizon_usec) {
 static void context_observe(void *priv, const MlgSample *s, uint64_t horizon_usec) {
         Context *c = priv;
         uint64_t now;
-        uint16_t level;
+        uint8_t level;
 
         if (is_other(c, s, horizon_usec))
                 begin(c, s, horizon_usec);
@@ -436,12 +419,12 @@ static void context_observe(void *priv, const MlgSample *s, uint64_t horizon_use
         c->at_usec = now;
         c->maximum_kib = mlg_max(s->maximum_kib, 1);
         c->used_kib = s->used_kib;
-        level = level_of(c, s->used_kib);
+        level = mlg_level_of(c->unit_kib, s->used_kib);
         c->slot_peak = MAX(c->slot_peak, level);
         window_add(&c->quarter, 900 * MLG_USEC_PER_SEC / WINDOW_PARTS, now, level);
         window_add(&c->hour, 3600 * MLG_USEC_PER_SEC / WINDOW_PARTS, now, level);
         window_add(&c->day, 86400 * MLG_USEC_PER_SEC / WINDOW_PARTS, now, level);
-        if (level + LEVELS_PER_OCTAVE * 3 / 4 >= window_max(&c->day))
+        if (level + MLG_LEVELS_PER_OCTAVE * 3 / 4 >= window_max(&c->day))
                 c->high_usec = now;
         if (now < c->slot_end_usec)
                 return;

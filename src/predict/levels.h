@@ -10,6 +10,7 @@
 
 #define MLG_LEVELS_PER_OCTAVE 16
 #define MLG_LEVEL_OCTAVES 12
+#define MLG_LEVEL_DOWN 0.95760328 /* 2^(-1 / MLG_LEVELS_PER_OCTAVE) */
 #define MLG_N_LEVELS (MLG_LEVEL_OCTAVES * MLG_LEVELS_PER_OCTAVE + 1)
 
 static inline double mlg_level_unit_kib(uint64_t maximum_kib) {
