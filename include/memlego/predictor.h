@@ -53,6 +53,9 @@ typedef struct MlgPredictorOps {
         /* Optional: the state was saved by an earlier run of the daemon; at_usec of samples goes on from here, on a clock
          * that may have begun anew. Where the guest was started anew meanwhile, restarted() has been called before. */
         void (*resumed)(void *priv, uint64_t at_usec);
+
+        /* Optional, of one that follows others: the name of the one that it follows now, a constant. */
+        const char *(*using)(const void *priv);
 } MlgPredictorOps;
 
 #define MLG_PREDICTOR_PRIV_MAX 16384 /* bytes per guest: 1,000 guests stay below 16 MiB */

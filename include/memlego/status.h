@@ -70,7 +70,7 @@ typedef struct MlgGuestStatus {
         char uuid[MLG_UUID_LEN + 1];
         char name[MLG_NAME_MAX + 1];
         char labels[MLG_LABELS_MAX + 1];
-        char predictor[32];
+        char predictor[72];    /* of one that follows others: "auto (context)" */
         char rules[MLG_RULE_NAMES_MAX + 1]; /* that hold for it, with blanks between them */
         MlgVmState state;
         MlgReason reason;      /* of the state if it is left alone, else of the last decision */

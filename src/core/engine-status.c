@@ -120,5 +120,9 @@ void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_u
         g_strlcpy(ret->uuid, vm->uuid, sizeof(ret->uuid));
         g_strlcpy(ret->name, vm->name, sizeof(ret->name));
         g_strlcpy(ret->labels, vm->labels, sizeof(ret->labels));
-        g_strlcpy(ret->predictor, vm->predictor->name, sizeof(ret->predictor));
+        if (vm->predictor->using)
+                g_snprintf(ret->predictor, sizeof(ret->predictor), "%s (%s)", vm->predictor->name,
+                           vm->predictor->using(vm->predictor_priv));
+        else
+                g_strlcpy(ret->predictor, vm->predictor->name, sizeof(ret->predictor));
 }

@@ -8,7 +8,7 @@
 #include "core/plugins.h"
 
 extern const MlgPredictorOps mlg_predictor_ewma, mlg_predictor_last, mlg_predictor_context, mlg_predictor_holt,
-        mlg_predictor_ar, mlg_predictor_quantile, mlg_predictor_seasonal;
+        mlg_predictor_ar, mlg_predictor_quantile, mlg_predictor_seasonal, mlg_predictor_auto;
 
 static const MlgPredictorOps *const predictors[] = {
         &mlg_predictor_ewma, /* the default */
@@ -18,6 +18,7 @@ static const MlgPredictorOps *const predictors[] = {
         &mlg_predictor_ar,
         &mlg_predictor_quantile,
         &mlg_predictor_seasonal,
+        &mlg_predictor_auto,
         NULL,
 };
 

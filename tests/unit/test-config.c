@@ -89,7 +89,7 @@ static const struct {
         { false, "[Host]\nPolicy=magic\n",
           "x.conf:2: [Host] Policy=magic: expected one of: proportional, equal-pressure, iballoon, idle-tax, static, mom, proxmox" },
         { false, "[Guest a]\nPredictor=oracle\n",
-          "x.conf:2: [Guest a] Predictor=oracle: expected one of: ewma, last, context, holt, ar, quantile, seasonal" },
+          "x.conf:2: [Guest a] Predictor=oracle: expected one of: ewma, last, context, holt, ar, quantile, seasonal, auto" },
         { false, "[Guest a]\nMode=on\n",
           "x.conf:2: [Guest a] Mode=on: expected one of: auto, advise, observe, off" },
         { false, "[Daemon]\nLogLevel=loud\n",

@@ -1248,6 +1248,20 @@ static void test_in_flight_is_said(void **state) {
         rig_free(t);
 }
 
+static void test_status_says_whom_auto_follows(void **state) {
+        Rig *t = rig_new(4 * GIB, false);
+        SimGuest *g;
+        MlgGuestStatus s;
+
+        g_strlcpy(t->guest.predictor, "auto", sizeof(t->guest.predictor));
+        g = rig_add(t, 2 * GIB, 300 * SIM_MIB);
+        run(t, 60);
+        mlg_engine_guest_status(t->e, vm_of(t, g), t->now_usec, &s);
+        print_message("           %s\n", s.predictor);
+        assert_true(g_regex_match_simple("^auto \\([a-z]+\\)$", s.predictor, 0, 0));
+        rig_free(t);
+}
+
 static void test_status(void **state) {
         Rig *t = rig_new(4 * GIB, false);
         SimGuest *g = rig_add(t, 2 * GIB, 300 * SIM_MIB), *h = rig_add(t, GIB, 100 * SIM_MIB);
@@ -1336,6 +1350,7 @@ int main(void) {
                 cmocka_unit_test(test_decisions_are_recorded),
                 cmocka_unit_test(test_in_flight_is_said),
                 cmocka_unit_test(test_status),
+                cmocka_unit_test(test_status_says_whom_auto_follows),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "predict/prices.h"
 #include "predict/registry.h"
 #include "sim/guest.h"
 #include "util/util.h"
@@ -303,6 +304,93 @@ static void test_contract(void **state) {
         assert_null(mlg_predictor_at(SIZE_MAX));
 }
 
+/* ---- all together ---- */
+
+/* What a predictor would have kept, in prices of predict/prices.h: mean per horizon of four weeks after as many. */
+typedef uint64_t (*DemandFn)(uint64_t sec, uint64_t *seed);
+
+static uint64_t steady(uint64_t sec, uint64_t *seed) {
+        return 300 * SIM_MIB + sim_random_below(seed, SIM_MIB);
+}
+
+static uint64_t restless(uint64_t sec, uint64_t *seed) {
+        return sim_random_below(seed, 50) == 0 ? 3 * GIB : 200 * SIM_MIB + sim_random_below(seed, 200 * SIM_MIB);
+}
+
+static uint64_t nightly(uint64_t sec, uint64_t *seed) {
+        return sec % 86400 < 7200 ? 3 * GIB : 200 * SIM_MIB + sim_random_below(seed, 50 * SIM_MIB);
+}
+
+static uint64_t cushioned(const MlgForecast *f, uint64_t maximum_kib) {
+        uint64_t cushion = mlg_max(mlg_max(64 * SIM_MIB, f->need_kib * 15 / 100), 2 * f->error_kib);
+
+        return mlg_min(f->upper_kib ? f->upper_kib : f->need_kib + cushion, maximum_kib);
+}
+
+static double mean_cost_mib(const MlgPredictorOps *ops, DemandFn demand) {
+        Run r = begin(ops);
+        uint64_t seed = 13, kept = 0;
+        double cost = 0;
+        unsigned int n = 0;
+
+        for (uint64_t t = 0; t < 56 * 86400; t += 300) {
+                uint64_t used = demand(t, &seed);
+                MlgForecast f;
+
+                if (t >= 28 * 86400) {
+                        cost += (double) mlg_sub_sat(kept, used) + MLG_PRICE_MISSING * (double) mlg_sub_sat(used, kept) +
+                                (used > kept ? MLG_PRICE_SHORT_KIB : 0);
+                        n++;
+                }
+                feed_at(&r, t, used, 4 * GIB);
+                f = ask(&r, 300 * SIM_SEC);
+                kept = cushioned(&f, 4 * GIB);
+                if (ops->using)
+                        assert_non_null(mlg_predictor_find(ops->using(r.priv)));
+        }
+        if (ops->using)
+                print_message("           %s follows %s\n", ops->name, ops->using(r.priv));
+        end(&r);
+        return cost / n / (double) SIM_MIB;
+}
+
+/* Whatever the guest is like, nearly as good as the best of the others. */
+static void test_auto(void **state) {
+        static const struct {
+                const char *name;
+                DemandFn demand;
+        } rows[] = { { "steady", steady }, { "restless", restless }, { "nightly", nightly } };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                const MlgPredictorOps *ops, *of_auto = mlg_predictor_find("auto");
+                double best = G_MAXDOUBLE, cost;
+
+                for (size_t p = 0; (ops = mlg_predictor_at(p)); p++) {
+                        if (ops == of_auto)
+                                continue;
+                        cost = mean_cost_mib(ops, rows[i].demand);
+                        print_message("           %s: %s %.1f MiB\n", rows[i].name, ops->name, cost);
+                        best = MIN(best, cost);
+                }
+                cost = mean_cost_mib(of_auto, rows[i].demand);
+                print_message("           %s: auto %.1f MiB\n", rows[i].name, cost);
+                assert_true(cost <= best * 1.15);
+        }
+}
+
+/* All others are members, and say whom it follows by a name that Predictor= knows; no room is lacking, little is wasted. */
+static void test_auto_has_room(void **state) {
+        const MlgPredictorOps *ops, *of_auto = mlg_predictor_find("auto");
+        size_t sum = 0;
+
+        for (size_t p = 0; (ops = mlg_predictor_at(p)); p++)
+                if (ops != of_auto)
+                        sum += (ops->priv_size + 7) / 8 * 8;
+        print_message("           states of all others: %zu B; auto: %zu B\n", sum, of_auto->priv_size);
+        assert_true(sum < of_auto->priv_size);
+        assert_true(of_auto->priv_size - sum < 1024);
+}
+
 static void test_names(void **state) {
         GString *names = g_string_new(NULL);
 
@@ -578,6 +666,8 @@ static void test_context_begins_carefully(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_contract),
+                cmocka_unit_test(test_auto),
+                cmocka_unit_test(test_auto_has_room),
                 cmocka_unit_test(test_names),
                 cmocka_unit_test(test_ewma),
                 cmocka_unit_test(test_last),
