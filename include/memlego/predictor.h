@@ -55,7 +55,7 @@ typedef struct MlgPredictorOps {
         void (*resumed)(void *priv, uint64_t at_usec);
 
         /* Optional, of one that follows others: the name of the one that it follows now, a constant. */
-        const char *(*using)(const void *priv);
+        const char *(*follows)(const void *priv);
 } MlgPredictorOps;
 
 #define MLG_PREDICTOR_PRIV_MAX 16384 /* bytes per guest: 1,000 guests stay below 16 MiB */

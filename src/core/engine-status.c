@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Engine status: what the engine shows of itself, as plain values. */
 #include "core/engine-private.h"
+#include "core/supervise.h"
 #include "util/util.h"
 
 const MlgLedger *mlg_engine_ledger(const MlgEngine *e) {
@@ -58,6 +59,7 @@ void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret) {
 void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec, MlgGuestStatus *ret) {
         const MlgSample *s = &vm->sampler.last;
         const MlgDecision *d = mlg_vm_decision(vm, 0);
+        const char *follows;
 
         *ret = (MlgGuestStatus) {
                 .state = vm->state,
@@ -120,9 +122,9 @@ void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_u
         g_strlcpy(ret->uuid, vm->uuid, sizeof(ret->uuid));
         g_strlcpy(ret->name, vm->name, sizeof(ret->name));
         g_strlcpy(ret->labels, vm->labels, sizeof(ret->labels));
-        if (vm->predictor->using)
-                g_snprintf(ret->predictor, sizeof(ret->predictor), "%s (%s)", vm->predictor->name,
-                           vm->predictor->using(vm->predictor_priv));
+        follows = mlg_call_follows(vm->predictor, vm->predictor_priv);
+        if (follows)
+                g_snprintf(ret->predictor, sizeof(ret->predictor), "%s (%s)", vm->predictor->name, follows);
         else
                 g_strlcpy(ret->predictor, vm->predictor->name, sizeof(ret->predictor));
 }

@@ -212,6 +212,24 @@ void mlg_call_resumed(const MlgPredictorOps *ops, void *priv, uint64_t at_usec) 
                 left_predictor(p, "resumed", start, priv);
 }
 
+const char *mlg_call_follows(const MlgPredictorOps *ops, const void *priv) {
+        MlgPlugin *p = mlg_plugin_of_predictor(ops);
+        const char *name;
+        uint64_t start;
+
+        if (!ops->follows || (p && p->off))
+                return NULL;
+        start = p ? enter(p) : 0;
+        name = ops->follows(priv);
+        if (!p)
+                return name;
+        leave_predictor(p, "follows", start, priv);
+        if (name && !mlg_plugin_name_is_good(name))
+                wrong_call(p, "follows() did not return the name of a predictor");
+        settle(p);
+        return p->wrong ? NULL : name;
+}
+
 bool mlg_predictor_is_off(const MlgPredictorOps *ops) {
         const MlgPlugin *p = mlg_plugin_of_predictor(ops);
 

@@ -24,6 +24,8 @@ void mlg_call_reflect(const MlgPredictorOps *ops, void *priv, const MlgForecast 
 /* The state is zeroed where that function is missing. */
 void mlg_call_restarted(const MlgPredictorOps *ops, void *priv);
 void mlg_call_resumed(const MlgPredictorOps *ops, void *priv, uint64_t at_usec);
+/* NULL: it follows nobody. */
+const char *mlg_call_follows(const MlgPredictorOps *ops, const void *priv);
 
 /* plan->steps has room for n + 1; the last one is a guard. If it fails, the steps say anything. */
 int mlg_call_decide(const MlgPolicyOps *ops, void *priv, const MlgHostView *host, const MlgVmView *vms,

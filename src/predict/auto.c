@@ -25,7 +25,8 @@
 extern const MlgPredictorOps mlg_predictor_ar, mlg_predictor_context, mlg_predictor_ewma, mlg_predictor_holt,
         mlg_predictor_last, mlg_predictor_quantile, mlg_predictor_seasonal;
 
-/* The first is used while nothing is known of any. */
+/* The first is used while nothing is known of any. Those with a state_version come first: what is saved of them then lies where
+ * it lay, whatever becomes of the others. */
 static const MlgPredictorOps *const members[] = {
         &mlg_predictor_seasonal, &mlg_predictor_quantile, &mlg_predictor_context, &mlg_predictor_ar,
         &mlg_predictor_holt,     &mlg_predictor_ewma,     &mlg_predictor_last,
@@ -41,6 +42,8 @@ static const MlgPredictorOps *const members[] = {
 #define CUSHION_PERMILLE 150
 
 #define STATES_BYTES (15 * 1024)
+/* One for what is here, and the sum of the members' own: it changes with each of them (a unit test holds that). */
+#define STATE_VERSION (1 + 3)
 
 typedef struct Member {
         double score_kib;   /* mean cost */
@@ -161,7 +164,23 @@ static void auto_restarted(void *priv) {
         a->judge_usec = 0;
 }
 
-static const char *auto_using(const void *priv) {
+/* Those that learn in seconds begin anew. */
+static void auto_resumed(void *priv, uint64_t at_usec) {
+        Auto *a = priv;
+
+        for (size_t i = 0; i < N_MEMBERS; i++) {
+                void *state = a->states + state_offset(i);
+
+                if (members[i]->state_version == 0)
+                        memset(state, 0, members[i]->priv_size);
+                else if (members[i]->resumed)
+                        members[i]->resumed(state, at_usec);
+        }
+        a->at_usec = at_usec;
+        a->judge_usec = 0;
+}
+
+static const char *auto_follows(const void *priv) {
         const Auto *a = priv;
 
         return members[a->used]->name;
@@ -177,5 +196,7 @@ const MlgPredictorOps mlg_predictor_auto = {
         .observe = auto_observe,
         .predict = auto_predict,
         .restarted = auto_restarted,
-        .using = auto_using,
+        .state_version = STATE_VERSION,
+        .resumed = auto_resumed,
+        .follows = auto_follows,
 };

@@ -33,6 +33,7 @@ static void begin(MlgBound *b, uint64_t maximum_kib, uint64_t horizon_usec) {
         b->slots.usec = mlg_max(mlg_min(horizon_usec, SLOT_USEC), (horizon_usec + MLG_BOUND_SLOTS - 1) / MLG_BOUND_SLOTS);
         b->slots.usec = mlg_max(b->slots.usec, MLG_USEC_PER_SEC);
         b->slots.n = (uint32_t) mlg_clamp((horizon_usec + b->slots.usec - 1) / b->slots.usec, 1, MLG_BOUND_SLOTS);
+        b->slots.end_usec = MLG_USEC_NEVER; /* none runs */
         b->unit_kib = mlg_level_unit_kib(maximum_kib);
         b->increment = 1.0;
         b->miss_part = TARGET;
@@ -81,7 +82,7 @@ bool mlg_bound_add(MlgBound *b, uint64_t at_usec, uint64_t used_kib, uint64_t ma
                 begin(b, maximum_kib, horizon_usec);
         peak = &b->ring[b->at].peak;
         *peak = MAX(*peak, mlg_level_of(b->unit_kib, used_kib));
-        if (at_usec + 2 * b->slots.usec >= b->slots.end_usec && at_usec < b->slots.end_usec)
+        if (at_usec < b->slots.end_usec && b->slots.end_usec - at_usec <= 2 * b->slots.usec)
                 return false;
         if (at_usec >= b->slots.end_usec && at_usec - b->slots.end_usec <= b->slots.usec) {
                 b->slots.ended++;
@@ -124,5 +125,5 @@ uint64_t mlg_bound_next(MlgBound *b, uint8_t base) {
 }
 
 void mlg_bound_interrupt(MlgBound *b) {
-        b->slots.end_usec = 0;
+        b->slots.end_usec = MLG_USEC_NEVER;
 }

@@ -49,5 +49,5 @@ uint64_t mlg_bound_next(MlgBound *b, uint8_t base);
 /* A base: level of the greatest demand in the slots that ended last, an hour of five minutes. */
 uint8_t mlg_bound_recent(const MlgBound *b);
 
-/* What runs now is not what was foretold (the guest was started anew): it is not counted. */
+/* What runs now is not what was foretold (the guest was started anew, or nobody looked): it is not counted. */
 void mlg_bound_interrupt(MlgBound *b);

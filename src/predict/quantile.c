@@ -9,6 +9,9 @@
 #include "predict/bound.h"
 #include "util/util.h"
 
+/* Of the struct and its bound, and of all that gives their numbers a meaning. */
+#define STATE_VERSION 1
+
 typedef struct Quantile {
         MlgBound bound;
         uint64_t maximum_kib, used_kib, upper_kib;
@@ -42,6 +45,12 @@ static void quantile_restarted(void *priv) {
         mlg_bound_interrupt(&q->bound);
 }
 
+static void quantile_resumed(void *priv, uint64_t at_usec) {
+        Quantile *q = priv;
+
+        mlg_bound_interrupt(&q->bound);
+}
+
 extern const MlgPredictorOps mlg_predictor_quantile;
 const MlgPredictorOps mlg_predictor_quantile = {
         .abi = MLG_PREDICTOR_ABI,
@@ -52,4 +61,6 @@ const MlgPredictorOps mlg_predictor_quantile = {
         .observe = quantile_observe,
         .predict = quantile_predict,
         .restarted = quantile_restarted,
+        .state_version = STATE_VERSION,
+        .resumed = quantile_resumed,
 };

@@ -50,6 +50,9 @@ typedef struct Search {
         bool has_days;        /* a day is a period as well */
 } Search;
 
+/* Of the struct and its bound, and of all that gives their numbers a meaning. */
+#define STATE_VERSION 1
+
 typedef struct Seasonal {
         MlgBound bound;
         uint64_t maximum_kib, used_kib, upper_kib;
@@ -226,6 +229,12 @@ static void seasonal_restarted(void *priv) {
         mlg_bound_interrupt(&s->bound);
 }
 
+static void seasonal_resumed(void *priv, uint64_t at_usec) {
+        Seasonal *s = priv;
+
+        mlg_bound_interrupt(&s->bound);
+}
+
 extern const MlgPredictorOps mlg_predictor_seasonal;
 const MlgPredictorOps mlg_predictor_seasonal = {
         .abi = MLG_PREDICTOR_ABI,
@@ -236,4 +245,6 @@ const MlgPredictorOps mlg_predictor_seasonal = {
         .observe = seasonal_observe,
         .predict = seasonal_predict,
         .restarted = seasonal_restarted,
+        .state_version = STATE_VERSION,
+        .resumed = seasonal_resumed,
 };

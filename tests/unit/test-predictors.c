@@ -24,6 +24,7 @@ typedef struct Run {
         const MlgPredictorOps *ops;
         void *priv;
         uint64_t now_usec;
+        uint64_t passed_usec; /* since its begin, on the wall clock, which no restart stops */
         uint64_t booted_sec; /* feed_at(): the clock of samples begins then, of real time */
 } Run;
 
@@ -52,7 +53,9 @@ static void feed(Run *r, uint64_t after_usec, uint64_t used_kib) {
         };
 
         r->now_usec += after_usec;
+        r->passed_usec += after_usec;
         s.at_usec = r->now_usec;
+        s.at_real_sec = 1700000000 + r->passed_usec / SIM_SEC;
         r->ops->observe(r->priv, &s, HORIZON_USEC);
 }
 
@@ -219,6 +222,7 @@ static Run copy_of(const Run *r) {
 
         memcpy(copy.priv, r->priv, r->ops->priv_size);
         copy.now_usec = r->now_usec;
+        copy.passed_usec = r->passed_usec;
         return copy;
 }
 
@@ -345,11 +349,11 @@ static double mean_cost_mib(const MlgPredictorOps *ops, DemandFn demand) {
                 feed_at(&r, t, used, 4 * GIB);
                 f = ask(&r, 300 * SIM_SEC);
                 kept = cushioned(&f, 4 * GIB);
-                if (ops->using)
-                        assert_non_null(mlg_predictor_find(ops->using(r.priv)));
+                if (ops->follows)
+                        assert_non_null(mlg_predictor_find(ops->follows(r.priv)));
         }
-        if (ops->using)
-                print_message("           %s follows %s\n", ops->name, ops->using(r.priv));
+        if (ops->follows)
+                print_message("           %s follows %s\n", ops->name, ops->follows(r.priv));
         end(&r);
         return cost / n / (double) SIM_MIB;
 }
@@ -668,8 +672,19 @@ static void test_context_begins_carefully(void **state) {
         end(&r);
 }
 
+/* What auto saves is made of its members' states: its version must change with any of theirs. */
+static void test_version_of_auto(void **state) {
+        uint32_t sum = 1;
+
+        for (size_t i = 0; mlg_predictor_at(i); i++)
+                if (strcmp(mlg_predictor_at(i)->name, "auto") != 0)
+                        sum += mlg_predictor_at(i)->state_version;
+        assert_int_equal(mlg_predictor_find("auto")->state_version, sum);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_version_of_auto),
                 cmocka_unit_test(test_contract),
                 cmocka_unit_test(test_auto),
                 cmocka_unit_test(test_auto_has_room),
