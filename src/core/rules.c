@@ -103,8 +103,11 @@ static MlgRuleValue negated(MlgRuleValue a) {
 /* `of_two`: what the two topmost, a and b, come to, if both are known. Here most time goes. */
 #define TWO(of_two) \
         { \
-                int64_t b = top->v, a = (--top)->v; \
+                int64_t a, b; \
 \
+                assert(top > stack + 1); \
+                b = top->v; \
+                a = (--top)->v; \
                 top->known = top->known && top[1].known; \
                 top->v = (of_two); \
                 break; \
@@ -114,6 +117,7 @@ MlgRuleValue mlg_rule_evaluate(const MlgRules *r, MlgRuleProgram p, const MlgRul
         MlgRuleValue stack[MLG_RULE_STACK_MAX + 1], *top = stack;
         const MlgRuleStep *end = &r->steps[p.first + p.n];
 
+        *top = (MlgRuleValue) {}; /* below all: of no steps nothing is known */
         for (const MlgRuleStep *s = &r->steps[p.first]; s < end; s++)
                 switch ((MlgRuleOp) s->op) {
                 case MLG_OP_CONST:
@@ -146,10 +150,12 @@ MlgRuleValue mlg_rule_evaluate(const MlgRules *r, MlgRuleProgram p, const MlgRul
                                 s += s->skip;
                         break;
                 case MLG_OP_AND:
+                        assert(top > stack + 1);
                         top--;
                         *top = all_of(top[0], top[1]);
                         break;
                 case MLG_OP_OR:
+                        assert(top > stack + 1);
                         top--;
                         *top = negated(all_of(negated(top[0]), negated(top[1])));
                         break;

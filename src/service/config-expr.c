@@ -401,13 +401,16 @@ static int64_t range_end(Parser *p, MlgRuleType type) {
  * value before `in` was a name or a word: nothing else has these types. */
 static void range(Parser *p, const char *sign, Type t) {
         bool clock = t.type == MLG_RULE_CLOCK;
-        MlgRuleStep value = p->steps[p->n > 0 ? p->n - 1 : 0];
+        MlgRuleStep value;
         int64_t first, last;
 
-        if (!p->w.error && !clock && t.type != MLG_RULE_WEEKDAY)
+        if (!clock && t.type != MLG_RULE_WEEKDAY)
                 mlg_words_fail(&p->w, sign,
                                "expected a time of day or a day of the week before it, this is %s",
                                type_names[t.type]);
+        if (p->w.error || (!clock && t.type != MLG_RULE_WEEKDAY))
+                return;
+        value = p->steps[p->n - 1];
         first = range_end(p, t.type);
         mlg_words_expect(&p->w, "..");
         last = range_end(p, t.type);

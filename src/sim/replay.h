@@ -9,7 +9,8 @@
  * when all has been quiet for a while each turn is twice as long as the one before, up to
  * SIM_LONGEST_STEP_USEC, and never beyond the next row of the trace. What a longer turn can make late is
  * a decision whose time comes by the clock alone: the end of a cool-down, the next round of a policy with
- * an interval, a rule that goes by the time of day (UTC here, for traces know no place). Balloons, programs and reports do not depend on the turns.
+ * an interval, a rule that goes by the time of day (UTC here, for traces know no place). Balloons, programs
+ * and reports do not depend on the turns.
  *
  * Guests begin with equal parts of their maxima, so that all fit. SIM_WARM_UP_USEC pass with the first
  * rows in force before the trace begins; nothing of that is counted.
