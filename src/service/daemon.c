@@ -232,6 +232,8 @@ static void apply(MlgDaemon *d) {
                 MlgGuestSettings s;
 
                 mlg_config_guest(d->config, vm->name, vm->uuid, vm->labels, &s);
+                if (!g_str_equal(s.predictor, vm->settings.predictor) || s.horizon_usec != vm->settings.horizon_usec)
+                        mlg_daemon_save_learned(d, vm); /* it may be wanted again */
                 mlg_vm_set_settings(vm, &s);
                 mlg_daemon_want_statistics(d, vm);
                 mlg_daemon_want_monitor(d, vm);
