@@ -33,13 +33,25 @@ typedef struct MlgGuestInfo {
         bool vfio;                       /* has host devices: its memory is pinned */
         bool locked;                     /* <memoryBacking><locked/> */
         bool hugepages;
-        bool virtio_mem;                 /* has such devices, which some of libvirt's sizes include */
+        bool virtio_mem;                 /* has such devices ... */
+        uint64_t granule_kib;            /* ... which change in steps of so much; 0: they are not understood ... */
+        uint64_t base_kib;               /* ... what it has without them, at most ... */
+        uint64_t rest_kib;               /* ... without what its balloon holds, as of this reading ... */
+        uint64_t plugged_kib;            /* ... and in them; a change of these two alone is not reported */
         bool confidential;               /* encrypted: QEMU discards nothing that its balloon gives */
         bool migrating;
         bool virtio_serial;              /* has a controller that a channel can be added to */
         bool agent;                      /* the QEMU guest agent is there, and listens */
         char monitor_path[MLG_MONITOR_PATH_MAX + 1]; /* socket on which QEMU serves the monitor's channel; "": none */
 } MlgGuestInfo;
+
+/* A guest with virtio-mem devices is changed by these alone, and its balloon stays as it is: they are faster, and free
+ * their memory in spite of host devices. */
+static inline MlgActuator mlg_guest_actuator(const MlgGuestInfo *info) {
+        if (info->virtio_mem)
+                return info->granule_kib > 0 ? MLG_ACTUATOR_VIRTIO_MEM : MLG_ACTUATOR_NONE;
+        return info->has_balloon ? MLG_ACTUATOR_BALLOON : MLG_ACTUATOR_NONE;
+}
 
 typedef enum MlgGuestEvent {
         MLG_GUEST_EVENT_BALLOON, /* the balloon moved: value = actual in KiB */
@@ -88,8 +100,9 @@ typedef struct MlgHypervisorOps {
         /* One bulk read of all running guests; actual_kib may be up to a second old in it.
          * -EBUSY: a poll is still under way, fn will not be called. */
         int (*poll)(MlgHypervisor *h, uint64_t deadline_usec, MlgPollFn fn, void *userdata);
-        /* One running guest whose balloon moves: everything as it is now. */
+        /* One running guest whose memory moves: everything as it is now, or as new as actual_age_usec says. */
         int (*look)(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgLookFn fn, void *userdata);
+        /* Rounded down to the guest's granule. */
         int (*set_target)(MlgHypervisor *h, const char *uuid, uint64_t target_kib, uint64_t deadline_usec,
                           MlgDoneFn fn, void *userdata);
         int (*set_stats_period)(MlgHypervisor *h, const char *uuid, uint32_t period_sec, uint64_t deadline_usec,

@@ -46,7 +46,7 @@ typedef enum MlgReason {
         MLG_REASON_FOREIGN,      /* somebody else set its memory; respected for a while */
         MLG_REASON_REFUSED,      /* the hypervisor refused the last request */
         MLG_REASON_DRY_RUN,
-        MLG_REASON_MEMORY_DEVICE,/* it has virtio-mem devices: its balloon's sizes and the hypervisor's differ */
+        MLG_REASON_MEMORY_DEVICE,/* it has virtio-mem devices whose sizes make no sense */
         MLG_REASON_CONFIDENTIAL, /* its memory is encrypted: what its balloon holds does not become free */
         _MLG_REASON_MAX,
 } MlgReason;

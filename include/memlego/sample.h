@@ -24,6 +24,14 @@ typedef enum MlgRunState {
         _MLG_RUN_STATE_MAX,
 } MlgRunState;
 
+/* By what a guest's memory is changed. */
+typedef enum MlgActuator {
+        MLG_ACTUATOR_NONE,
+        MLG_ACTUATOR_BALLOON,
+        MLG_ACTUATOR_VIRTIO_MEM, /* in blocks, and never below what the guest has without such devices */
+        _MLG_ACTUATOR_MAX,
+} MlgActuator;
+
 /* Bits of MlgRawStats.have: which of the fields the hypervisor delivered in this poll. */
 typedef enum MlgHave {
         MLG_HAVE_RUN_STATE = 1 << 0,
@@ -45,7 +53,7 @@ typedef enum MlgHave {
 typedef struct MlgRawStats {
         uint32_t have;            /* MlgHave */
         MlgRunState run_state;
-        uint64_t actual_kib;      /* memory the guest has now: maximum minus what the balloon holds */
+        uint64_t actual_kib;      /* memory the guest has now, by whatever means */
         uint64_t actual_age_usec; /* how old actual_kib may be, at most */
         uint64_t maximum_kib;     /* memory the guest was given at start */
         uint64_t total_kib;       /* MemTotal as the guest counts it */
@@ -173,6 +181,7 @@ typedef struct MlgRawHost {
 } MlgRawHost;
 
 const char *mlg_run_state_to_string(MlgRunState s);
+const char *mlg_actuator_to_string(MlgActuator a);
 const char *mlg_source_to_string(MlgSource s);
 const char *mlg_trust_to_string(MlgTrust t);
 const char *mlg_pressure_to_string(MlgPressure p);

@@ -80,6 +80,7 @@ typedef struct MlgGuestStatus {
         MlgPressure pressure;
         MlgSource source;      /* of the sizes */
         MlgMonitorLink monitor;
+        MlgActuator actuator;
         bool paused;
         bool has_balloon, autodeflate, free_page_reporting, vfio, locked, hugepages;
         uint64_t actual_kib, target_kib, maximum_kib, floor_kib, ceiling_kib;

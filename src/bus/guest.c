@@ -91,6 +91,7 @@ GETTER(trust, MlgTrust, mlg_trust_to_string)
 GETTER(pressure, MlgPressure, mlg_pressure_to_string)
 GETTER(source, MlgSource, mlg_source_to_string)
 GETTER(monitor, MlgMonitorLink, mlg_monitor_link_to_string)
+GETTER(actuator, MlgActuator, mlg_actuator_to_string)
 
 static int get_words(sd_bus *bus, const char *path, const char *interface, const char *property,
                       sd_bus_message *reply, void *userdata, sd_bus_error *error) {
@@ -244,6 +245,7 @@ const sd_bus_vtable mlg_bus_guest_vtable[] = {
         SD_BUS_PROPERTY("Source", "s", get_source, GUEST(source), EMITS),
         SD_BUS_PROPERTY("Monitor", "s", get_monitor, GUEST(monitor), EMITS),
         SD_BUS_PROPERTY("Paused", "b", mlg_bus_get_bool, GUEST(paused), EMITS),
+        SD_BUS_PROPERTY("Actuator", "s", get_actuator, GUEST(actuator), EMITS),
         SD_BUS_PROPERTY("HasBalloon", "b", mlg_bus_get_bool, GUEST(has_balloon), EMITS),
         SD_BUS_PROPERTY("AutoDeflate", "b", mlg_bus_get_bool, GUEST(autodeflate), EMITS),
         SD_BUS_PROPERTY("FreePageReporting", "b", mlg_bus_get_bool, GUEST(free_page_reporting), EMITS),

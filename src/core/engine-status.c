@@ -71,6 +71,7 @@ void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_u
                 .source = s->source,
                 .monitor = vm->monitor_link,
                 .paused = vm->paused,
+                .actuator = vm->actuator,
                 .has_balloon = vm->has_balloon,
                 .autodeflate = vm->autodeflate,
                 .free_page_reporting = vm->free_page_reporting,

@@ -250,6 +250,8 @@ MlgGuardInput mlg_engine_guard_input(const MlgEngine *e, const MlgVm *vm, uint64
                 .maximum_kib = vm->maximum_kib,
                 .floor_kib = vm->floor_kib,
                 .ceiling_kib = vm->ceiling_kib,
+                .base_kib = vm->base_kib,
+                .granule_kib = vm->granule_kib,
                 .pressure = vm->pressure,
                 .unmissed = e->policy->probes && !vm->lacks,
                 .suffered_usec = e->policy->probes ? vm->lacked_usec : vm->suffered_usec,
@@ -449,6 +451,7 @@ static void emit_grow(MlgEngine *e, guint i, MlgStep step, size_t *n_moves, uint
 
         if (step.target_kib > room) {
                 e->waiting = true;
+                room = mlg_grid_down(room, vm->base_kib, vm->granule_kib);
                 if (room < vm->target_kib + least)
                         step = (MlgStep) { vm->target_kib, MLG_REASON_WAIT_ROOM };
                 else
@@ -591,7 +594,7 @@ int mlg_engine_set_manual(MlgEngine *e, MlgVm *vm, uint64_t kib, uint64_t until_
                 return -EOPNOTSUPP;
         if (kib < vm->floor_kib || kib > vm->ceiling_kib)
                 return -ERANGE;
-        vm->manual_kib = kib;
+        vm->manual_kib = mlg_grid_down(kib, vm->base_kib, vm->granule_kib);
         vm->manual_until_usec = until_usec;
         vm->foreign_until_usec = 0;
         return 0;

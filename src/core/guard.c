@@ -16,8 +16,13 @@ static uint64_t allowance_kib(const MlgGuardInput *in, uint32_t permille, uint64
         return mlg_min(mlg_mul_div(per_sec, mlg_sub_sat(in->now_usec, last_usec), MLG_USEC_PER_SEC), most);
 }
 
+/* Less than a granule would come to nothing, and an allowance must be saved up until it is one. */
+static uint64_t least_step_kib(const MlgGuardInput *in) {
+        return mlg_max(MLG_LEAST_STEP_KIB, in->granule_kib);
+}
+
 static uint64_t dead_band_kib(const MlgGuardInput *in) {
-        return mlg_max(mlg_mul_div(in->maximum_kib, in->settings->dead_band_permille, 1000), MLG_LEAST_STEP_KIB);
+        return mlg_max(mlg_mul_div(in->maximum_kib, in->settings->dead_band_permille, 1000), least_step_kib(in));
 }
 
 static MlgStep stay(const MlgGuardInput *in, MlgReason why) {
@@ -43,7 +48,7 @@ static MlgStep shrink(const MlgGuardInput *in, MlgStep wish) {
         if (no != MLG_REASON_NONE)
                 return stay(in, no);
         /* A donor's small change counts when somebody suffers: many of them make a relief. */
-        least = in->urgent || in->host_short ? MLG_LEAST_STEP_KIB : dead_band_kib(in);
+        least = in->urgent || in->host_short ? least_step_kib(in) : dead_band_kib(in);
         if (wanted < least)
                 return stay(in, MLG_REASON_SETTLED);
         allowed = allowance_kib(in, in->urgent || in->host_short ? in->settings->urgent_permille :
@@ -58,7 +63,7 @@ static MlgStep shrink(const MlgGuardInput *in, MlgStep wish) {
 static MlgStep grow(const MlgGuardInput *in, MlgStep wish) {
         uint64_t wanted = wish.target_kib - in->target_kib, allowed;
         bool suffers = in->pressure != MLG_PRESSURE_NONE;
-        uint64_t least = suffers ? MLG_LEAST_STEP_KIB : dead_band_kib(in);
+        uint64_t least = suffers ? least_step_kib(in) : dead_band_kib(in);
 
         if (wanted < least)
                 return stay(in, MLG_REASON_SETTLED);
@@ -72,6 +77,18 @@ static MlgStep grow(const MlgGuardInput *in, MlgStep wish) {
         return (MlgStep) { .target_kib = in->target_kib + allowed, .reason = MLG_REASON_RATE };
 }
 
+/* Towards where it is: a grow stays within what there is room for, a shrink takes nothing that is needed. */
+static MlgStep to_granule(const MlgGuardInput *in, MlgStep step) {
+        uint64_t kib = step.target_kib < in->target_kib ?
+                mlg_min(mlg_grid_up(step.target_kib, in->base_kib, in->granule_kib), in->target_kib) :
+                mlg_max(mlg_grid_down(step.target_kib, in->base_kib, in->granule_kib), in->target_kib);
+
+        if (kib == in->target_kib && kib != step.target_kib)
+                return stay(in, MLG_REASON_SETTLED);
+        step.target_kib = kib;
+        return step;
+}
+
 MlgStep mlg_guard_step(const MlgGuardInput *in, MlgStep wish) {
         if (wish.target_kib == 0)
                 return stay(in, MLG_REASON_SETTLED);
@@ -80,9 +97,9 @@ MlgStep mlg_guard_step(const MlgGuardInput *in, MlgStep wish) {
         if (wish.target_kib > in->ceiling_kib)
                 wish = (MlgStep) { .target_kib = in->ceiling_kib, .reason = MLG_REASON_CEILING };
         if (wish.target_kib < in->target_kib)
-                return shrink(in, wish);
+                return to_granule(in, shrink(in, wish));
         if (wish.target_kib > in->target_kib)
-                return grow(in, wish);
+                return to_granule(in, grow(in, wish));
         return stay(in, wish.reason == MLG_REASON_FLOOR || wish.reason == MLG_REASON_CEILING ? wish.reason :
                                                                                            MLG_REASON_SETTLED);
 }

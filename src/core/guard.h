@@ -9,7 +9,8 @@
  *  (4) no grow beyond its rate, unless the guest suffers;
  *  (5) a difference inside the dead band is not acted upon, unless the guest suffers and gains, or gives
  *      while `urgent`;
- *      one below MLG_LEAST_STEP_KIB never.
+ *      one below MLG_LEAST_STEP_KIB never;
+ *  (6) what changes in steps of a granule moves to whole ones, and less far rather than farther.
  * The host's limit is the ledger's business. Pure: same input, same output; never logs, never allocates. */
 #pragma once
 
@@ -26,6 +27,7 @@ typedef struct MlgGuardInput {
         uint64_t now_usec;
         uint64_t target_kib;         /* as it is */
         uint64_t maximum_kib, floor_kib, ceiling_kib;
+        uint64_t base_kib, granule_kib; /* it can have base + n * granule; granule 0: any size */
         MlgPressure pressure;
         uint64_t suffered_usec;      /* last time it suffered; 0: never */
         uint64_t shrunk_usec;        /* last time it was told to shrink; 0: never */

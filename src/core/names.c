@@ -18,6 +18,13 @@ static const char *const run_state_names[] = {
 };
 static_assert(G_N_ELEMENTS(run_state_names) == _MLG_RUN_STATE_MAX, "run_state_names[] misses a value");
 
+static const char *const actuator_names[] = {
+        [MLG_ACTUATOR_NONE] = "none",
+        [MLG_ACTUATOR_BALLOON] = "balloon",
+        [MLG_ACTUATOR_VIRTIO_MEM] = "virtio-mem",
+};
+static_assert(G_N_ELEMENTS(actuator_names) == _MLG_ACTUATOR_MAX, "actuator_names[] misses a value");
+
 static const char *const source_names[] = {
         [MLG_SOURCE_NONE] = "none",
         [MLG_SOURCE_BALLOON] = "balloon",
@@ -84,6 +91,10 @@ static_assert(G_N_ELEMENTS(mode_names) == _MLG_MODE_MAX, "mode_names[] misses a 
 
 const char *mlg_run_state_to_string(MlgRunState s) {
         return NAME_OF(run_state_names, s);
+}
+
+const char *mlg_actuator_to_string(MlgActuator a) {
+        return NAME_OF(actuator_names, a);
 }
 
 const char *mlg_source_to_string(MlgSource s) {

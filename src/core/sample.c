@@ -32,6 +32,10 @@ bool mlg_sampler_actual_range(const MlgSampler *st, uint64_t from_usec, uint64_t
                 *ret_least = mlg_min(*ret_least, st->history_kib[i]);
                 *ret_most = mlg_max(*ret_most, st->history_kib[i]);
         }
+        if (st->heading_kib > 0) {
+                *ret_least = mlg_min(*ret_least, st->heading_kib);
+                *ret_most = mlg_max(*ret_most, st->heading_kib);
+        }
         return *ret_most > 0;
 }
 

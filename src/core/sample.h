@@ -58,6 +58,8 @@ typedef struct MlgSampler {
         uint64_t history_at_usec[MLG_SAMPLE_HISTORY]; /* ring of (time, actual) of all polls */
         uint64_t history_kib[MLG_SAMPLE_HISTORY];
         unsigned int history_next, history_n;
+        uint64_t heading_kib;        /* the guest may be as far already, though nobody says so yet; 0: it is not; written
+                                      * by vm.c */
 } MlgSampler;
 
 /* One poll. `now_real_sec`: the wall clock, for the age of a guest's first report. */

@@ -77,7 +77,9 @@
 #define RISE_USEC (800 * 1000) /* reports of each second come a little early, too */
 
 static uint64_t reached_kib(const MlgVm *vm) {
-        return mlg_max(mlg_mul_div(vm->maximum_kib, REACHED_PERMILLE, 1000), REACHED_LEAST_KIB);
+        uint64_t least = mlg_max(REACHED_LEAST_KIB, mlg_sub_sat(vm->granule_kib, 1)); /* a part of a block is none */
+
+        return mlg_max(mlg_mul_div(vm->maximum_kib, REACHED_PERMILLE, 1000), least);
 }
 
 static void start_motion(MlgVm *vm, uint64_t now_usec) {
@@ -92,8 +94,11 @@ static void start_motion(MlgVm *vm, uint64_t now_usec) {
 static void take_limits(MlgVm *vm) {
         const MlgGuestSettings *s = &vm->settings;
 
-        vm->ceiling_kib = mlg_min(mlg_amount_resolve(s->ceiling, vm->maximum_kib), vm->maximum_kib);
-        vm->floor_kib = mlg_min(mlg_amount_resolve(s->floor, vm->maximum_kib), vm->ceiling_kib);
+        uint64_t ceiling = mlg_min(mlg_amount_resolve(s->ceiling, vm->maximum_kib), vm->maximum_kib);
+        uint64_t floor = mlg_max(mlg_amount_resolve(s->floor, vm->maximum_kib), vm->base_kib);
+
+        vm->ceiling_kib = mlg_max(mlg_grid_down(ceiling, vm->base_kib, vm->granule_kib), vm->base_kib);
+        vm->floor_kib = mlg_min(mlg_grid_up(floor, vm->base_kib, vm->granule_kib), vm->ceiling_kib);
 }
 
 static void learns_anew(MlgVm *vm) {
@@ -179,6 +184,9 @@ static void copy_info(MlgVm *vm, const MlgGuestInfo *info) {
         vm->instance = info->instance;
         vm->stats_period_sec = info->stats_period_sec;
         vm->maximum_kib = info->maximum_kib;
+        vm->actuator = mlg_guest_actuator(info);
+        vm->base_kib = vm->actuator == MLG_ACTUATOR_VIRTIO_MEM ? info->base_kib : 0;
+        vm->granule_kib = vm->actuator == MLG_ACTUATOR_VIRTIO_MEM ? info->granule_kib : 0;
         vm->has_balloon = info->has_balloon;
         vm->autodeflate = info->autodeflate;
         vm->free_page_reporting = info->free_page_reporting;
@@ -262,7 +270,7 @@ void mlg_vm_rebooted(MlgVm *vm, uint64_t now_usec) {
 }
 
 MlgLookRank mlg_vm_look_rank(const MlgVm *vm, uint64_t now_usec) {
-        if (vm->run_state != MLG_RUN_RUNNING || !vm->has_balloon || !vm->polled || vm->unresponsive ||
+        if (vm->run_state != MLG_RUN_RUNNING || vm->actuator == MLG_ACTUATOR_NONE || !vm->polled || vm->unresponsive ||
             vm->state == MLG_VM_ALONE)
                 return MLG_LOOK_NOT;
         if (vm->moved_usec > 0 && (!vm->settled || now_usec - vm->settled_usec < LOOK_AFTER_USEC))
@@ -380,7 +388,7 @@ static void take_forecast(MlgVm *vm, uint64_t horizon_usec) {
 
 /* The balloon left its target without being told. */
 static void left_target(MlgVm *vm, const MlgHostSettings *host, uint64_t now_usec) {
-        if (vm->autodeflate && vm->actual_kib > vm->target_kib)
+        if (vm->autodeflate && vm->actuator == MLG_ACTUATOR_BALLOON && vm->actual_kib > vm->target_kib)
                 suffered(vm, now_usec); /* the guest helped itself: it was about to run out */
         else
                 vm->foreign_until_usec = now_usec + host->foreign_hold_usec;
@@ -448,9 +456,11 @@ static void take_motion(MlgVm *vm, const MlgHostSettings *host, uint64_t now_use
         }
         if (vm->pending_kib > 0)
                 return; /* nobody knows yet where it should go */
-        if (vm->started_usec > 0 && vm->reports < MLG_VM_REPORTS_NEEDED)
-                vm->progress_usec = now_usec; /* it boots: there may be no driver yet */
         gap = mlg_abs_diff(vm->actual_kib, vm->target_kib);
+        if (vm->started_usec > 0 && vm->reports < MLG_VM_REPORTS_NEEDED) {
+                vm->progress_usec = now_usec; /* it boots: there may be no driver yet ... */
+                vm->best_gap_kib = mlg_max(vm->best_gap_kib, gap); /* ... and a reset unplugs all memory devices */
+        }
         if (gap <= reached_kib(vm)) {
                 /* Passing by is not arriving: a target can be set to where the balloon just is, on its way
                  * elsewhere. */
@@ -533,7 +543,7 @@ static void take_size(MlgVm *vm, const MlgSample *s, const MlgHostSettings *host
                 start_motion(vm, now_usec); /* towards an adopted target, perhaps */
         }
         vm->polled = true;
-        if (vm->has_balloon)
+        if (vm->actuator != MLG_ACTUATOR_NONE)
                 take_motion(vm, host, now_usec);
 }
 
@@ -587,6 +597,8 @@ void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *ho
                 return;
         }
         vm->read_usec = now_usec;
+        if (vm->actuator == MLG_ACTUATOR_VIRTIO_MEM)
+                vm->sampler.heading_kib = vm->pending_kib ? vm->pending_kib : vm->target_kib;
         take_run_state(vm, raw, now_usec);
         mlg_sampler_take(&vm->sampler, raw, vm->stats_period_sec, now_usec, now_real_sec, &s);
         if (raw->have & MLG_HAVE_ACTUAL)
@@ -633,12 +645,12 @@ static MlgReason trust_reason(MlgTrust t) {
 static MlgReason alone_reason(const MlgVm *vm) {
         if (vm->settings.mode != MLG_MODE_AUTO && vm->settings.mode != MLG_MODE_ADVISE)
                 return MLG_REASON_MODE;
-        if (!vm->has_balloon)
-                return MLG_REASON_NO_BALLOON;
-        if (vm->vfio || vm->locked || vm->hugepages)
+        if (vm->actuator == MLG_ACTUATOR_NONE)
+                return vm->virtio_mem ? MLG_REASON_MEMORY_DEVICE : MLG_REASON_NO_BALLOON;
+        /* What QEMU unplugs of a virtio-mem device it takes out of the reach of host devices first. But what is locked
+         * stays, and huge pages are of a pool that is in nobody's budget. */
+        if (vm->locked || vm->hugepages || (vm->vfio && vm->actuator != MLG_ACTUATOR_VIRTIO_MEM))
                 return MLG_REASON_PINNED;
-        if (vm->virtio_mem)
-                return MLG_REASON_MEMORY_DEVICE;
         if (vm->confidential)
                 return MLG_REASON_CONFIDENTIAL;
         return MLG_REASON_NONE;

@@ -40,6 +40,8 @@ typedef struct MlgVm {
         MlgRunState run_state;
         uint32_t instance, stats_period_sec;
         uint64_t maximum_kib;
+        MlgActuator actuator;
+        uint64_t base_kib, granule_kib; /* it can have base + n * granule; granule 0: any size */
         bool has_balloon, autodeflate, free_page_reporting, vfio, locked, hugepages, virtio_mem, confidential, migrating;
         bool virtio_serial;
         char monitor_path[MLG_MONITOR_PATH_MAX + 1];

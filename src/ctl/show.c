@@ -21,6 +21,7 @@ static const struct {
         { "Mode", "mode", TEXT },
         { "Rules", "rules", TEXT },
         { "Memory", "actual_kib", SIZE },
+        { "Actuator", "actuator", TEXT },
         { "Target", "target_kib", SIZE },
         { "Floor", "floor_kib", SIZE },
         { "Ceiling", "ceiling_kib", SIZE },

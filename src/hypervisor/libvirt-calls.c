@@ -24,8 +24,6 @@
 #define KEEPALIVE_SEC 5
 #define KEEPALIVE_COUNT 5
 
-/* libvirtd takes a balloon's size from QEMU's events, of which there is one per second at most. */
-#define BALLOON_EVENT_USEC MLG_USEC_PER_SEC
 
 struct MlgLibvirtContext {
         char *uri;
@@ -293,7 +291,7 @@ static void take_record(const virDomainStatsRecord *from, MlgLibvirtRecord *reco
                         reason = value;
         }
         record->raw.run_state = to_run_state((int) state);
-        record->raw.actual_age_usec = BALLOON_EVENT_USEC;
+        record->raw.actual_age_usec = MLG_LIBVIRT_EVENT_USEC;
         record->migrating = state_is_migration((int) state, (int) reason);
 }
 
@@ -376,6 +374,23 @@ static int tell_apart(virDomainPtr domain, char **ret_why) {
 static int guest_set_target(virDomainPtr domain, const GuestCall *call, char **ret_why) {
         if (virDomainSetMemoryFlags(domain, (unsigned long) call->value, VIR_DOMAIN_AFFECT_LIVE) < 0)
                 return tell_apart(domain, ret_why);
+        return 0;
+}
+
+static int guest_set_plugged(virDomainPtr domain, const GuestCall *call, char **ret_why) {
+        g_autoptr(GPtrArray) devices = NULL;
+        char *xml = virDomainGetXMLDesc(domain, 0);
+        int r;
+
+        if (!xml)
+                return fail(ret_why);
+        r = mlg_domain_xml_resize(xml, strlen(xml), call->value, &devices);
+        free(xml);
+        if (r < 0)
+                return r;
+        for (guint i = 0; i < devices->len; i++)
+                if (virDomainUpdateDeviceFlags(domain, devices->pdata[i], VIR_DOMAIN_AFFECT_LIVE) < 0)
+                        return fail(ret_why);
         return 0;
 }
 
@@ -468,6 +483,12 @@ int mlg_libvirt_look(MlgLibvirtContext *c, const char *uuid, MlgRawStats *ret, c
 
 int mlg_libvirt_set_target(MlgLibvirtContext *c, const char *uuid, uint64_t kib, char **ret_why) {
         GuestCall call = { .uuid = uuid, .fn = guest_set_target, .value = kib };
+
+        return with_connection(c, call_guest, &call, ret_why);
+}
+
+int mlg_libvirt_set_plugged(MlgLibvirtContext *c, const char *uuid, uint64_t kib, char **ret_why) {
+        GuestCall call = { .uuid = uuid, .fn = guest_set_plugged, .value = kib };
 
         return with_connection(c, call_guest, &call, ret_why);
 }

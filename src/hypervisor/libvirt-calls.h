@@ -18,6 +18,10 @@
 
 #include "memlego/hypervisor.h"
 
+/* libvirtd takes the size of a balloon, and of a virtio-mem device, from QEMU's events, of which there is one per second at
+ * most. */
+#define MLG_LIBVIRT_EVENT_USEC UINT64_C(1000000)
+
 typedef struct MlgLibvirtContext MlgLibvirtContext;
 
 /* One guest of a poll. */
@@ -45,6 +49,8 @@ int mlg_libvirt_poll(MlgLibvirtContext *c, GArray **ret, char **ret_why);
 int mlg_libvirt_look(MlgLibvirtContext *c, const char *uuid, MlgRawStats *ret, char **ret_why);
 int mlg_libvirt_read(MlgLibvirtContext *c, const char *uuid, MlgGuestInfo *ret, char **ret_why);
 int mlg_libvirt_set_target(MlgLibvirtContext *c, const char *uuid, uint64_t kib, char **ret_why);
+/* The same by its virtio-mem devices. */
+int mlg_libvirt_set_plugged(MlgLibvirtContext *c, const char *uuid, uint64_t kib, char **ret_why);
 int mlg_libvirt_set_stats_period(MlgLibvirtContext *c, const char *uuid, uint32_t sec, char **ret_why);
 int mlg_libvirt_attach_monitor(MlgLibvirtContext *c, const char *uuid, char **ret_why);
 /* One command for the QEMU guest agent; *ret is its answer, which comes from the guest. -ENOENT: the agent says no. */

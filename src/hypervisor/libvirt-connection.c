@@ -165,7 +165,9 @@ static void handle_event(MlgLibvirt *l, const MlgLibvirtEvent *e) {
                 mlg_libvirt_guest_read(l, g ?: mlg_libvirt_guest_add(l, e->uuid));
                 return;
         case MLG_LIBVIRT_EVENT_BALLOON:
-                if (g && g->reported)
+                if (g && mlg_libvirt_guest_has_devices(g))
+                        mlg_libvirt_guest_read(l, g); /* it tells the size without them */
+                else if (g && g->reported)
                         callbacks->on_event(e->uuid, MLG_GUEST_EVENT_BALLOON, e->value, l->base.userdata);
                 return;
         case MLG_LIBVIRT_EVENT_REBOOT:

@@ -52,6 +52,10 @@ bool mlg_libvirt_guest_hangs(MlgLibvirtGuest *g) {
         return mlg_libvirt_guest_is_late(g) || g->silent;
 }
 
+bool mlg_libvirt_guest_has_devices(const MlgLibvirtGuest *g) {
+        return mlg_guest_actuator(&g->info) == MLG_ACTUATOR_VIRTIO_MEM;
+}
+
 void mlg_libvirt_guest_report(MlgLibvirt *l, MlgLibvirtGuest *g) {
         g->reported = true;
         l->base.callbacks->on_guest(&g->info, l->base.userdata);
@@ -85,6 +89,8 @@ static void take_info(MlgLibvirt *l, MlgLibvirtGuest *g, const MlgGuestInfo *fro
                 g->silent = false;
         }
         info.migrating |= g->job;
+        g->info.rest_kib = info.rest_kib; /* no news: polls and looks tell them */
+        g->info.plugged_kib = info.plugged_kib;
         /* Both are copies of a struct that was zeroed first: no difference in padding. */
         changed = memcmp(&info, &g->info, sizeof(info)) != 0;
         memcpy(&g->info, &info, sizeof(info));

@@ -57,6 +57,16 @@ static void take_record(MlgLibvirt *l, const MlgLibvirtRecord *record) {
         mlg_libvirt_guest_report(l, g);
 }
 
+/* See libvirt-private.h: this is as of the last reading, and the next one follows where it is not the last word. */
+static void take_size(MlgLibvirt *l, MlgLibvirtGuest *g, MlgLibvirtRecord *record) {
+        if (!mlg_libvirt_guest_has_devices(g) || !(record->raw.have & MLG_HAVE_ACTUAL))
+                return;
+        if (g->bulk_kib != record->raw.actual_kib)
+                mlg_libvirt_guest_read(l, g);
+        g->bulk_kib = record->raw.actual_kib;
+        record->raw.actual_kib = g->info.rest_kib + g->info.plugged_kib;
+}
+
 /* Guests that should be there and are not, and those whose last reading failed. */
 static void read_missing(MlgLibvirt *l) {
         GHashTableIter iter;
@@ -82,13 +92,14 @@ static void end_poll(MlgLibvirt *l, int r, const GArray *records) {
         if (r >= 0)
                 read_missing(l);
         for (guint i = 0; i < n; i++) {
-                const MlgLibvirtRecord *record = &g_array_index(records, MlgLibvirtRecord, i);
-                const MlgLibvirtGuest *g = mlg_libvirt_guest_get(l, record->uuid);
+                MlgLibvirtRecord *record = &g_array_index(records, MlgLibvirtRecord, i);
+                MlgLibvirtGuest *g = mlg_libvirt_guest_get(l, record->uuid);
 
                 if (!g || !g->reported || g->info.instance != record->instance)
                         continue; /* it has not been introduced yet, or was started anew and is being read */
                 if (g->passed_by)
                         continue;
+                take_size(l, g, record);
                 entries[n_entries++] = (MlgPollEntry) {
                         .uuid = record->uuid, .raw = g->silent ? NULL : &record->raw,
                 };

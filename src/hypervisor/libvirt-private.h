@@ -18,7 +18,24 @@
  * (3) A guest that did not answer, or has a call that hangs, is sent nothing until a poll had its answer. A
  *     call of ours holds the guest's job too, and a poll passes it by: that is no silence.
  * (4) State is read, never concluded: an event only says that a guest must be read anew; polls find what
- *     events missed. */
+ *     events missed.
+ *
+ * Sizes of guests with virtio-mem devices. libvirt 9.0 counts the devices in some and not in others; of a guest with 192 MiB,
+ * a device of 256 MiB, and (last row) 32 MiB in its balloon, each of these says, in MiB:
+ *
+ *   requested, plugged   bulk current  bulk maximum  <currentMemory>  memory statistics: actual  available  balloon event
+ *     0,   0                 192           448            192                  192                 142            -
+ *   128, 128                 320           448            320                  192                 270            -
+ *   256, 256                 448           448            448                  192                 398            -
+ *   256, 256 (-32)           416           448            416                  160                 366           160
+ *   256, 256 after a reset   704           448            704                  192                 398            -
+ *
+ * <memory> is the maximum, and virDomainSetMemoryFlags() sets what statistics call actual, of 192 at most. After a reset the
+ * bulk read's and <currentMemory>'s sizes count the devices twice; each device's own <current> is right. QEMU tells of a
+ * device once in a second at most: of one that went from 0 to 256 MiB in 0.13 s libvirt said 128 for 1.2 s. Hence
+ *   - what such a guest has is what its statistics (a look) or its XML say without devices, and their <current>;
+ *   - its XML is read anew when an event, or a change of the bulk read's size, says that something changed;
+ *   - its size counts as a second old, even in a look. */
 #pragma once
 
 #include <glib.h>
@@ -41,6 +58,7 @@ typedef struct MlgLibvirtGuest {
         bool late;           /* a call to it passed its deadline; until *calls is 0 it still hangs */
         gint *calls;         /* to this guest, not yet returned; shared with the threads */
         uint64_t answered_usec; /* when the last call to it came back well */
+        uint64_t bulk_kib;   /* its size in the last bulk read */
 
         bool job;            /* its memory is being copied */
         unsigned job_events; /* that said so */
@@ -141,6 +159,7 @@ MlgLibvirtGuest *mlg_libvirt_guest_add(MlgLibvirt *l, const char *uuid);
 bool mlg_libvirt_guest_is_late(MlgLibvirtGuest *g);
 bool mlg_libvirt_guest_hangs(MlgLibvirtGuest *g); /* late or silent */
 void mlg_libvirt_guest_report(MlgLibvirt *l, MlgLibvirtGuest *g);
+bool mlg_libvirt_guest_has_devices(const MlgLibvirtGuest *g); /* virtio-mem */
 void mlg_libvirt_guest_read(MlgLibvirt *l, MlgLibvirtGuest *g);
 void mlg_libvirt_guest_set_job(MlgLibvirt *l, MlgLibvirtGuest *g, bool job);
 void mlg_libvirt_check_jobs(MlgLibvirt *l);

@@ -62,6 +62,15 @@ static void take_outcome(MlgLibvirt *l, MlgLibvirtGuest *g, int r, const MlgLibv
         g->silent = g->silent && mlg_libvirt_guest_is_late(g);
 }
 
+/* See libvirt-private.h: what the devices have is not in it. */
+static void take_size(const MlgLibvirtGuest *g, MlgRawStats *raw) {
+        uint64_t rest_kib = raw->have & MLG_HAVE_ACTUAL ? raw->actual_kib : g->info.rest_kib;
+
+        raw->have |= MLG_HAVE_ACTUAL;
+        raw->actual_kib = mlg_add_sat(rest_kib, g->info.plugged_kib);
+        raw->actual_age_usec = MLG_LIBVIRT_EVENT_USEC;
+}
+
 static void on_request(int r, void *data, void *userdata) {
         g_autofree MlgLibvirtTicket *t = userdata;
         MlgLibvirt *l = t->l;
@@ -78,6 +87,8 @@ static void on_request(int r, void *data, void *userdata) {
         g = mlg_libvirt_guest_get(l, t->uuid);
         if (g)
                 take_outcome(l, g, r, d);
+        if (t->look && r == 0 && g && mlg_libvirt_guest_has_devices(g))
+                take_size(g, &d->raw);
         if (t->look)
                 t->look(r, r == 0 ? &d->raw : NULL, t->userdata);
         else
@@ -100,7 +111,7 @@ static int refusal(MlgLibvirt *l, MlgLibvirtGuest *g, const char **ret_why) {
                 *ret_why = "the guest is off";
                 return -ENODEV;
         }
-        if (!g->info.has_balloon) {
+        if (!g->info.has_balloon && !mlg_libvirt_guest_has_devices(g)) {
                 *ret_why = "the guest has no balloon";
                 return -EOPNOTSUPP;
         }
@@ -155,15 +166,23 @@ static int run_set_target(void *context, void *data) {
         return mlg_libvirt_set_target(context, d->uuid, d->value, &d->why);
 }
 
+static int run_set_plugged(void *context, void *data) {
+        MlgLibvirtCall *d = data;
+
+        return mlg_libvirt_set_plugged(context, d->uuid, d->value, &d->why);
+}
+
 int mlg_libvirt_op_set_target(MlgHypervisor *h, const char *uuid, uint64_t target_kib,
                               uint64_t deadline_usec, MlgDoneFn fn, void *userdata) {
         MlgLibvirt *l = (MlgLibvirt *) h;
+        const MlgLibvirtGuest *g = mlg_libvirt_guest_get(l, uuid);
+        MlgJobRunFn run = g && mlg_libvirt_guest_has_devices(g) ? run_set_plugged : run_set_target;
 
         if (target_kib == 0 || target_kib > LONG_MAX) {
                 reply_later(l, -ERANGE, "not a size of a guest", fn, NULL, userdata);
                 return 0;
         }
-        return request(l, uuid, target_kib, run_set_target, deadline_usec, fn, NULL, userdata);
+        return request(l, uuid, target_kib, run, deadline_usec, fn, NULL, userdata);
 }
 
 static int run_set_stats_period(void *context, void *data) {

@@ -164,7 +164,6 @@ static int read_identity(const xmlNode *domain, MlgGuestInfo *ret) {
         return 0;
 }
 
-/* <currentMemory> is no fact of the definition: it follows the balloon, and polls and looks tell it. */
 static int read_memory(const xmlNode *domain, MlgGuestInfo *ret) {
         const xmlNode *backing = child(domain, "memoryBacking");
         int r;
@@ -210,10 +209,63 @@ static bool pins_memory(const xmlNode *device) {
         return false;
 }
 
-/* libvirt counts virtio-mem devices in <memory>, in <currentMemory> and in the sizes of a bulk read, but not
- * in the size a balloon is set to, nor in its events and statistics: such a guest's sizes do not compare. */
+/* --- virtio-mem; the head of libvirt-private.h says which sizes libvirt counts it in --- */
+
+typedef struct MemoryDevice {
+        uint64_t size_kib, block_kib, requested_kib, current_kib;
+} MemoryDevice;
+
 static bool is_virtio_mem(const xmlNode *device) {
         return is_element(device, "memory") && attribute_is(device, "model", "virtio-mem");
+}
+
+/* False: it has no such sizes as QEMU gives one. Only a running guest's have a current size. */
+static bool read_memory_device(const xmlNode *device, bool active, MemoryDevice *ret) {
+        const xmlNode *target = child(device, "target");
+        const xmlNode *current = child(target, "current");
+
+        *ret = (MemoryDevice) {};
+        if (memory_kib(child(target, "size"), &ret->size_kib) < 0 || memory_kib(child(target, "block"), &ret->block_kib) < 0 ||
+            memory_kib(child(target, "requested"), &ret->requested_kib) < 0)
+                return false;
+        if ((active || current) && memory_kib(current, &ret->current_kib) < 0)
+                return false;
+        return ret->block_kib > 0 && ret->size_kib >= ret->block_kib && ret->requested_kib <= ret->size_kib &&
+               ret->current_kib <= ret->size_kib;
+}
+
+/* <currentMemory> counts what the devices have too, and after a reset of the guest libvirt 9 has counted that twice. */
+static void read_rest(const xmlNode *domain, MlgGuestInfo *ret) {
+        uint64_t current;
+
+        ret->rest_kib = ret->base_kib;
+        if (memory_kib(child(domain, "currentMemory"), &current) >= 0 && current > ret->plugged_kib)
+                ret->rest_kib = mlg_min(ret->rest_kib, current - ret->plugged_kib);
+}
+
+static void read_memory_devices(const xmlNode *domain, MlgGuestInfo *ret) {
+        const xmlNode *devices = child(domain, "devices");
+        uint64_t size_kib = 0, granule_kib = 0;
+        bool good = true;
+
+        for (const xmlNode *n = devices ? devices->children : NULL; n; n = n->next) {
+                MemoryDevice d;
+
+                if (!is_virtio_mem(n))
+                        continue;
+                ret->virtio_mem = true;
+                good &= read_memory_device(n, ret->instance > 0, &d);
+                size_kib = mlg_add_sat(size_kib, d.size_kib);
+                granule_kib = mlg_max(granule_kib, d.block_kib);
+                ret->plugged_kib = mlg_add_sat(ret->plugged_kib, d.current_kib);
+        }
+        if (!ret->virtio_mem || !good || size_kib >= ret->maximum_kib) { /* <memory> is the sum of all */
+                ret->plugged_kib = 0;
+                return;
+        }
+        ret->granule_kib = granule_kib;
+        ret->base_kib = ret->maximum_kib - size_kib;
+        read_rest(domain, ret);
 }
 
 /* The channel of the QEMU guest agent, and that of the monitor: only a socket that QEMU itself serves. */
@@ -237,7 +289,6 @@ static void read_devices(const xmlNode *domain, MlgGuestInfo *ret) {
                 read_balloon(balloon, ret);
         for (const xmlNode *n = devices ? devices->children : NULL; n; n = n->next) {
                 ret->vfio |= pins_memory(n);
-                ret->virtio_mem |= is_virtio_mem(n);
                 ret->virtio_serial |= is_element(n, "controller") && attribute_is(n, "type", "virtio-serial");
                 if (is_element(n, "channel"))
                         read_channel(n, ret);
@@ -259,6 +310,7 @@ static int read_domain(const xmlNode *domain, MlgGuestInfo *ret) {
                 return r;
         read_security(domain, &info);
         read_devices(domain, &info);
+        read_memory_devices(domain, &info);
         read_labels(domain, &info);
         memcpy(ret, &info, sizeof(info));
         return 0;
@@ -269,7 +321,7 @@ static void refuse_doctype(void *userdata, const xmlChar *name, const xmlChar *i
         xmlStopParser(userdata);
 }
 
-int mlg_domain_xml_parse(const char *xml, size_t len, MlgGuestInfo *ret) {
+static int parse(const char *xml, size_t len, xmlDoc **ret) {
         xmlParserCtxt *parser;
         xmlDoc *doc;
         int r = -EBADMSG;
@@ -283,9 +335,109 @@ int mlg_domain_xml_parse(const char *xml, size_t len, MlgGuestInfo *ret) {
                 return -ENOMEM;
         parser->sax->internalSubset = refuse_doctype;
         doc = xmlCtxtReadMemory(parser, xml, (int) len, NULL, NULL, PARSE_OPTIONS);
-        if (doc && parser->wellFormed)
-                r = read_domain(xmlDocGetRootElement(doc), ret);
+        if (doc && parser->wellFormed) {
+                *ret = g_steal_pointer(&doc);
+                r = 0;
+        }
         xmlFreeDoc(doc);
         xmlFreeParserCtxt(parser);
+        return r;
+}
+
+int mlg_domain_xml_parse(const char *xml, size_t len, MlgGuestInfo *ret) {
+        xmlDoc *doc;
+        int r;
+
+        r = parse(xml, len, &doc);
+        if (r < 0)
+                return r;
+        r = read_domain(xmlDocGetRootElement(doc), ret);
+        xmlFreeDoc(doc);
+        return r;
+}
+
+/* --- resizing --- */
+
+static char *print(const xmlNode *n) {
+        xmlBuffer *buffer = xmlBufferCreate();
+        char *copy = NULL;
+
+        if (buffer && xmlNodeDump(buffer, n->doc, (xmlNode *) n, 0, 0) >= 0)
+                copy = g_strdup((const char *) xmlBufferContent(buffer));
+        xmlBufferFree(buffer);
+        return copy;
+}
+
+static char *print_requesting(const xmlNode *device, uint64_t kib) {
+        xmlNode *requested = (xmlNode *) child(child(device, "target"), "requested");
+        g_autofree char *number = g_strdup_printf("%" G_GUINT64_FORMAT, kib);
+
+        xmlNodeSetContent(requested, (const xmlChar *) number);
+        (void) xmlSetProp(requested, (const xmlChar *) "unit", (const xmlChar *) "KiB");
+        return print(device);
+}
+
+/* What this one takes of `*more` and `*less`, in whole blocks: what is short of one is grown by less, and shrunk by less. */
+static uint64_t take_change(const MemoryDevice *d, uint64_t *more, uint64_t *less) {
+        uint64_t grow = mlg_min(*more, d->size_kib - d->requested_kib), shrink = mlg_min(*less, d->requested_kib);
+
+        grow -= grow % d->block_kib;
+        shrink -= shrink % d->block_kib;
+        *more -= grow;
+        *less -= shrink;
+        return d->requested_kib + grow - shrink;
+}
+
+static uint64_t requested_kib(const xmlNode *devices, bool active) {
+        uint64_t sum = 0;
+        MemoryDevice d;
+
+        for (const xmlNode *n = devices->children; n; n = n->next)
+                if (is_virtio_mem(n) && read_memory_device(n, active, &d))
+                        sum += d.requested_kib;
+        return sum;
+}
+
+static int resize(const xmlNode *domain, uint64_t target_kib, GPtrArray *texts) {
+        const xmlNode *devices = child(domain, "devices");
+        uint64_t is, want, more, less;
+        MlgGuestInfo info;
+        int r;
+
+        r = read_domain(domain, &info);
+        if (r < 0)
+                return r;
+        if (mlg_guest_actuator(&info) != MLG_ACTUATOR_VIRTIO_MEM)
+                return -EOPNOTSUPP;
+        is = requested_kib(devices, info.instance > 0);
+        want = mlg_min(mlg_sub_sat(target_kib, info.rest_kib), info.maximum_kib - info.base_kib);
+        want -= want % info.granule_kib;
+        more = mlg_sub_sat(want, is);
+        less = mlg_sub_sat(is, want);
+        for (const xmlNode *n = want < is ? devices->last : devices->children; n; n = want < is ? n->prev : n->next) {
+                MemoryDevice d;
+                uint64_t kib;
+
+                if (!is_virtio_mem(n) || !read_memory_device(n, info.instance > 0, &d))
+                        continue;
+                kib = take_change(&d, &more, &less);
+                if (kib != d.requested_kib)
+                        g_ptr_array_add(texts, print_requesting(n, kib));
+        }
+        return 0;
+}
+
+int mlg_domain_xml_resize(const char *xml, size_t len, uint64_t target_kib, GPtrArray **ret) {
+        g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
+        xmlDoc *doc;
+        int r;
+
+        r = parse(xml, len, &doc);
+        if (r < 0)
+                return r;
+        r = resize(xmlDocGetRootElement(doc), target_kib, texts);
+        xmlFreeDoc(doc);
+        if (r >= 0)
+                *ret = g_steal_pointer(&texts);
         return r;
 }

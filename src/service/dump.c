@@ -59,6 +59,7 @@ static json_object *guest_object(const MlgGuestStatus *s) {
         if (*s->rules)
                 STR(o, s, rules);
         put_str(o, "state", mlg_vm_state_to_string(s->state));
+        put_str(o, "actuator", mlg_actuator_to_string(s->actuator));
         put_str(o, "source", mlg_source_to_string(s->source));
         put_str(o, "monitor", mlg_monitor_link_to_string(s->monitor));
         put_str(o, "reason", mlg_reason_to_string(s->reason));

@@ -364,6 +364,6 @@ int sim_guest_set(SimGuest *g, uint64_t target_kib) {
                 return -EOPNOTSUPP;
         if (g->faults & SIM_STOPPED)
                 return -ETIMEDOUT;
-        g->target_kib = target_kib;
+        g->target_kib = mlg_grid_down(target_kib, g->info.base_kib, g->info.granule_kib);
         return 0;
 }

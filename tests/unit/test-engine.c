@@ -43,6 +43,47 @@ static void test_from_idle_to_busy_and_back(void **state) {
         rig_free(t);
 }
 
+/* The same beside guests whose memory changes in blocks: each target is of whole ones. */
+static void test_granules(void **state) {
+        static const uint64_t granules_mib[] = { 2, 64, 128 };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(granules_mib); i++) {
+                uint64_t granule = granules_mib[i] * SIM_MIB, base = 200 * SIM_MIB, before;
+                Rig *t = rig_new(1200 * SIM_MIB, false);
+                SimGuest *idle = rig_add(t, GIB, 100 * SIM_MIB), *busy = sim_host_add(&t->sim, base + 8 * 128 * SIM_MIB, 100 * SIM_MIB);
+
+                busy->swap_size_kib = GIB;
+                busy->info.virtio_mem = true;
+                busy->info.granule_kib = granule;
+                busy->info.base_kib = base;
+                busy->actual_kib = busy->target_kib = base;
+                (void) mlg_engine_put_guest(t->e, &busy->info, &t->guest, false, t->now_usec);
+                for (int phase = 0; phase < 4; phase++) {
+                        busy->demand_kib = (phase % 2 ? 700 : 100) * SIM_MIB;
+                        for (uint64_t end = t->now_usec + 120 * SIM_SEC; t->now_usec < end;) {
+                                turn(t);
+                                for (size_t m = 0; m < t->n_moves; m++)
+                                        if (t->moves[m].vm == vm_of(t, busy))
+                                                assert_int_equal((t->moves[m].to_kib - base) % granule, 0);
+                        }
+                        before = t->n_moves_all;
+                        run(t, 20);
+                        assert_int_equal(t->n_moves_all, before);
+                        assert_true(vm_of(t, busy)->state == MLG_VM_MANAGED);
+                        if (phase % 2)
+                                assert_true(busy->actual_kib >= 740 * SIM_MIB);
+                        else
+                                assert_in_range(busy->actual_kib, base, 620 * SIM_MIB + granule); /* a shrink stops before its end */
+                }
+                assert_int_equal(busy->n_oom + idle->n_oom, 0);
+                assert_int_equal(mlg_engine_set_manual(t->e, vm_of(t, busy), base + 512 * SIM_MIB + 1, t->now_usec + 60 * SIM_SEC), 0);
+                assert_int_equal(mlg_engine_set_manual(t->e, vm_of(t, busy), base - 1, t->now_usec + 60 * SIM_SEC), -ERANGE);
+                run(t, 20);
+                assert_int_equal(busy->actual_kib, base + 512 * SIM_MIB);
+                rig_free(t);
+        }
+}
+
 static void test_settles(void **state) {
         static const char *const policies[] = { "static", "proportional", "equal-pressure", "iballoon", "idle-tax" };
 
@@ -1305,6 +1346,7 @@ static void test_status(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_from_idle_to_busy_and_back),
+                cmocka_unit_test(test_granules),
                 cmocka_unit_test(test_settles),
                 cmocka_unit_test(test_books_on_random_turns),
                 cmocka_unit_test(test_shrink_before_grow),

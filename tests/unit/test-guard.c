@@ -160,6 +160,12 @@ static void make_case(uint64_t *seed, Case *c) {
                 .urgent = sim_random_below(seed, 2) == 0,
                 .host_short = sim_random_below(seed, 4) == 0,
         };
+        if (sim_random_below(seed, 3) == 0) {
+                c->in.granule_kib = SIM_MIB << sim_random_below(seed, 9);
+                c->in.base_kib = sim_random_below(seed, ceiling + 1);
+                c->in.ceiling_kib = mlg_grid_down(ceiling, c->in.base_kib, c->in.granule_kib);
+                c->in.floor_kib = mlg_grid_down(mlg_max(c->in.floor_kib, c->in.base_kib), c->in.base_kib, c->in.granule_kib);
+        }
         c->in.suffered_usec = ago(seed, c->in.now_usec);
         c->in.shrunk_usec = ago(seed, c->in.now_usec);
         c->in.grown_usec = ago(seed, c->in.now_usec);
@@ -183,9 +189,9 @@ static const char *broken(const Case *c, MlgStep s) {
                        in->now_usec - in->suffered_usec < in->settings->cool_down_usec;
         uint64_t goal = mlg_clamp(c->wish.target_kib, in->floor_kib, in->ceiling_kib),
                  diff = mlg_abs_diff(in->target_kib, goal);
-        uint64_t band = mlg_max(mlg_mul_div(in->maximum_kib, in->settings->dead_band_permille, 1000),
-                                MLG_LEAST_STEP_KIB);
-        uint64_t least = suffers || in->urgent || in->host_short ? MLG_LEAST_STEP_KIB : band;
+        uint64_t step = mlg_max(MLG_LEAST_STEP_KIB, in->granule_kib);
+        uint64_t band = mlg_max(mlg_mul_div(in->maximum_kib, in->settings->dead_band_permille, 1000), step);
+        uint64_t least = suffers || in->urgent || in->host_short ? step : band;
 
         if (s.target_kib == in->target_kib)
                 return NULL;
@@ -208,11 +214,13 @@ static const char *broken(const Case *c, MlgStep s) {
                                                                 in->shrunk_usec, least))
                         return "(3) shrinks too fast";
         } else {
-                least = suffers ? MLG_LEAST_STEP_KIB : band;
+                least = suffers ? step : band;
                 if (!suffers && s.target_kib - in->target_kib >
                                         allowed_kib(c, in->settings->grow_permille, in->grown_usec, band))
                         return "(4) grows too fast";
         }
+        if (in->granule_kib > 0) /* rounding may leave less of a step that was worth it */
+                return s.target_kib == mlg_grid_down(s.target_kib, in->base_kib, in->granule_kib) ? NULL : "(6) not to a whole granule";
         return mlg_abs_diff(s.target_kib, in->target_kib) < least ? "(5) acts inside the dead band" : NULL;
 }
 
@@ -264,9 +272,12 @@ static void test_rate_over_time(void **state) {
         }
 }
 
-/* However slow a rate and wide a dead band: it gets there, in steps worth taking, at that rate. */
+/* However slow a rate, wide a dead band and large a granule: it gets there, in steps worth taking, at that rate. */
 static void test_slow_rates_get_there(void **state) {
-        static const uint32_t bands[] = { 0, 20, 500 };
+        static const struct {
+                uint32_t permille;
+                uint64_t granule_kib;
+        } bands[] = { { 0, 0 }, { 20, 0 }, { 500, 0 }, { 0, 2 * SIM_MIB }, { 20, 2 * SIM_MIB }, { 0, 128 * SIM_MIB } };
 
         for (size_t i = 0; i < G_N_ELEMENTS(bands); i++)
                 for (int grows = 0; grows < 2; grows++) {
@@ -275,12 +286,13 @@ static void test_slow_rates_get_there(void **state) {
                         uint64_t start_usec = in.now_usec, far = grows ? in.ceiling_kib : in.floor_kib;
 
                         slow.shrink_permille = slow.grow_permille = 1;
-                        slow.dead_band_permille = bands[i];
+                        slow.dead_band_permille = bands[i].permille;
+                        in.granule_kib = bands[i].granule_kib;
                         in.settings = &slow;
                         in.target_kib = grows ? in.floor_kib : in.ceiling_kib;
                         in.shrunk_usec = in.grown_usec = in.now_usec;
                         while (mlg_abs_diff(in.target_kib, far) >
-                               mlg_max(GIB * bands[i] / 1000, MLG_LEAST_STEP_KIB)) {
+                               mlg_max(mlg_max(GIB * bands[i].permille / 1000, MLG_LEAST_STEP_KIB), in.granule_kib)) {
                                 MlgStep s = mlg_guard_step(&in, (MlgStep) { far, MLG_REASON_DEMAND });
 
                                 if (s.target_kib != in.target_kib)

@@ -2,10 +2,12 @@
 /* Libvirt-xml: facts from a domain as libvirt writes it, one fact at a time, and texts that must be refused.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -252,23 +254,119 @@ static void test_pinned(void **state) {
         }
 }
 
+/* Of a guest of 256 MiB; sizes in KiB where there is no unit. */
+#define DEVICE(size, block, requested, current)                                                                     \
+        "<memory model='virtio-mem'><target>" size "<node>0</node>" block requested current "</target></memory>"
+#define SIZES(size, block, requested, current)                                                                      \
+        DEVICE("<size>" #size "</size>", "<block>" #block "</block>", "<requested>" #requested "</requested>",      \
+               "<current>" #current "</current>")
+#define CURRENT(kib, rest) GUEST("<currentMemory>" #kib "</currentMemory><devices>" rest "</devices>")
+
 static void test_virtio_mem(void **state) {
         static const struct {
                 const char *xml;
                 bool virtio_mem;
+                uint64_t granule_kib, base_kib, rest_kib, plugged_kib;
         } rows[] = {
-                { DEVICES("<memory model='virtio-mem'><target><size>1024</size></target></memory>"), true },
-                { DEVICES("<memory model='dimm'/><memory model='virtio-mem'/>"), true },
-                { DEVICES("<memory model='dimm'/>"), false },
-                { DEVICES("<memory model='virtio-pmem'/>"), false },
-                { DEVICES("<memory/>"), false },
-                { DEVICES("<controller><memory model='virtio-mem'/></controller>"), false },
-                { GUEST("<memory model='virtio-mem'/>"), false },
+                { DEVICES(SIZES(131072, 2048, 4096, 2048)), true, 2048, 131072, 131072, 2048 },
+                { DEVICES(SIZES(131072, 2048, 131072, 131072)), true, 2048, 131072, 131072, 131072 },
+                { DEVICES(DEVICE("<size unit='MiB'>64</size>", "<block unit='b'>4194304</block>", "<requested>0</requested>",
+                                 "<current unit='MiB'>1</current>")), true, 4096, 196608, 196608, 1024 },
+                { DEVICES("<memory model='dimm'/>" SIZES(65536, 2048, 0, 0)), true, 2048, 196608, 196608, 0 },
+                /* several */
+                { DEVICES(SIZES(65536, 2048, 2048, 2048) SIZES(65536, 4096, 8192, 4096)), true, 4096, 131072, 131072, 6144 },
+                /* what the balloon holds; and what libvirt counts twice */
+                { CURRENT(102400, SIZES(131072, 2048, 4096, 2048)), true, 2048, 131072, 100352, 2048 },
+                { CURRENT(262144, SIZES(131072, 2048, 4096, 2048)), true, 2048, 131072, 131072, 2048 },
+                { CURRENT(1024, SIZES(131072, 2048, 4096, 2048)), true, 2048, 131072, 131072, 2048 },
+                /* off: nothing is plugged */
+                { "<domain><name>a</name><uuid>" UUID "</uuid><memory>262144</memory><devices>"
+                  DEVICE("<size>131072</size>", "<block>2048</block>", "<requested>2048</requested>", "")
+                  "</devices></domain>", true, 2048, 131072, 131072, 0 },
+                /* not understood */
+                { DEVICES("<memory model='virtio-mem'/>"), true, 0, 0, 0, 0 },
+                { DEVICES("<memory model='virtio-mem'><target><size>1024</size></target></memory>"), true, 0, 0, 0, 0 },
+                { DEVICES(DEVICE("<size>131072</size>", "<block>2048</block>", "<requested>2048</requested>", "")), true, 0, 0, 0, 0 },
+                { DEVICES(SIZES(131072, 0, 0, 0)), true, 0, 0, 0, 0 },
+                { DEVICES(SIZES(1024, 2048, 0, 0)), true, 0, 0, 0, 0 },
+                { DEVICES(SIZES(131072, 2048, 131073, 0)), true, 0, 0, 0, 0 },
+                { DEVICES(SIZES(131072, 2048, 0, 131073)), true, 0, 0, 0, 0 },
+                { DEVICES(SIZES(131072, 2048, -1, 0)), true, 0, 0, 0, 0 },
+                { DEVICES(SIZES(262144, 2048, 0, 0)), true, 0, 0, 0, 0 }, /* nothing else */
+                { DEVICES(SIZES(18014398509481983, 2048, 0, 0) SIZES(18014398509481983, 2048, 0, 0)), true, 0, 0, 0, 0 },
+                { DEVICES(SIZES(131072, 2048, 0, 0) "<memory model='virtio-mem'/>"), true, 0, 0, 0, 0 },
+                /* no such device */
+                { DEVICES("<memory model='dimm'/>"), false, 0, 0, 0, 0 },
+                { DEVICES("<memory model='virtio-pmem'/>"), false, 0, 0, 0, 0 },
+                { DEVICES("<memory/>"), false, 0, 0, 0, 0 },
+                { DEVICES("<controller><memory model='virtio-mem'/></controller>"), false, 0, 0, 0, 0 },
+                { GUEST("<memory model='virtio-mem'/>"), false, 0, 0, 0, 0 },
         };
 
-        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
-                if (parse_good(rows[i].xml).virtio_mem != rows[i].virtio_mem)
-                        fail_msg("%s", rows[i].xml);
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                MlgGuestInfo info = parse_good(rows[i].xml);
+
+                if (info.virtio_mem != rows[i].virtio_mem || info.granule_kib != rows[i].granule_kib ||
+                    info.base_kib != rows[i].base_kib || info.rest_kib != rows[i].rest_kib ||
+                    info.plugged_kib != rows[i].plugged_kib)
+                        fail_msg("granule %" PRIu64 " base %" PRIu64 " rest %" PRIu64 " plugged %" PRIu64 " of %s", info.granule_kib,
+                                 info.base_kib, info.rest_kib, info.plugged_kib, rows[i].xml);
+        }
+}
+
+/* A size -> what is requested of each device. */
+static void test_resize(void **state) {
+        static const char one[] = DEVICES(SIZES(131072, 2048, 4096, 4096));
+        static const char held[] = CURRENT(102400, SIZES(131072, 2048, 4096, 4096)); /* 32 MiB in the balloon */
+        static const char two[] = DEVICES(SIZES(65536, 2048, 32768, 32768) "<memory model='dimm'/>" SIZES(65536, 4096, 32768, 0));
+        static const struct {
+                const char *xml;
+                uint64_t target_kib;
+                int r;
+                const char *requested; /* of the devices that must be told, in KiB */
+        } rows[] = {
+                { one, 131072 + 4096, 0, "" },
+                { one, 131072 + 4096 + 2047, 0, "" },
+                { one, 131072 + 8192, 0, "8192 " },
+                { one, 131072 + 8192 + 2047, 0, "8192 " },
+                { one, 262144, 0, "131072 " },
+                { one, UINT64_MAX, 0, "131072 " },
+                { one, 131072 + 2048, 0, "2048 " },
+                { one, 131072, 0, "0 " },
+                { one, 1, 0, "0 " },
+                { held, 98304 + 4096, 0, "" },
+                { held, 98304 + 8192, 0, "8192 " },
+                { held, 262144, 0, "131072 " },
+                { two, 131072 + 65536, 0, "" },
+                { two, 131072 + 65536 + 8192, 0, "40960 " },
+                { two, 131072 + 65536 + 40960, 0, "65536 40960 " },
+                { two, 262144, 0, "65536 65536 " },
+                { two, 131072 + 65536 - 8192, 0, "24576 " }, /* the last one */
+                { two, 131072 + 16384, 0, "0 16384 " },      /* from the last on */
+                { two, 131072, 0, "0 0 " },
+                { DEVICES(""), 131072, -EOPNOTSUPP, "" },
+                { GUEST(""), 131072, -EOPNOTSUPP, "" },
+                { DEVICES(SIZES(131072, 2048, 0, 0) "<memory model='virtio-mem'/>"), 131072, -EOPNOTSUPP, "" },
+                { "<domain/>", 131072, -EBADMSG, "" },
+                { "<domain", 131072, -EBADMSG, "" },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                g_autoptr(GPtrArray) devices = NULL;
+                g_autoptr(GString) requested = g_string_new(NULL);
+                int r = mlg_domain_xml_resize(rows[i].xml, strlen(rows[i].xml), rows[i].target_kib, &devices);
+
+                for (guint k = 0; devices && k < devices->len; k++) {
+                        const char *text = devices->pdata[k], *number = strstr(text, "<requested unit=\"KiB\">");
+
+                        assert_true(g_str_has_prefix(text, "<memory model=\"virtio-mem\">"));
+                        assert_non_null(strstr(text, "<node>0</node>"));
+                        if (number)
+                                g_string_append_printf(requested, "%" PRIu64 " ", (uint64_t) strtoull(strchr(number, '>') + 1, NULL, 10));
+                }
+                if (r != rows[i].r || strcmp(requested->str, rows[i].requested) != 0)
+                        fail_msg("%" PRIu64 ": %d, \"%s\" of %s", rows[i].target_kib, r, requested->str, rows[i].xml);
+        }
 }
 
 static void test_confidential(void **state) {
@@ -432,6 +530,7 @@ int main(void) {
                 cmocka_unit_test(test_agent),
                 cmocka_unit_test(test_pinned),
                 cmocka_unit_test(test_virtio_mem),
+                cmocka_unit_test(test_resize),
                 cmocka_unit_test(test_confidential),
                 cmocka_unit_test(test_labels),
                 cmocka_unit_test(test_labels_limit),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Vm: one simulated guest, seen through its state machine. */
 #include <errno.h>
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -623,6 +624,151 @@ static void test_autodeflate_is_suffering(void **state) {
         assert_int_equal(f->vm->foreign_until_usec, 0);
 }
 
+/* ---- virtio-mem ---- */
+
+/* 256 MiB, and devices up to 1 GiB. */
+static void give_devices(Fixture *f, uint64_t granule_kib) {
+        f->g->info.virtio_mem = true;
+        f->g->info.granule_kib = granule_kib;
+        f->g->info.base_kib = 256 * SIM_MIB;
+        mlg_vm_set_info(f->vm, &f->g->info, f->now_usec);
+}
+
+static void test_devices_left_alone(void **state) {
+        static const struct {
+                bool understood, has_balloon, vfio, locked, hugepages, confidential;
+                MlgActuator actuator;
+                MlgReason why; /* none: managed */
+        } rows[] = {
+                { true, true, false, false, false, false, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_NONE },
+                { true, true, true, false, false, false, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_NONE },
+                { true, false, true, false, false, false, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_NONE }, /* who else reports is the sim's secret */
+                { true, true, false, true, false, false, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_PINNED },
+                { true, true, false, false, true, false, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_PINNED },
+                { true, true, false, false, false, true, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_CONFIDENTIAL },
+                { false, true, false, false, false, false, MLG_ACTUATOR_NONE, MLG_REASON_MEMORY_DEVICE },
+                { false, false, true, false, false, false, MLG_ACTUATOR_NONE, MLG_REASON_MEMORY_DEVICE },
+        };
+        Fixture *f = *state;
+
+        polls(f, 5);
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                MlgGuestInfo info = f->g->info;
+
+                info.virtio_mem = true;
+                info.granule_kib = rows[i].understood ? 2 * SIM_MIB : 0;
+                info.base_kib = 256 * SIM_MIB;
+                info.has_balloon = rows[i].has_balloon;
+                info.vfio = rows[i].vfio;
+                info.locked = rows[i].locked;
+                info.hugepages = rows[i].hugepages;
+                info.confidential = rows[i].confidential;
+                mlg_vm_set_info(f->vm, &info, f->now_usec);
+                polls(f, 2);
+                assert_int_equal(f->vm->actuator, rows[i].actuator);
+                if (rows[i].why == MLG_REASON_NONE)
+                        assert_managed(f);
+                else
+                        assert_state(f, MLG_VM_ALONE, rows[i].why);
+        }
+}
+
+static void test_limits_are_of_granules(void **state) {
+        static const struct {
+                uint64_t floor_mib, ceiling_mib; /* as set */
+                uint64_t floor_is, ceiling_is;
+        } rows[] = {
+                { 0, 1024, 256, 1024 },     { 256, 1024, 256, 1024 }, { 257, 1023, 384, 896 }, { 384, 512, 384, 512 },
+                { 500, 600, 512, 512 },     { 100, 200, 256, 256 },   { 1000, 1024, 1024, 1024 }, { 600, 620, 512, 512 },
+        };
+        Fixture *f = *state;
+
+        give_devices(f, 128 * SIM_MIB);
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                f->settings.floor = MLG_AMOUNT_KIB(rows[i].floor_mib * SIM_MIB);
+                f->settings.ceiling = MLG_AMOUNT_KIB(rows[i].ceiling_mib * SIM_MIB);
+                mlg_vm_set_settings(f->vm, &f->settings);
+                if (f->vm->floor_kib != rows[i].floor_is * SIM_MIB || f->vm->ceiling_kib != rows[i].ceiling_is * SIM_MIB)
+                        fail_msg("row %zu: [%" PRIu64 ", %" PRIu64 "]", i, f->vm->floor_kib / SIM_MIB, f->vm->ceiling_kib / SIM_MIB);
+        }
+}
+
+/* What is less than a block away is there; what is a whole one away and stays so is stuck. */
+static void test_reached_to_a_granule(void **state) {
+        Fixture *f = *state;
+
+        give_devices(f, 128 * SIM_MIB);
+        polls(f, 5);
+        f->g->faults = SIM_STUCK;
+        order(f, GIB - 100 * SIM_MIB);
+        polls(f, 10);
+        assert_managed(f);
+        assert_true(f->vm->settled);
+        order(f, GIB - 128 * SIM_MIB);
+        polls(f, 10);
+        assert_state(f, MLG_VM_HELD, MLG_REASON_STUCK);
+}
+
+/* The guest's word of its memory is newer than the hypervisor's of its size, by up to a second. */
+static void test_size_comes_late(void **state) {
+        Fixture *f = *state;
+        uint64_t used_kib;
+
+        f->g->demand_kib = 100 * SIM_MIB;
+        give_devices(f, 2 * SIM_MIB);
+        polls(f, 5);
+        order(f, 256 * SIM_MIB);
+        polls(f, 5);
+        assert_managed(f);
+        used_kib = f->vm->sampler.last.used_kib;
+        f->g->event_usec = 5 * SIM_SEC;
+        poll_after(f, SIM_SEC);
+        order(f, GIB);
+        for (int i = 0; i < 8; i++) {
+                poll_after(f, SIM_SEC);
+                assert_managed(f); /* and its statistics are not found impossible */
+                assert_in_range(f->vm->sampler.last.used_kib, used_kib - 4 * SIM_MIB, used_kib + 4 * SIM_MIB);
+        }
+        assert_int_equal(f->vm->actual_kib, GIB);
+}
+
+/* A reset unplugs all; the driver plugs again what is requested when it is loaded. */
+static void test_reset_unplugs(void **state) {
+        Fixture *f = *state;
+
+        give_devices(f, 2 * SIM_MIB);
+        polls(f, 5);
+        order(f, 768 * SIM_MIB);
+        polls(f, 5);
+        mlg_vm_rebooted(f->vm, f->now_usec);
+        f->g->actual_kib = 256 * SIM_MIB;
+        f->g->faults = SIM_STUCK | SIM_SILENT;
+        polls(f, 8);
+        assert_int_equal(f->vm->actual_kib, 256 * SIM_MIB);
+        assert_true(f->vm->why != MLG_REASON_FOREIGN && f->vm->why != MLG_REASON_STUCK);
+        assert_int_equal(f->vm->target_kib, 768 * SIM_MIB);
+        f->g->faults = 0;
+        polls(f, 8);
+        assert_managed(f);
+        assert_int_equal(f->vm->actual_kib, 768 * SIM_MIB);
+}
+
+/* Its balloon may deflate by itself, but what grows are its devices, and they do what somebody told them. */
+static void test_devices_do_not_help_themselves(void **state) {
+        Fixture *f = *state;
+
+        f->g->info.autodeflate = true;
+        give_devices(f, 2 * SIM_MIB);
+        polls(f, 5);
+        order(f, GIB / 2);
+        polls(f, 5);
+        assert_managed(f);
+        assert_int_equal(sim_guest_set(f->g, 800 * SIM_MIB), 0);
+        polls(f, 3);
+        assert_state(f, MLG_VM_HELD, MLG_REASON_FOREIGN);
+        assert_int_equal(f->vm->target_kib, 800 * SIM_MIB);
+}
+
 /* Without reports it is followed, but a target of ours is not forgotten. */
 static void test_target_without_statistics(void **state) {
         Fixture *f = *state;
@@ -1035,6 +1181,12 @@ int main(void) {
                 WITH_GUEST(test_stopped_is_not_stuck),
                 WITH_GUEST(test_foreign),
                 WITH_GUEST(test_autodeflate_is_suffering),
+                WITH_GUEST(test_devices_left_alone),
+                WITH_GUEST(test_limits_are_of_granules),
+                WITH_GUEST(test_reached_to_a_granule),
+                WITH_GUEST(test_size_comes_late),
+                WITH_GUEST(test_reset_unplugs),
+                WITH_GUEST(test_devices_do_not_help_themselves),
                 WITH_GUEST(test_target_without_statistics),
                 cmocka_unit_test(test_answers),
                 WITH_GUEST(test_unknown_outcome_of_a_grow),

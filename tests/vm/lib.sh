@@ -95,8 +95,13 @@ guest_gone() { local names; names=$(vsh list --name) && ! grep -qx -- "$1" <<<"$
 
 MONITOR_XML="<channel type='unix'><source mode='bind'/><target type='virtio' name='org.memlego.monitor.0'/></channel>"
 
+virtio_mem_xml() { # SIZE_MIB REQUESTED_MIB
+        echo "<memory model='virtio-mem'><target><size unit='MiB'>$1</size><node>0</node>" \
+                "<block unit='MiB'>2</block><requested unit='MiB'>$2</requested></target></memory>"
+}
+
 guest_xml() { # NAME; reads the variables of guest_start
-        local balloon metadata="" agent_xml="" monitor_xml=""
+        local balloon metadata="" agent_xml="" monitor_xml="" max_memory="" numa="" memory_device=""
         if [ -n "$no_balloon" ]; then
                 balloon="<memballoon model='none'/>"
         else
@@ -106,11 +111,17 @@ guest_xml() { # NAME; reads the variables of guest_start
         fi
         [ -n "$no_agent" ] || agent_xml="<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
         [ -z "$monitor" ] || monitor_xml=$MONITOR_XML
+        if [ -n "$virtio_mem" ]; then # such devices hang below a NUMA cell
+                max_memory="<maxMemory slots='2' unit='MiB'>$((max + 2 * virtio_mem))</maxMemory>"
+                numa="<numa><cell id='0' cpus='0-$((vcpus - 1))' memory='$max' unit='MiB'/></numa>"
+                memory_device=$(virtio_mem_xml "$virtio_mem" 0)
+        fi
         [ -z "$labels" ] || metadata="<memlego:guest xmlns:memlego='https://memlego.org/guest/1' labels='$labels'/>"
         cat <<-END
 	<domain type='qemu'>
 	  <name>$1</name>
 	  <metadata>$metadata</metadata>
+	  $max_memory
 	  <memory unit='MiB'>$max</memory>
 	  <currentMemory unit='MiB'>$mib</currentMemory>
 	  <vcpu>$vcpus</vcpu>
@@ -121,7 +132,7 @@ guest_xml() { # NAME; reads the variables of guest_start
 	    <cmdline>console=ttyS0 quiet panic=-1 mlg.name=$1$cmdline</cmdline>
 	  </os>
 	  <features><acpi/><apic/><tcg><tb-cache unit='MiB'>64</tb-cache></tcg></features>
-	  <cpu mode='maximum'><feature policy='disable' name='erms'/></cpu>
+	  <cpu mode='maximum'><feature policy='disable' name='erms'/>$numa</cpu>
 	  <on_poweroff>destroy</on_poweroff>
 	  <on_reboot>restart</on_reboot>
 	  <on_crash>destroy</on_crash>
@@ -134,6 +145,7 @@ guest_xml() { # NAME; reads the variables of guest_start
 	    <serial type='unix'><source mode='bind' path='/run/con/$1.sock'/><target port='1'/></serial>
 	    $agent_xml
 	    $monitor_xml
+	    $memory_device
 	    $balloon
 	    <video><model type='none'/></video>
 	    $devices
@@ -145,7 +157,7 @@ guest_xml() { # NAME; reads the variables of guest_start
 # guest_start NAME... [options]; all of them at once, returns when all answer.
 guest_start() {
         local names=() mib=192 max="" vcpus=1 autodeflate=off fpr=off period=0 no_balloon="" no_agent="" labels="" \
-                cmdline="" devices="" monitor="" kernel="${MEMLEGO_KERNEL:-stable}" define="" no_start="" no_wait="" image n
+                cmdline="" devices="" monitor="" virtio_mem="" kernel="${MEMLEGO_KERNEL:-stable}" define="" no_start="" no_wait="" image n
         while [ $# -gt 0 ]; do
                 case $1 in
                 --mib) mib=$2; shift ;;                 # memory now
@@ -160,6 +172,8 @@ guest_start() {
                 --mute-agent) cmdline+=" mlg.noagent" ;; # channel, but nobody answers
                 --swap) cmdline+=" mlg.swap=$2"; shift ;; # MiB on zram
                 --monitor) monitor=1; cmdline+=" mlg.monitor" ;; # a channel for memlego-guestd, and that program
+                # a device of so many MiB on top of --max, nothing of it plugged; swiotlb would take half of the small guest
+                --virtio-mem) virtio_mem=$2; cmdline+=" memhp_default_state=online_movable swiotlb=noforce"; shift ;;
                 --labels) labels=$2; shift ;;           # metadata for policy files
                 --kernel) kernel=$2; shift ;;           # see image/build
                 --cmdline) cmdline+=" $2"; shift ;;
