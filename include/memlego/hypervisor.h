@@ -34,10 +34,12 @@ typedef struct MlgGuestInfo {
         bool locked;                     /* <memoryBacking><locked/> */
         bool hugepages;
         bool virtio_mem;                 /* has such devices ... */
-        uint64_t granule_kib;            /* ... which change in steps of so much; 0: they are not understood ... */
+        uint64_t granule_kib;            /* ... which change in such steps; 0: they are not understood ... */
         uint64_t base_kib;               /* ... what it has without them, at most ... */
-        uint64_t rest_kib;               /* ... without what its balloon holds, as of this reading ... */
-        uint64_t plugged_kib;            /* ... and in them; a change of these two alone is not reported */
+        /* A change of these three alone is not reported. */
+        uint64_t rest_kib;               /* ... the same without what its balloon holds now ... */
+        uint64_t plugged_kib;            /* ... what it has in them ... */
+        uint64_t requested_kib;          /* ... and what they were told */
         bool confidential;               /* encrypted: QEMU discards nothing that its balloon gives */
         bool migrating;
         bool virtio_serial;              /* has a controller that a channel can be added to */
@@ -45,8 +47,8 @@ typedef struct MlgGuestInfo {
         char monitor_path[MLG_MONITOR_PATH_MAX + 1]; /* socket on which QEMU serves the monitor's channel; "": none */
 } MlgGuestInfo;
 
-/* A guest with virtio-mem devices is changed by these alone, and its balloon stays as it is: they are faster, and free
- * their memory in spite of host devices. */
+/* A guest with virtio-mem devices is changed by these alone, and its balloon stays as it is: they are faster,
+ * and free their memory in spite of host devices. */
 static inline MlgActuator mlg_guest_actuator(const MlgGuestInfo *info) {
         if (info->virtio_mem)
                 return info->granule_kib > 0 ? MLG_ACTUATOR_VIRTIO_MEM : MLG_ACTUATOR_NONE;

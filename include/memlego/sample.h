@@ -55,6 +55,7 @@ typedef struct MlgRawStats {
         MlgRunState run_state;
         uint64_t actual_kib;      /* memory the guest has now, by whatever means */
         uint64_t actual_age_usec; /* how old actual_kib may be, at most */
+        uint64_t heading_kib;     /* what it was told to have, by whomever; 0: not known */
         uint64_t maximum_kib;     /* memory the guest was given at start */
         uint64_t total_kib;       /* MemTotal as the guest counts it */
         uint64_t unused_kib;      /* MemFree */

@@ -176,7 +176,7 @@ static void take_sizes(MlgSampler *st, const MlgRawMonitor *r, uint64_t least_ki
         s->usable_kib = r->available_kib;
         s->knows_usable = true;
         s->unused_kib = r->free_kib;
-        s->used_kib = mlg_sampler_demand(st, s, least_kib, most_kib, swapped);
+        s->used_kib = mlg_sampler_demand(st, s, r->total_kib, least_kib, most_kib, swapped);
         st->has_base = true;
 }
 

@@ -16,9 +16,10 @@
 bool mlg_sampler_actual_range(const MlgSampler *st, uint64_t from_usec, uint64_t *ret_least, uint64_t *ret_most);
 /* Change of a counter per second. False: it ran backwards, or faster than can be. */
 bool mlg_sampler_rate(bool have, uint64_t now, uint64_t before, uint64_t dt_usec, uint64_t *ret);
-/* Demand behind a report with s->usable_kib and s->swap_in_kib_per_sec, of a guest that had between `least` and `most`;
- * `swapped_kib`: what it has out there. */
-uint64_t mlg_sampler_demand(MlgSampler *st, const MlgSample *s, uint64_t least_kib, uint64_t most_kib, uint64_t swapped_kib);
+/* Demand behind a report with s->usable_kib, s->swap_in_kib_per_sec and a total, of a guest that had between
+ * `least` and `most`; `swapped_kib`: what it has out there. */
+uint64_t mlg_sampler_demand(MlgSampler *st, const MlgSample *s, uint64_t total_kib, uint64_t least_kib,
+                            uint64_t most_kib, uint64_t swapped_kib);
 
 /* sample-monitor.c */
 /* The guest's sizes are known from inside it: a poll must leave them as they are. */

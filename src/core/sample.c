@@ -32,9 +32,11 @@ bool mlg_sampler_actual_range(const MlgSampler *st, uint64_t from_usec, uint64_t
                 *ret_least = mlg_min(*ret_least, st->history_kib[i]);
                 *ret_most = mlg_max(*ret_most, st->history_kib[i]);
         }
-        if (st->heading_kib > 0) {
-                *ret_least = mlg_min(*ret_least, st->heading_kib);
-                *ret_most = mlg_max(*ret_most, st->heading_kib);
+        for (size_t i = 0; i < G_N_ELEMENTS(st->heading_kib); i++) {
+                if (st->heading_kib[i] == 0)
+                        continue;
+                *ret_least = mlg_min(*ret_least, st->heading_kib[i]);
+                *ret_most = mlg_max(*ret_most, st->heading_kib[i]);
         }
         return *ret_most > 0;
 }
@@ -98,10 +100,26 @@ static bool take_rates(MlgSampler *st, const MlgRawStats *raw, uint64_t dt_usec,
         return ok;
 }
 
-uint64_t mlg_sampler_demand(MlgSampler *st, const MlgSample *s, uint64_t least_kib, uint64_t most_kib, uint64_t swapped_kib) {
+/* Where sizes come late, the guest's own total tells what it had when it reported: that, and what its kernel kept
+ * at boot, which shows while nothing moves. Without, the last demand is the best guess. */
+static uint64_t guess_demand(MlgSampler *st, const MlgSample *s, uint64_t total_kib, uint64_t least_kib,
+                             uint64_t most_kib) {
+        if (st->heading_kib[0] == 0)
+                return st->used_kib;
+        if (least_kib == most_kib && total_kib <= most_kib) {
+                st->knows_kept = true;
+                st->kept_kib = most_kib - total_kib;
+        }
+        return st->knows_kept ? mlg_sub_sat(total_kib + st->kept_kib, s->usable_kib) : st->used_kib;
+}
+
+uint64_t mlg_sampler_demand(MlgSampler *st, const MlgSample *s, uint64_t total_kib, uint64_t least_kib,
+                            uint64_t most_kib, uint64_t swapped_kib) {
         uint64_t low = mlg_sub_sat(least_kib, s->usable_kib), high = mlg_sub_sat(most_kib, s->usable_kib);
 
-        st->used_kib = st->has_base ? mlg_clamp(st->used_kib, low, high) : high;
+        uint64_t guess = guess_demand(st, s, total_kib, least_kib, most_kib);
+
+        st->used_kib = st->has_base ? mlg_clamp(guess, low, high) : high;
         if (s->swap_in_kib_per_sec == 0)
                 return st->used_kib;
         return st->used_kib + mlg_min(swapped_kib, SWAP_AHEAD_SEC * s->swap_in_kib_per_sec);
@@ -139,7 +157,8 @@ static void take_report(MlgSampler *st, const MlgRawStats *raw, uint64_t now_use
         s->unused_kib = raw->have & MLG_HAVE_UNUSED ? raw->unused_kib : 0;
         s->caches_kib = raw->have & MLG_HAVE_CACHES ? raw->caches_kib : 0;
         s->trust = take_rates(st, raw, dt_usec, s) ? MLG_TRUST_FRESH : MLG_TRUST_IMPOSSIBLE;
-        s->used_kib = mlg_sampler_demand(st, s, least, most, mlg_sub_sat(st->swap_out_kib, st->swap_in_kib));
+        s->used_kib = mlg_sampler_demand(st, s, raw->total_kib, least, most,
+                                         mlg_sub_sat(st->swap_out_kib, st->swap_in_kib));
         st->has_base = true;
 }
 

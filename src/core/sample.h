@@ -58,8 +58,10 @@ typedef struct MlgSampler {
         uint64_t history_at_usec[MLG_SAMPLE_HISTORY]; /* ring of (time, actual) of all polls */
         uint64_t history_kib[MLG_SAMPLE_HISTORY];
         unsigned int history_next, history_n;
-        uint64_t heading_kib;        /* the guest may be as far already, though nobody says so yet; 0: it is not; written
-                                      * by vm.c */
+        /* The guest may be as far already, though nobody says so yet; 0: no; written by vm.c. */
+        uint64_t heading_kib[2];
+        bool knows_kept;
+        uint64_t kept_kib;           /* what the guest has more than it counts, of one with heading_kib */
 } MlgSampler;
 
 /* One poll. `now_real_sec`: the wall clock, for the age of a guest's first report. */

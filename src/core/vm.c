@@ -77,7 +77,8 @@
 #define RISE_USEC (800 * 1000) /* reports of each second come a little early, too */
 
 static uint64_t reached_kib(const MlgVm *vm) {
-        uint64_t least = mlg_max(REACHED_LEAST_KIB, mlg_sub_sat(vm->granule_kib, 1)); /* a part of a block is none */
+        /* A part of a granule is none. */
+        uint64_t least = mlg_max(REACHED_LEAST_KIB, mlg_sub_sat(vm->granule_kib, 1));
 
         return mlg_max(mlg_mul_div(vm->maximum_kib, REACHED_PERMILLE, 1000), least);
 }
@@ -166,7 +167,7 @@ static void forget_run(MlgVm *vm, uint64_t started_usec) {
         vm->lacks = false;
         vm->pressure = MLG_PRESSURE_NONE;
         vm->actual_kib = vm->target_kib = vm->unsure_kib = vm->allowed_kib = 0;
-        vm->away_usec = 0;
+        vm->away_usec = vm->heading_kib = 0;
         vm->outdated = vm->pending_kib > 0; /* it stays charged until it is answered: one request at a time */
         vm->adopted = vm->settled = vm->give_up = false;
         vm->stuck_until_usec = vm->stuck_wait_usec = 0;
@@ -270,8 +271,8 @@ void mlg_vm_rebooted(MlgVm *vm, uint64_t now_usec) {
 }
 
 MlgLookRank mlg_vm_look_rank(const MlgVm *vm, uint64_t now_usec) {
-        if (vm->run_state != MLG_RUN_RUNNING || vm->actuator == MLG_ACTUATOR_NONE || !vm->polled || vm->unresponsive ||
-            vm->state == MLG_VM_ALONE)
+        if (vm->run_state != MLG_RUN_RUNNING || vm->actuator == MLG_ACTUATOR_NONE || !vm->polled ||
+            vm->unresponsive || vm->state == MLG_VM_ALONE)
                 return MLG_LOOK_NOT;
         if (vm->moved_usec > 0 && (!vm->settled || now_usec - vm->settled_usec < LOOK_AFTER_USEC))
                 return MLG_LOOK_MOVES;
@@ -459,7 +460,7 @@ static void take_motion(MlgVm *vm, const MlgHostSettings *host, uint64_t now_use
         gap = mlg_abs_diff(vm->actual_kib, vm->target_kib);
         if (vm->started_usec > 0 && vm->reports < MLG_VM_REPORTS_NEEDED) {
                 vm->progress_usec = now_usec; /* it boots: there may be no driver yet ... */
-                vm->best_gap_kib = mlg_max(vm->best_gap_kib, gap); /* ... and a reset unplugs all memory devices */
+                vm->best_gap_kib = mlg_max(vm->best_gap_kib, gap); /* ... and a reset unplugs all devices */
         }
         if (gap <= reached_kib(vm)) {
                 /* Passing by is not arriving: a target can be set to where the balloon just is, on its way
@@ -534,6 +535,21 @@ static void take_run_state(MlgVm *vm, const MlgRawStats *raw, uint64_t now_usec)
                 vm->progress_usec = now_usec; /* nor is a paused guest */
 }
 
+/* The sizes of memory devices come late. So what they were told counts as soon as it is known: reports are newer;
+ * and who tells a settled one something else than we did is somebody else. */
+static void take_heading(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *host, uint64_t now_usec) {
+        bool is_news = vm->heading_kib > 0 && raw->heading_kib > 0 && raw->heading_kib != vm->heading_kib;
+
+        vm->heading_kib = raw->heading_kib;
+        vm->sampler.heading_kib[0] = vm->pending_kib ? vm->pending_kib : vm->target_kib;
+        vm->sampler.heading_kib[1] = raw->heading_kib;
+        if (!is_news || !vm->settled || vm->pending_kib > 0 ||
+            mlg_abs_diff(raw->heading_kib, vm->target_kib) <= reached_kib(vm))
+                return;
+        left_target(vm, host, now_usec);
+        start_motion(vm, now_usec);
+}
+
 static void take_size(MlgVm *vm, const MlgSample *s, const MlgHostSettings *host, uint64_t now_usec) {
         /* The driver in the guest writes this number: a wrong one must not eat up the others' memory. */
         vm->actual_kib = mlg_min(s->actual_kib, mlg_max(vm->maximum_kib, s->maximum_kib));
@@ -598,7 +614,7 @@ void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *ho
         }
         vm->read_usec = now_usec;
         if (vm->actuator == MLG_ACTUATOR_VIRTIO_MEM)
-                vm->sampler.heading_kib = vm->pending_kib ? vm->pending_kib : vm->target_kib;
+                take_heading(vm, raw, host, now_usec);
         take_run_state(vm, raw, now_usec);
         mlg_sampler_take(&vm->sampler, raw, vm->stats_period_sec, now_usec, now_real_sec, &s);
         if (raw->have & MLG_HAVE_ACTUAL)
@@ -647,8 +663,8 @@ static MlgReason alone_reason(const MlgVm *vm) {
                 return MLG_REASON_MODE;
         if (vm->actuator == MLG_ACTUATOR_NONE)
                 return vm->virtio_mem ? MLG_REASON_MEMORY_DEVICE : MLG_REASON_NO_BALLOON;
-        /* What QEMU unplugs of a virtio-mem device it takes out of the reach of host devices first. But what is locked
-         * stays, and huge pages are of a pool that is in nobody's budget. */
+        /* What QEMU unplugs of a virtio-mem device it takes out of the reach of host devices first. But what is
+         * locked stays, and huge pages are of a pool that is in nobody's budget. */
         if (vm->locked || vm->hugepages || (vm->vfio && vm->actuator != MLG_ACTUATOR_VIRTIO_MEM))
                 return MLG_REASON_PINNED;
         if (vm->confidential)

@@ -100,6 +100,7 @@ typedef struct MlgVm {
         bool adopted;               /* target_kib was taken over from an earlier run */
         bool settled;
         uint64_t settled_usec;      /* since when */
+        uint64_t heading_kib;       /* what the hypervisor last said that it was told; 0: nothing */
         uint64_t near_usec;         /* at its target since then, but perhaps only passing by; 0: it is not */
         bool asking_period;         /* the service waits for a statistics period to be set; written by it, as the next */
         uint64_t period_asked_usec; /* when that was asked last; 0: never */

@@ -7,7 +7,7 @@
 #include "ctl/text.h"
 #include "util/parse.h"
 
-typedef enum Kind { TEXT, SIZE, RATE, PERMILLE, AGE, TIME, SINCE, COUNT, ID, UNTIL } Kind;
+typedef enum Kind { TEXT, FLAG, SIZE, RATE, PERMILLE, AGE, TIME, SINCE, COUNT, ID, UNTIL } Kind;
 
 /* A key that the guest's object has not got is left out: not known; so is an ID of 0, and a time that is over. */
 static const struct {
@@ -22,6 +22,8 @@ static const struct {
         { "Rules", "rules", TEXT },
         { "Memory", "actual_kib", SIZE },
         { "Actuator", "actuator", TEXT },
+        { "Deflates on OOM", "autodeflate", FLAG },
+        { "Reports free pages", "free_page_reporting", FLAG },
         { "Target", "target_kib", SIZE },
         { "Floor", "floor_kib", SIZE },
         { "Ceiling", "ceiling_kib", SIZE },
@@ -66,6 +68,8 @@ static char *value_of(json_object *v, Kind kind, uint64_t now_usec) {
         switch (kind) {
         case TEXT:
                 return g_strdup(json_object_get_string(v));
+        case FLAG:
+                return g_strdup(json_object_get_boolean(v) ? "yes" : "no");
         case SIZE:
                 return mlg_format_kib(n);
         case RATE:

@@ -18,8 +18,8 @@
 
 #include "memlego/hypervisor.h"
 
-/* libvirtd takes the size of a balloon, and of a virtio-mem device, from QEMU's events, of which there is one per second at
- * most. */
+/* libvirtd takes the size of a balloon, and of a virtio-mem device, from QEMU's events, of which there is one per
+ * second at most. */
 #define MLG_LIBVIRT_EVENT_USEC UINT64_C(1000000)
 
 typedef struct MlgLibvirtContext MlgLibvirtContext;

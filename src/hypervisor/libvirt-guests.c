@@ -91,6 +91,7 @@ static void take_info(MlgLibvirt *l, MlgLibvirtGuest *g, const MlgGuestInfo *fro
         info.migrating |= g->job;
         g->info.rest_kib = info.rest_kib; /* no news: polls and looks tell them */
         g->info.plugged_kib = info.plugged_kib;
+        g->info.requested_kib = info.requested_kib;
         /* Both are copies of a struct that was zeroed first: no difference in padding. */
         changed = memcmp(&info, &g->info, sizeof(info)) != 0;
         memcpy(&g->info, &info, sizeof(info));

@@ -57,7 +57,7 @@ static void take_record(MlgLibvirt *l, const MlgLibvirtRecord *record) {
         mlg_libvirt_guest_report(l, g);
 }
 
-/* See libvirt-private.h: this is as of the last reading, and the next one follows where it is not the last word. */
+/* See libvirt-private.h: as of the last reading of its XML; the next one follows where that is outdated. */
 static void take_size(MlgLibvirt *l, MlgLibvirtGuest *g, MlgLibvirtRecord *record) {
         if (!mlg_libvirt_guest_has_devices(g) || !(record->raw.have & MLG_HAVE_ACTUAL))
                 return;
@@ -65,6 +65,7 @@ static void take_size(MlgLibvirt *l, MlgLibvirtGuest *g, MlgLibvirtRecord *recor
                 mlg_libvirt_guest_read(l, g);
         g->bulk_kib = record->raw.actual_kib;
         record->raw.actual_kib = g->info.rest_kib + g->info.plugged_kib;
+        record->raw.heading_kib = g->info.rest_kib + g->info.requested_kib;
 }
 
 /* Guests that should be there and are not, and those whose last reading failed. */

@@ -20,21 +20,23 @@
  * (4) State is read, never concluded: an event only says that a guest must be read anew; polls find what
  *     events missed.
  *
- * Sizes of guests with virtio-mem devices. libvirt 9.0 counts the devices in some and not in others; of a guest with 192 MiB,
- * a device of 256 MiB, and (last row) 32 MiB in its balloon, each of these says, in MiB:
+ * Sizes of guests with virtio-mem devices. libvirt 9.0 counts the devices in some and not in others. Of a guest
+ * with 192 MiB and a device of 256 MiB (in one row with 32 MiB in its balloon) these say, in MiB:
  *
- *   requested, plugged   bulk current  bulk maximum  <currentMemory>  memory statistics: actual  available  balloon event
- *     0,   0                 192           448            192                  192                 142            -
- *   128, 128                 320           448            320                  192                 270            -
- *   256, 256                 448           448            448                  192                 398            -
- *   256, 256 (-32)           416           448            416                  160                 366           160
- *   256, 256 after a reset   704           448            704                  192                 398            -
+ *                            bulk read's        <current-   memory statistics'    balloon
+ *   requested and plugged    current  maximum   Memory>     actual   available    event
+ *     0                        192      448       192         192       142         -
+ *   128                        320      448       320         192       270         -
+ *   256                        448      448       448         192       398         -
+ *   256, balloon 32            416      448       416         160       366        160
+ *   256, after a reset         704      448       704         192       398         -
  *
- * <memory> is the maximum, and virDomainSetMemoryFlags() sets what statistics call actual, of 192 at most. After a reset the
- * bulk read's and <currentMemory>'s sizes count the devices twice; each device's own <current> is right. QEMU tells of a
- * device once in a second at most: of one that went from 0 to 256 MiB in 0.13 s libvirt said 128 for 1.2 s. Hence
+ * <memory> is the maximum, and virDomainSetMemoryFlags() sets what statistics call actual, to 192 at most. After a
+ * reset the devices are counted twice; each one's own <current> is right. QEMU tells of a device once in a second at
+ * most: of one that went from 0 to 256 MiB in 0.13 s libvirt said 128 for 1.2 s. Hence
  *   - what such a guest has is what its statistics (a look) or its XML say without devices, and their <current>;
- *   - its XML is read anew when an event, or a change of the bulk read's size, says that something changed;
+ *   - its XML is read anew when an event, or a change of the bulk read's size, says that something changed; then it
+ *     is known where the guest is going, too, before it is there;
  *   - its size counts as a second old, even in a look. */
 #pragma once
 

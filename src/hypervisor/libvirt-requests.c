@@ -68,6 +68,7 @@ static void take_size(const MlgLibvirtGuest *g, MlgRawStats *raw) {
 
         raw->have |= MLG_HAVE_ACTUAL;
         raw->actual_kib = mlg_add_sat(rest_kib, g->info.plugged_kib);
+        raw->heading_kib = mlg_add_sat(rest_kib, g->info.requested_kib);
         raw->actual_age_usec = MLG_LIBVIRT_EVENT_USEC;
 }
 

@@ -225,7 +225,8 @@ static bool read_memory_device(const xmlNode *device, bool active, MemoryDevice 
         const xmlNode *current = child(target, "current");
 
         *ret = (MemoryDevice) {};
-        if (memory_kib(child(target, "size"), &ret->size_kib) < 0 || memory_kib(child(target, "block"), &ret->block_kib) < 0 ||
+        if (memory_kib(child(target, "size"), &ret->size_kib) < 0 ||
+            memory_kib(child(target, "block"), &ret->block_kib) < 0 ||
             memory_kib(child(target, "requested"), &ret->requested_kib) < 0)
                 return false;
         if ((active || current) && memory_kib(current, &ret->current_kib) < 0)
@@ -234,7 +235,7 @@ static bool read_memory_device(const xmlNode *device, bool active, MemoryDevice 
                ret->current_kib <= ret->size_kib;
 }
 
-/* <currentMemory> counts what the devices have too, and after a reset of the guest libvirt 9 has counted that twice. */
+/* <currentMemory> counts what the devices have too; after a reset of the guest libvirt 9 has counted that twice. */
 static void read_rest(const xmlNode *domain, MlgGuestInfo *ret) {
         uint64_t current;
 
@@ -258,9 +259,10 @@ static void read_memory_devices(const xmlNode *domain, MlgGuestInfo *ret) {
                 size_kib = mlg_add_sat(size_kib, d.size_kib);
                 granule_kib = mlg_max(granule_kib, d.block_kib);
                 ret->plugged_kib = mlg_add_sat(ret->plugged_kib, d.current_kib);
+                ret->requested_kib = mlg_add_sat(ret->requested_kib, d.requested_kib);
         }
         if (!ret->virtio_mem || !good || size_kib >= ret->maximum_kib) { /* <memory> is the sum of all */
-                ret->plugged_kib = 0;
+                ret->plugged_kib = ret->requested_kib = 0;
                 return;
         }
         ret->granule_kib = granule_kib;
@@ -377,9 +379,10 @@ static char *print_requesting(const xmlNode *device, uint64_t kib) {
         return print(device);
 }
 
-/* What this one takes of `*more` and `*less`, in whole blocks: what is short of one is grown by less, and shrunk by less. */
+/* What this one takes of `*more` and `*less`, in whole blocks. */
 static uint64_t take_change(const MemoryDevice *d, uint64_t *more, uint64_t *less) {
-        uint64_t grow = mlg_min(*more, d->size_kib - d->requested_kib), shrink = mlg_min(*less, d->requested_kib);
+        uint64_t grow = mlg_min(*more, d->size_kib - d->requested_kib);
+        uint64_t shrink = mlg_min(*less, d->requested_kib);
 
         grow -= grow % d->block_kib;
         shrink -= shrink % d->block_kib;
@@ -388,19 +391,9 @@ static uint64_t take_change(const MemoryDevice *d, uint64_t *more, uint64_t *les
         return d->requested_kib + grow - shrink;
 }
 
-static uint64_t requested_kib(const xmlNode *devices, bool active) {
-        uint64_t sum = 0;
-        MemoryDevice d;
-
-        for (const xmlNode *n = devices->children; n; n = n->next)
-                if (is_virtio_mem(n) && read_memory_device(n, active, &d))
-                        sum += d.requested_kib;
-        return sum;
-}
-
 static int resize(const xmlNode *domain, uint64_t target_kib, GPtrArray *texts) {
         const xmlNode *devices = child(domain, "devices");
-        uint64_t is, want, more, less;
+        uint64_t want, more, less;
         MlgGuestInfo info;
         int r;
 
@@ -409,12 +402,12 @@ static int resize(const xmlNode *domain, uint64_t target_kib, GPtrArray *texts) 
                 return r;
         if (mlg_guest_actuator(&info) != MLG_ACTUATOR_VIRTIO_MEM)
                 return -EOPNOTSUPP;
-        is = requested_kib(devices, info.instance > 0);
         want = mlg_min(mlg_sub_sat(target_kib, info.rest_kib), info.maximum_kib - info.base_kib);
         want -= want % info.granule_kib;
-        more = mlg_sub_sat(want, is);
-        less = mlg_sub_sat(is, want);
-        for (const xmlNode *n = want < is ? devices->last : devices->children; n; n = want < is ? n->prev : n->next) {
+        more = mlg_sub_sat(want, info.requested_kib);
+        less = mlg_sub_sat(info.requested_kib, want);
+        for (const xmlNode *n = more > 0 ? devices->children : devices->last; n && more + less > 0;
+             n = more > 0 ? n->next : n->prev) {
                 MemoryDevice d;
                 uint64_t kib;
 

@@ -19,8 +19,8 @@ void mlg_domain_xml_init(void); /* once, before threads use the parser */
  * UUID and memory; -E2BIG. */
 int mlg_domain_xml_parse(const char *xml, size_t len, MlgGuestInfo *ret);
 
-/* What must be said to a guest with virtio-mem devices so that it comes to that size, rounded down to their blocks: the
- * XML of each device whose requested size changes (array of char *), as virDomainUpdateDeviceFlags() takes it. Devices
- * are filled in their order, and emptied from the last. 0; -EOPNOTSUPP: it has none that are understood; -EBADMSG;
- * -E2BIG. */
+/* What must be said to a guest with virtio-mem devices so that it comes to that size, rounded down to their
+ * blocks: the XML of each device whose requested size changes (array of char *), as virDomainUpdateDeviceFlags()
+ * takes it. Devices are filled in their order, and emptied from the last. 0; -EOPNOTSUPP: it has none that are
+ * understood; -EBADMSG; -E2BIG. */
 int mlg_domain_xml_resize(const char *xml, size_t len, uint64_t target_kib, GPtrArray **ret);

@@ -340,6 +340,7 @@ bool sim_guest_look(const SimGuest *g, MlgRawStats *ret) {
         ret->run_state = g->info.run_state;
         ret->actual_kib = g->actual_kib;
         ret->maximum_kib = g->info.maximum_kib;
+        ret->heading_kib = g->info.granule_kib > 0 ? g->target_kib : 0;
         ret->rss_kib = occupied_kib(g) - g->host_swapped_kib;
         if (ret->last_update_sec > 0)
                 ret->have |= MLG_HAVE_LAST_UPDATE;

@@ -49,8 +49,8 @@ static inline uint64_t mlg_abs_diff(uint64_t a, uint64_t b) {
         return a > b ? a - b : b - a;
 }
 
-/* The nearest of base, base + step, base + 2 * step, ... that is not above (below) v. What is below base is as it is, and
- * everything is for step 0. */
+/* The nearest of base, base + step, base + 2 * step, ... that is not above (below) v. What is below base is as it
+ * is, and everything is for step 0. */
 static inline uint64_t mlg_grid_down(uint64_t v, uint64_t base, uint64_t step) {
         return step == 0 || v <= base ? v : v - (v - base) % step;
 }

@@ -266,41 +266,41 @@ static void test_virtio_mem(void **state) {
         static const struct {
                 const char *xml;
                 bool virtio_mem;
-                uint64_t granule_kib, base_kib, rest_kib, plugged_kib;
+                uint64_t granule_kib, base_kib, rest_kib, plugged_kib, requested_kib;
         } rows[] = {
-                { DEVICES(SIZES(131072, 2048, 4096, 2048)), true, 2048, 131072, 131072, 2048 },
-                { DEVICES(SIZES(131072, 2048, 131072, 131072)), true, 2048, 131072, 131072, 131072 },
+                { DEVICES(SIZES(131072, 2048, 4096, 2048)), true, 2048, 131072, 131072, 2048, 4096 },
+                { DEVICES(SIZES(131072, 2048, 131072, 131072)), true, 2048, 131072, 131072, 131072, 131072 },
                 { DEVICES(DEVICE("<size unit='MiB'>64</size>", "<block unit='b'>4194304</block>", "<requested>0</requested>",
-                                 "<current unit='MiB'>1</current>")), true, 4096, 196608, 196608, 1024 },
-                { DEVICES("<memory model='dimm'/>" SIZES(65536, 2048, 0, 0)), true, 2048, 196608, 196608, 0 },
+                                 "<current unit='MiB'>1</current>")), true, 4096, 196608, 196608, 1024, 0 },
+                { DEVICES("<memory model='dimm'/>" SIZES(65536, 2048, 0, 0)), true, 2048, 196608, 196608, 0, 0 },
                 /* several */
-                { DEVICES(SIZES(65536, 2048, 2048, 2048) SIZES(65536, 4096, 8192, 4096)), true, 4096, 131072, 131072, 6144 },
+                { DEVICES(SIZES(65536, 2048, 2048, 2048) SIZES(65536, 4096, 8192, 4096)), true, 4096, 131072, 131072, 6144, 10240 },
                 /* what the balloon holds; and what libvirt counts twice */
-                { CURRENT(102400, SIZES(131072, 2048, 4096, 2048)), true, 2048, 131072, 100352, 2048 },
-                { CURRENT(262144, SIZES(131072, 2048, 4096, 2048)), true, 2048, 131072, 131072, 2048 },
-                { CURRENT(1024, SIZES(131072, 2048, 4096, 2048)), true, 2048, 131072, 131072, 2048 },
+                { CURRENT(102400, SIZES(131072, 2048, 4096, 2048)), true, 2048, 131072, 100352, 2048, 4096 },
+                { CURRENT(262144, SIZES(131072, 2048, 4096, 2048)), true, 2048, 131072, 131072, 2048, 4096 },
+                { CURRENT(1024, SIZES(131072, 2048, 4096, 2048)), true, 2048, 131072, 131072, 2048, 4096 },
                 /* off: nothing is plugged */
                 { "<domain><name>a</name><uuid>" UUID "</uuid><memory>262144</memory><devices>"
                   DEVICE("<size>131072</size>", "<block>2048</block>", "<requested>2048</requested>", "")
-                  "</devices></domain>", true, 2048, 131072, 131072, 0 },
+                  "</devices></domain>", true, 2048, 131072, 131072, 0, 2048 },
                 /* not understood */
-                { DEVICES("<memory model='virtio-mem'/>"), true, 0, 0, 0, 0 },
-                { DEVICES("<memory model='virtio-mem'><target><size>1024</size></target></memory>"), true, 0, 0, 0, 0 },
-                { DEVICES(DEVICE("<size>131072</size>", "<block>2048</block>", "<requested>2048</requested>", "")), true, 0, 0, 0, 0 },
-                { DEVICES(SIZES(131072, 0, 0, 0)), true, 0, 0, 0, 0 },
-                { DEVICES(SIZES(1024, 2048, 0, 0)), true, 0, 0, 0, 0 },
-                { DEVICES(SIZES(131072, 2048, 131073, 0)), true, 0, 0, 0, 0 },
-                { DEVICES(SIZES(131072, 2048, 0, 131073)), true, 0, 0, 0, 0 },
-                { DEVICES(SIZES(131072, 2048, -1, 0)), true, 0, 0, 0, 0 },
-                { DEVICES(SIZES(262144, 2048, 0, 0)), true, 0, 0, 0, 0 }, /* nothing else */
-                { DEVICES(SIZES(18014398509481983, 2048, 0, 0) SIZES(18014398509481983, 2048, 0, 0)), true, 0, 0, 0, 0 },
-                { DEVICES(SIZES(131072, 2048, 0, 0) "<memory model='virtio-mem'/>"), true, 0, 0, 0, 0 },
+                { DEVICES("<memory model='virtio-mem'/>"), true, 0, 0, 0, 0, 0 },
+                { DEVICES("<memory model='virtio-mem'><target><size>1024</size></target></memory>"), true, 0, 0, 0, 0, 0 },
+                { DEVICES(DEVICE("<size>131072</size>", "<block>2048</block>", "<requested>2048</requested>", "")), true, 0, 0, 0, 0, 0 },
+                { DEVICES(SIZES(131072, 0, 0, 0)), true, 0, 0, 0, 0, 0 },
+                { DEVICES(SIZES(1024, 2048, 0, 0)), true, 0, 0, 0, 0, 0 },
+                { DEVICES(SIZES(131072, 2048, 131073, 0)), true, 0, 0, 0, 0, 0 },
+                { DEVICES(SIZES(131072, 2048, 0, 131073)), true, 0, 0, 0, 0, 0 },
+                { DEVICES(SIZES(131072, 2048, -1, 0)), true, 0, 0, 0, 0, 0 },
+                { DEVICES(SIZES(262144, 2048, 0, 0)), true, 0, 0, 0, 0, 0 }, /* nothing else */
+                { DEVICES(SIZES(18014398509481983, 2048, 0, 0) SIZES(18014398509481983, 2048, 0, 0)), true, 0, 0, 0, 0, 0 },
+                { DEVICES(SIZES(131072, 2048, 0, 0) "<memory model='virtio-mem'/>"), true, 0, 0, 0, 0, 0 },
                 /* no such device */
-                { DEVICES("<memory model='dimm'/>"), false, 0, 0, 0, 0 },
-                { DEVICES("<memory model='virtio-pmem'/>"), false, 0, 0, 0, 0 },
-                { DEVICES("<memory/>"), false, 0, 0, 0, 0 },
-                { DEVICES("<controller><memory model='virtio-mem'/></controller>"), false, 0, 0, 0, 0 },
-                { GUEST("<memory model='virtio-mem'/>"), false, 0, 0, 0, 0 },
+                { DEVICES("<memory model='dimm'/>"), false, 0, 0, 0, 0, 0 },
+                { DEVICES("<memory model='virtio-pmem'/>"), false, 0, 0, 0, 0, 0 },
+                { DEVICES("<memory/>"), false, 0, 0, 0, 0, 0 },
+                { DEVICES("<controller><memory model='virtio-mem'/></controller>"), false, 0, 0, 0, 0, 0 },
+                { GUEST("<memory model='virtio-mem'/>"), false, 0, 0, 0, 0, 0 },
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -308,9 +308,9 @@ static void test_virtio_mem(void **state) {
 
                 if (info.virtio_mem != rows[i].virtio_mem || info.granule_kib != rows[i].granule_kib ||
                     info.base_kib != rows[i].base_kib || info.rest_kib != rows[i].rest_kib ||
-                    info.plugged_kib != rows[i].plugged_kib)
-                        fail_msg("granule %" PRIu64 " base %" PRIu64 " rest %" PRIu64 " plugged %" PRIu64 " of %s", info.granule_kib,
-                                 info.base_kib, info.rest_kib, info.plugged_kib, rows[i].xml);
+                    info.plugged_kib != rows[i].plugged_kib || info.requested_kib != rows[i].requested_kib)
+                        fail_msg("granule %" PRIu64 " base %" PRIu64 " rest %" PRIu64 " plugged %" PRIu64 " requested %" PRIu64 " of %s",
+                                 info.granule_kib, info.base_kib, info.rest_kib, info.plugged_kib, info.requested_kib, rows[i].xml);
         }
 }
 

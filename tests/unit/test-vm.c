@@ -642,7 +642,7 @@ static void test_devices_left_alone(void **state) {
         } rows[] = {
                 { true, true, false, false, false, false, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_NONE },
                 { true, true, true, false, false, false, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_NONE },
-                { true, false, true, false, false, false, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_NONE }, /* who else reports is the sim's secret */
+                { true, false, true, false, false, false, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_NONE },
                 { true, true, false, true, false, false, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_PINNED },
                 { true, true, false, false, true, false, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_PINNED },
                 { true, true, false, false, false, true, MLG_ACTUATOR_VIRTIO_MEM, MLG_REASON_CONFIDENTIAL },
@@ -732,6 +732,26 @@ static void test_size_comes_late(void **state) {
         assert_int_equal(f->vm->actual_kib, GIB);
 }
 
+/* A demand that grows while its size comes late is not guessed, but known: the guest's own total grows with it. */
+static void test_demand_of_a_late_size(void **state) {
+        Fixture *f = *state;
+        uint64_t before_kib;
+
+        f->g->demand_kib = 100 * SIM_MIB;
+        give_devices(f, 2 * SIM_MIB);
+        polls(f, 5);
+        order(f, 512 * SIM_MIB);
+        polls(f, 5);
+        before_kib = f->vm->sampler.last.used_kib;
+        f->g->event_usec = 60 * SIM_SEC;
+        poll_after(f, SIM_SEC);
+        order(f, GIB);
+        f->g->demand_kib = 400 * SIM_MIB;
+        polls(f, 3);
+        assert_true(f->vm->actual_kib < GIB); /* as far as anybody knows */
+        assert_in_range(f->vm->sampler.last.used_kib, before_kib + 298 * SIM_MIB, before_kib + 302 * SIM_MIB);
+}
+
 /* A reset unplugs all; the driver plugs again what is requested when it is loaded. */
 static void test_reset_unplugs(void **state) {
         Fixture *f = *state;
@@ -767,6 +787,27 @@ static void test_devices_do_not_help_themselves(void **state) {
         polls(f, 3);
         assert_state(f, MLG_VM_HELD, MLG_REASON_FOREIGN);
         assert_int_equal(f->vm->target_kib, 800 * SIM_MIB);
+}
+
+/* Somebody else shrinks it: its reports show that first, and must not be taken for a demand that grows. */
+static void test_foreign_order_is_seen_before_its_effect(void **state) {
+        Fixture *f = *state;
+        uint64_t used_kib;
+
+        f->g->demand_kib = 100 * SIM_MIB;
+        give_devices(f, 2 * SIM_MIB);
+        f->g->event_usec = 5 * SIM_SEC;
+        polls(f, 12);
+        assert_managed(f);
+        assert_true(f->vm->settled);
+        used_kib = f->vm->sampler.last.used_kib;
+        assert_int_equal(sim_guest_set(f->g, GIB / 2), 0);
+        for (int i = 0; i < 8; i++) {
+                polls(f, 1);
+                assert_state(f, MLG_VM_HELD, MLG_REASON_FOREIGN);
+                assert_in_range(f->vm->sampler.last.used_kib, used_kib - 4 * SIM_MIB, used_kib + 4 * SIM_MIB);
+        }
+        assert_int_equal(f->vm->target_kib, GIB / 2);
 }
 
 /* Without reports it is followed, but a target of ours is not forgotten. */
@@ -1185,8 +1226,10 @@ int main(void) {
                 WITH_GUEST(test_limits_are_of_granules),
                 WITH_GUEST(test_reached_to_a_granule),
                 WITH_GUEST(test_size_comes_late),
+                WITH_GUEST(test_demand_of_a_late_size),
                 WITH_GUEST(test_reset_unplugs),
                 WITH_GUEST(test_devices_do_not_help_themselves),
+                WITH_GUEST(test_foreign_order_is_seen_before_its_effect),
                 WITH_GUEST(test_target_without_statistics),
                 cmocka_unit_test(test_answers),
                 WITH_GUEST(test_unknown_outcome_of_a_grow),
