@@ -26,7 +26,8 @@ wait_until 60 "the load is in memory" load_filled busy
 wait_until 30 "busy got its memory" actual_at_least busy 400
 load_probe busy
 expect_eq 0 "$(guest_oom_kills busy)" "OOM kills in the busy guest"
-wait_until 30 "idle is at its floor" actual_at_most idle 204
+# Its floor, and one dead band: for less nobody is moved.
+wait_until 30 "idle has given all that busy needs" actual_at_most idle 212
 stays_true 5 "idle is never below its floor" actual_at_least idle 199
 pass "busy has $(guest_actual_mib busy) MiB, idle $(guest_actual_mib idle) MiB"
 
