@@ -78,6 +78,11 @@ extern const sd_bus_vtable mlg_bus_manager_vtable[];
 int mlg_bus_manager_publish(MlgBus *b);
 void mlg_bus_manager_fill(MlgBus *b); /* b->host */
 
+/* A reply that is a list: `append` adds the i-th of n elements of type `of` to m, or nothing. */
+typedef int (*MlgBusAppendFn)(sd_bus_message *m, size_t i, const void *list);
+int mlg_bus_reply_list(sd_bus_message *call, const char *of, size_t n, MlgBusAppendFn append, const void *list);
+int mlg_bus_append_text(sd_bus_message *m, const char *key, const char *value); /* an entry of an a{sv} */
+
 /* proposals.c */
 int mlg_bus_on_list_proposals(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int mlg_bus_on_approve(sd_bus_message *m, void *userdata, sd_bus_error *error);

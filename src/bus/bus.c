@@ -8,16 +8,14 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <time.h>
+
+#include "util/clock.h"
 
 #define NAME_WAIT_USEC (MLG_USEC_PER_SEC / 2) /* a bus that is well answers within a few milliseconds */
 #define TURN_USEC 5000                        /* then others have their turn on the loop */
 
 uint64_t mlg_bus_now_usec(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * MLG_USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
+        return mlg_clock_usec(CLOCK_MONOTONIC);
 }
 
 /* A string that is not UTF-8 would make the whole reply fail: names of guests are cut at a byte, not at a
@@ -28,6 +26,27 @@ int mlg_bus_add_string(sd_bus_message *m, const char *s) {
         if (!g_utf8_validate(s, -1, NULL))
                 s = valid = g_utf8_make_valid(s, -1);
         return sd_bus_message_append(m, "s", s);
+}
+
+int mlg_bus_append_text(sd_bus_message *m, const char *key, const char *value) {
+        g_autofree char *valid = g_utf8_make_valid(value, -1);
+
+        return sd_bus_message_append(m, "{sv}", key, "s", valid);
+}
+
+int mlg_bus_reply_list(sd_bus_message *call, const char *of, size_t n, MlgBusAppendFn append, const void *list) {
+        _bus_unref_ sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_return(call, &reply);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_open_container(reply, 'a', of);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = append(reply, i, list);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
 int mlg_bus_set_error(sd_bus_error *ret, const GError *e) {

@@ -107,9 +107,10 @@ static int get_words(sd_bus *bus, const char *path, const char *interface, const
 
 /* ---- decisions ---- */
 
-static int append_text(sd_bus_message *m, const char *key, const char *value) {
-        return sd_bus_message_append(m, "{sv}", key, "s", value);
-}
+typedef struct Decisions {
+        MlgDecision all[MLG_DECISIONS_MAX];
+        uint64_t now_usec;
+} Decisions;
 
 static int append_kib(sd_bus_message *m, const char *key, uint64_t kib) {
         return sd_bus_message_append(m, "{sv}", key, "t", kib);
@@ -121,15 +122,17 @@ static int append_result(sd_bus_message *m, int result) {
         int r;
 
         if (result >= 0)
-                return append_text(m, "Result", result == 0 ? "accepted" : result == 1 ? "pending" : "none");
-        r = append_text(m, "Result", "failed");
+                return mlg_bus_append_text(m, "Result", result == 0 ? "accepted" : result == 1 ? "pending" : "none");
+        r = mlg_bus_append_text(m, "Result", "failed");
         if (r < 0)
                 return r;
         name = strerrorname_np(-result);
-        return append_text(m, "Error", name ? name : "EIO");
+        return mlg_bus_append_text(m, "Error", name ? name : "EIO");
 }
 
-static int append_decision(sd_bus_message *m, const MlgDecision *d, uint64_t now_usec) {
+static int append_decision(sd_bus_message *m, size_t at, const void *list) {
+        const MlgDecision *d = &((const Decisions *) list)->all[at];
+        uint64_t now_usec = ((const Decisions *) list)->now_usec;
         const struct { const char *key, *value; } texts[] = {
                 { "State", mlg_vm_state_to_string(d->state) },
                 { "Trust", mlg_trust_to_string(d->trust) },
@@ -158,28 +161,19 @@ static int append_decision(sd_bus_message *m, const MlgDecision *d, uint64_t now
         for (size_t i = 0; r >= 0 && i < G_N_ELEMENTS(numbers); i++)
                 r = append_kib(m, numbers[i].key, numbers[i].value);
         for (size_t i = 0; r >= 0 && i < G_N_ELEMENTS(texts); i++)
-                r = append_text(m, texts[i].key, texts[i].value);
+                r = mlg_bus_append_text(m, texts[i].key, texts[i].value);
         if (r >= 0)
                 r = append_result(m, d->result);
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
 int mlg_bus_reply_decisions(MlgBus *b, sd_bus_message *m, const char *uuid) {
-        _bus_unref_ sd_bus_message *reply = NULL;
-        MlgDecision all[MLG_DECISIONS_MAX];
-        size_t n = b->ops->decisions(uuid, all, G_N_ELEMENTS(all), b->userdata);
-        int r;
+        Decisions list;
+        size_t n = b->ops->decisions(uuid, list.all, G_N_ELEMENTS(list.all), b->userdata);
 
         mlg_bus_manager_fill(b); /* for the time */
-        r = sd_bus_message_new_method_return(m, &reply);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(reply, 'a', "a{sv}");
-        for (size_t i = 0; r >= 0 && i < n && i < G_N_ELEMENTS(all); i++)
-                r = append_decision(reply, &all[i], b->host.st.now_usec);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+        list.now_usec = b->host.st.now_usec;
+        return mlg_bus_reply_list(m, "a{sv}", mlg_min(n, G_N_ELEMENTS(list.all)), append_decision, &list);
 }
 
 /* ---- methods ---- */

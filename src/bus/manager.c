@@ -72,39 +72,31 @@ static int get_memory(sd_bus *bus, const char *path, const char *interface, cons
 
 /* ---- reads ---- */
 
-static int append_guest(sd_bus_message *m, const MlgGuestStatus *st) {
-        g_autofree char *path = mlg_bus_guest_path(st->uuid);
+static int append_guest(sd_bus_message *m, size_t i, const void *list) {
+        const MlgBus *b = list;
+        g_autofree char *path = NULL;
+        MlgGuestStatus st;
         int r;
 
+        if (!b->ops->guest_at(i, &st, b->userdata))
+                return 0;
+        path = mlg_bus_guest_path(st.uuid);
         r = sd_bus_message_open_container(m, 'r', "ssos");
         if (r < 0)
                 return r;
-        r = mlg_bus_add_string(m, st->name);
+        r = mlg_bus_add_string(m, st.name);
         if (r < 0)
                 return r;
-        r = sd_bus_message_append(m, "sos", st->uuid, path, mlg_vm_state_to_string(st->state));
+        r = sd_bus_message_append(m, "sos", st.uuid, path, mlg_vm_state_to_string(st.state));
         if (r < 0)
                 return r;
         return sd_bus_message_close_container(m);
 }
 
 static int on_list_guests(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        MlgBus *b = ((MlgBusHostView *) userdata)->bus;
-        _bus_unref_ sd_bus_message *reply = NULL;
-        MlgGuestStatus st;
-        size_t n = b->ops->n_guests(b->userdata);
-        int r;
+        const MlgBus *b = ((MlgBusHostView *) userdata)->bus;
 
-        r = sd_bus_message_new_method_return(m, &reply);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(reply, 'a', "(ssos)");
-        for (size_t i = 0; r >= 0 && i < n; i++)
-                if (b->ops->guest_at(i, &st, b->userdata))
-                        r = append_guest(reply, &st);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+        return mlg_bus_reply_list(m, "(ssos)", b->ops->n_guests(b->userdata), append_guest, b);
 }
 
 /* Reads the first argument, a guest's name or UUID, and finds the guest. */
@@ -148,7 +140,14 @@ static int on_explain(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         return mlg_bus_reply_decisions(b, m, st.uuid);
 }
 
-static int append_reservation(sd_bus_message *m, const MlgReservationStatus *s, uint64_t now_usec) {
+typedef struct Reservations {
+        const MlgReservationStatus *all;
+        uint64_t now_usec;
+} Reservations;
+
+static int append_reservation(sd_bus_message *m, size_t i, const void *list) {
+        const MlgReservationStatus *s = &((const Reservations *) list)->all[i];
+        uint64_t now_usec = ((const Reservations *) list)->now_usec;
         int r;
 
         r = sd_bus_message_open_container(m, 'r', "tttts");
@@ -167,23 +166,15 @@ static int append_reservation(sd_bus_message *m, const MlgReservationStatus *s, 
 static int on_list_reservations(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         MlgBusHostView *view = userdata;
         MlgBus *b = view->bus;
-        _bus_unref_ sd_bus_message *reply = NULL;
         g_autofree MlgReservationStatus *all = g_new0(MlgReservationStatus, MLG_BUS_RESERVATIONS_MAX);
         size_t n = b->ops->reservations(all, MLG_BUS_RESERVATIONS_MAX, b->userdata);
-        int r;
+        const Reservations list = { all, view->st.now_usec };
 
-        r = sd_bus_message_new_method_return(m, &reply);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(reply, 'a', "(tttts)");
-        for (size_t i = 0; r >= 0 && i < n && i < MLG_BUS_RESERVATIONS_MAX; i++)
-                r = append_reservation(reply, &all[i], view->st.now_usec);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+        return mlg_bus_reply_list(m, "(tttts)", mlg_min(n, MLG_BUS_RESERVATIONS_MAX), append_reservation, &list);
 }
 
-static int append_plugin(sd_bus_message *m, const MlgPluginStatus *s) {
+static int append_plugin(sd_bus_message *m, size_t at, const void *list) {
+        const MlgPluginStatus *s = &((const MlgPluginStatus *) list)[at];
         const char *const texts[] = { s->name, s->kind, s->state, s->file, s->why };
         int r = sd_bus_message_open_container(m, 'r', "sssss");
 
@@ -194,20 +185,10 @@ static int append_plugin(sd_bus_message *m, const MlgPluginStatus *s) {
 
 static int on_list_plugins(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         MlgBus *b = ((MlgBusHostView *) userdata)->bus;
-        _bus_unref_ sd_bus_message *reply = NULL;
         g_autofree MlgPluginStatus *all = g_new0(MlgPluginStatus, MLG_BUS_PLUGINS_MAX);
         size_t n = b->ops->plugins(all, MLG_BUS_PLUGINS_MAX, b->userdata);
-        int r;
 
-        r = sd_bus_message_new_method_return(m, &reply);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(reply, 'a', "(sssss)");
-        for (size_t i = 0; r >= 0 && i < n && i < MLG_BUS_PLUGINS_MAX; i++)
-                r = append_plugin(reply, &all[i]);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+        return mlg_bus_reply_list(m, "(sssss)", mlg_min(n, MLG_BUS_PLUGINS_MAX), append_plugin, all);
 }
 
 static int reply_text(sd_bus_message *m, const char *text, sd_bus_error *error) {

@@ -4,22 +4,14 @@
 
 #include <string.h>
 
-static int append_text(sd_bus_message *m, const char *key, const char *value) {
-        int r;
+typedef struct List {
+        const MlgProposalStatus *all;
+        uint64_t now_usec;
+} List;
 
-        r = sd_bus_message_open_container(m, 'e', "sv");
-        if (r >= 0)
-                r = sd_bus_message_append(m, "s", key);
-        if (r >= 0)
-                r = sd_bus_message_open_container(m, 'v', "s");
-        if (r >= 0)
-                r = mlg_bus_add_string(m, value);
-        if (r >= 0)
-                r = sd_bus_message_close_container(m);
-        return r < 0 ? r : sd_bus_message_close_container(m);
-}
-
-static int append_proposal(sd_bus_message *m, const MlgProposalStatus *s, uint64_t now_usec) {
+static int append_proposal(sd_bus_message *m, size_t i, const void *list) {
+        const MlgProposalStatus *s = &((const List *) list)->all[i];
+        uint64_t now_usec = ((const List *) list)->now_usec;
         const MlgProposal *p = &s->proposal;
         g_autofree char *path = mlg_bus_guest_path(s->uuid), *effect = mlg_proposal_effect(p, s->for_name);
         const struct { const char *key, *value; } texts[] = {
@@ -46,10 +38,10 @@ static int append_proposal(sd_bus_message *m, const MlgProposalStatus *s, uint64
         int r;
 
         r = sd_bus_message_open_container(m, 'a', "{sv}");
-        for (size_t i = 0; r >= 0 && i < G_N_ELEMENTS(numbers); i++)
-                r = sd_bus_message_append(m, "{sv}", numbers[i].key, "t", numbers[i].value);
-        for (size_t i = 0; r >= 0 && i < G_N_ELEMENTS(texts); i++)
-                r = append_text(m, texts[i].key, texts[i].value);
+        for (size_t k = 0; r >= 0 && k < G_N_ELEMENTS(numbers); k++)
+                r = sd_bus_message_append(m, "{sv}", numbers[k].key, "t", numbers[k].value);
+        for (size_t k = 0; r >= 0 && k < G_N_ELEMENTS(texts); k++)
+                r = mlg_bus_append_text(m, texts[k].key, texts[k].value);
         if (r >= 0)
                 r = sd_bus_message_append(m, "{sv}", "Path", "o", path);
         return r < 0 ? r : sd_bus_message_close_container(m);
@@ -58,20 +50,11 @@ static int append_proposal(sd_bus_message *m, const MlgProposalStatus *s, uint64
 int mlg_bus_on_list_proposals(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         MlgBusHostView *view = userdata;
         MlgBus *b = view->bus;
-        _bus_unref_ sd_bus_message *reply = NULL;
         g_autofree MlgProposalStatus *all = g_new0(MlgProposalStatus, MLG_BUS_PROPOSALS_MAX);
         size_t n = b->ops->proposals(all, MLG_BUS_PROPOSALS_MAX, b->userdata);
-        int r;
+        const List list = { all, view->st.now_usec };
 
-        r = sd_bus_message_new_method_return(m, &reply);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(reply, 'a', "a{sv}");
-        for (size_t i = 0; r >= 0 && i < n && i < MLG_BUS_PROPOSALS_MAX; i++)
-                r = append_proposal(reply, &all[i], view->st.now_usec);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+        return mlg_bus_reply_list(m, "a{sv}", mlg_min(n, MLG_BUS_PROPOSALS_MAX), append_proposal, &list);
 }
 
 static int answer(sd_bus_message *m, void *userdata, MlgRequestKind kind, sd_bus_error *error) {

@@ -37,7 +37,7 @@ static void append_line(GString *out, const MlgStyle *style, MlgColour colour, c
 
 /* Whole seconds: to a person the age of a decision is no measurement. */
 static char *ago(uint64_t usec) {
-        g_autofree char *text = mlg_format_usec(usec - usec % G_USEC_PER_SEC);
+        g_autofree char *text = mlg_format_whole_sec(usec);
 
         return usec < G_USEC_PER_SEC ? g_strdup("just now") : g_strdup_printf("%s ago", text);
 }

@@ -34,8 +34,7 @@ static MlgColour colour_of(const MlgCtlProposal *p) {
 }
 
 static void add_row(MlgTable *t, const MlgCtlProposal *p, const MlgStyle *style) {
-        /* Whole seconds: it is about the time to answer. */
-        g_autofree char *left = mlg_format_usec(p->expires_in_usec - p->expires_in_usec % G_USEC_PER_SEC);
+        g_autofree char *left = mlg_format_whole_sec(p->expires_in_usec);
         bool approved = g_str_equal(p->state, "approved");
 
         mlg_table_add(t, MLG_COLOUR_PLAIN, g_strdup_printf("%" PRIu64, p->id));

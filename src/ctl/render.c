@@ -114,7 +114,7 @@ static void add_approval(Flow *f, const MlgCtlHost *h) {
                 flow_add(f, MLG_COLOUR_YELLOW, g_strdup_printf("%" PRIu64 " to approve (memlegoctl proposals)", h->n_proposals));
         if (h->allowed_until_usec <= h->now_usec)
                 return;
-        left = mlg_format_usec((h->allowed_until_usec - h->now_usec) / MLG_USEC_PER_SEC * MLG_USEC_PER_SEC);
+        left = mlg_format_whole_sec(h->allowed_until_usec - h->now_usec);
         flow_add(f, MLG_COLOUR_YELLOW, g_strdup_printf("all approved for %s", left));
 }
 

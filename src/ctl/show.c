@@ -57,7 +57,7 @@ static char *since(uint64_t at_usec, uint64_t now_usec) {
 
         if (at_usec == 0)
                 return g_strdup("never");
-        text = mlg_format_usec(usec - usec % G_USEC_PER_SEC);
+        text = mlg_format_whole_sec(usec);
         return g_strdup_printf("%s ago", text);
 }
 
@@ -80,13 +80,13 @@ static char *value_of(json_object *v, Kind kind, uint64_t now_usec) {
         case AGE:
                 return mlg_format_usec(n - n % 1000);
         case TIME:
-                return mlg_format_usec(n - n % G_USEC_PER_SEC);
+                return mlg_format_whole_sec(n);
         case SINCE:
                 return since(n, now_usec);
         case ID:
                 return n > 0 ? g_strdup_printf("%" PRIu64, n) : NULL;
         case UNTIL:
-                return n > now_usec ? mlg_format_usec((n - now_usec) / G_USEC_PER_SEC * G_USEC_PER_SEC) : NULL;
+                return n > now_usec ? mlg_format_whole_sec(n - now_usec) : NULL;
         case COUNT:
                 return g_strdup_printf("%" PRIu64, n);
         }

@@ -7,8 +7,6 @@
 
 #include "util/util.h"
 
-/* Demand differs little in five minutes, and a day has 288 of them: enough to learn from. */
-#define SLOT_USEC (300 * MLG_USEC_PER_SEC)
 /* A week of five minutes. It must be some 1 / TARGET at least for the quantile to be there. */
 #define HALF_LIFE_SLOTS 2016.0
 
@@ -30,9 +28,8 @@
 static void begin(MlgBound *b, uint64_t maximum_kib, uint64_t horizon_usec) {
         memset(b, 0, sizeof(*b));
         b->slots.horizon_usec = horizon_usec;
-        b->slots.usec = mlg_max(mlg_min(horizon_usec, SLOT_USEC), (horizon_usec + MLG_BOUND_SLOTS - 1) / MLG_BOUND_SLOTS);
-        b->slots.usec = mlg_max(b->slots.usec, MLG_USEC_PER_SEC);
-        b->slots.n = (uint32_t) mlg_clamp((horizon_usec + b->slots.usec - 1) / b->slots.usec, 1, MLG_BOUND_SLOTS);
+        b->slots.usec = mlg_slot_usec(horizon_usec);
+        b->slots.n = (uint32_t) mlg_clamp((horizon_usec + b->slots.usec - 1) / b->slots.usec, 1, MLG_SLOTS_MOST);
         b->slots.end_usec = MLG_USEC_NEVER; /* none runs */
         b->unit_kib = mlg_level_unit_kib(maximum_kib);
         b->increment = 1.0;
@@ -58,7 +55,7 @@ static void learn(MlgBound *b) {
         if (b->slots.ended < b->slots.n)
                 return;
         for (uint32_t i = 0; i < b->slots.n; i++) {
-                first = &b->ring[(b->at + MLG_BOUND_SLOTS - i) % MLG_BOUND_SLOTS];
+                first = &b->ring[(b->at + MLG_SLOTS_MOST - i) % MLG_SLOTS_MOST];
                 peak = MAX(peak, first->peak);
         }
         b->miss_part = CLAMP(b->miss_part + GAMMA * (TARGET - (peak > first->bound)), MISS_PART_LEAST, MISS_PART_MOST);
@@ -70,7 +67,7 @@ static void learn(MlgBound *b) {
 
 static void begin_slot(MlgBound *b, uint64_t at_usec) {
         b->slots.end_usec = at_usec + b->slots.usec;
-        b->at = (uint8_t) ((b->at + 1) % MLG_BOUND_SLOTS);
+        b->at = (uint8_t) ((b->at + 1) % MLG_SLOTS_MOST);
         b->ring[b->at].peak = 0;
 }
 
@@ -96,7 +93,7 @@ bool mlg_bound_add(MlgBound *b, uint64_t at_usec, uint64_t used_kib, uint64_t ma
 uint8_t mlg_bound_recent(const MlgBound *b) {
         uint8_t most = 0;
 
-        for (int i = 0; i < MLG_BOUND_SLOTS; i++)
+        for (int i = 0; i < MLG_SLOTS_MOST; i++)
                 most = MAX(most, b->ring[i].peak);
         return most;
 }

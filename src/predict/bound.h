@@ -3,7 +3,7 @@
  * whatever the guest does (adaptive conformal inference: I. Gibbs and E. Candes, "Adaptive conformal inference under
  * distribution shift", NeurIPS 2021).
  *
- * Time is cut into slots: the horizon, or five minutes where that is longer. At the end of each slot the horizon that ends
+ * Time is cut into slots (predict/slots.h). At the end of each slot the horizon that ends
  * then is looked at: by how many levels (predict/levels.h) the greatest demand within it was above a *base* that was known at
  * its begin, or below it. These *scores* are remembered in a histogram, the older the less. The next bound is the base and the upper
  * quantile of the scores that leaves out the part m of them, and
@@ -21,8 +21,7 @@
 #include <stdint.h>
 
 #include "predict/levels.h"
-
-#define MLG_BOUND_SLOTS 12 /* of one horizon at most; longer ones get longer slots */
+#include "predict/slots.h"
 
 typedef struct MlgBoundSlot {
         uint8_t peak;        /* level of the greatest demand within it */
@@ -35,7 +34,7 @@ typedef struct MlgBound {
                 uint32_t n, ended;                     /* of one horizon; how many have ended since the last gap */
         } slots;
         double unit_kib;      /* 0: nothing seen yet */
-        MlgBoundSlot ring[MLG_BOUND_SLOTS];
+        MlgBoundSlot ring[MLG_SLOTS_MOST];
         uint8_t at;           /* in the ring: the slot that runs */
         double miss_part;     /* m */
         double increment, sum; /* weight of a new score: grows instead of all others shrinking; of all scores */

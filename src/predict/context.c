@@ -28,11 +28,9 @@
 #include "memlego/predictor.h"
 #include "predict/levels.h"
 #include "predict/prices.h"
+#include "predict/slots.h"
 #include "util/util.h"
 
-/* Demand differs little in five minutes, and a day has 288 of them: enough to learn from. */
-#define SLOT_USEC (300 * MLG_USEC_PER_SEC)
-#define SLOTS_MOST 12 /* of one horizon; longer ones get longer slots */
 #define HALF_LIFE_USEC (7 * 86400 * MLG_USEC_PER_SEC)
 
 /* Cells are coarser: situations whose demand differs by a fifth are alike. */
@@ -109,7 +107,7 @@ typedef struct Context {
         double increment;     /* weight of a new observation: grows instead of all others shrinking */
         double weights[_VIEW_MAX];
         Window quarter, hour, day;
-        Situation open[SLOTS_MOST];
+        Situation open[MLG_SLOTS_MOST];
         uint8_t slot_peak;
         uint8_t next_open;
         Sketch cells[N_CELLS];
@@ -382,7 +380,7 @@ static void end_slot(Context *c, uint64_t real_sec) {
         Situation s;
         Distributions d;
 
-        for (size_t i = 0; i < SLOTS_MOST; i++) {
+        for (size_t i = 0; i < MLG_SLOTS_MOST; i++) {
                 if (c->open[i].slots_left == 0)
                         continue;
                 c->open[i].peak = MAX(c->open[i].peak, c->slot_peak);
@@ -394,7 +392,7 @@ static void end_slot(Context *c, uint64_t real_sec) {
         s = situation_now(c, mlg_level_of(c->unit_kib, c->used_kib), real_sec);
         s.slots_left = (uint8_t) ((c->horizon_usec + c->slot_usec - 1) / c->slot_usec);
         c->open[c->next_open] = s;
-        c->next_open = (uint8_t) ((c->next_open + 1) % SLOTS_MOST);
+        c->next_open = (uint8_t) ((c->next_open + 1) % MLG_SLOTS_MOST);
         distribute(c, &s, &d);
         c->upper_kib = cheapest_kib(c, &d);
         c->slot_peak = 0;
@@ -409,8 +407,7 @@ static bool is_other(const Context *c, const MlgSample *s, uint64_t horizon_usec
 static void begin(Context *c, const MlgSample *s, uint64_t horizon_usec) {
         memset(c, 0, sizeof(*c));
         c->horizon_usec = horizon_usec;
-        c->slot_usec = mlg_max(mlg_min(horizon_usec, SLOT_USEC), (horizon_usec + SLOTS_MOST - 1) / SLOTS_MOST);
-        c->slot_usec = mlg_max(c->slot_usec, MLG_USEC_PER_SEC);
+        c->slot_usec = mlg_slot_usec(horizon_usec);
         c->slot_end_usec = s->at_usec;
         c->unit_kib = mlg_level_unit_kib(s->maximum_kib);
         c->increment = 1.0;

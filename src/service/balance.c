@@ -16,6 +16,7 @@
 #include "service/daemon-private.h"
 #include "service/log.h"
 #include "service/notify.h"
+#include "util/clock.h"
 #include "util/util.h"
 
 /* Looks that are under way at a time, at most: they share the workers with everything else. */
@@ -41,10 +42,7 @@ typedef struct Request {
 } Request;
 
 uint64_t mlg_real_usec(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_REALTIME, &ts);
-        return (uint64_t) ts.tv_sec * MLG_USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
+        return mlg_clock_usec(CLOCK_REALTIME);
 }
 
 void mlg_daemon_sync_state(MlgDaemon *d) {
@@ -187,19 +185,16 @@ static void tell_rules(MlgDaemon *d, uint64_t now) {
         }
 }
 
-static void tell_shortage(MlgDaemon *d, uint64_t now) {
-        MlgHostStatus s = {};
-
-        mlg_engine_host_status(d->engine, &s);
-        if (s.shortage_kib > 0 && !d->was_short) {
+static void tell_shortage(MlgDaemon *d, const MlgHostStatus *s, uint64_t now) {
+        if (s->shortage_kib > 0 && !d->was_short) {
                 if (mlg_log_limited("", MLG_CAUSE_SHORTAGE, now))
                         mlg_log_guest(MLG_LOG_WARNING, MLG_MSG_SHORTAGE, NULL, NULL,
                                       "The guests need %" PRIu64 " MiB more than the %" PRIu64 " MiB there are for them",
-                                      s.shortage_kib / MLG_KIB_PER_MIB, s.budget_kib / MLG_KIB_PER_MIB);
+                                      s->shortage_kib / MLG_KIB_PER_MIB, s->budget_kib / MLG_KIB_PER_MIB);
                 if (d->bus)
-                        mlg_bus_shortage(d->bus, s.shortage_kib, s.budget_kib);
+                        mlg_bus_shortage(d->bus, s->shortage_kib, s->budget_kib);
         }
-        d->was_short = s.shortage_kib > 0;
+        d->was_short = s->shortage_kib > 0;
 }
 
 static void keep_reservation(MlgDaemon *d, const MlgReservation *r) {
@@ -258,6 +253,7 @@ static void tell_time(MlgDaemon *d) {
 static void decide(MlgDaemon *d, uint64_t now) {
         const MlgMove *moves;
         struct timespec a, b;
+        MlgHostStatus status;
         size_t n;
 
         tell_time(d);
@@ -272,8 +268,9 @@ static void decide(MlgDaemon *d, uint64_t now) {
         mlg_daemon_tell_plugins(d);
         mlg_daemon_tell_states(d);
         tell_rules(d, now);
-        tell_shortage(d, now);
-        mlg_daemon_tell_alarm(d);
+        mlg_daemon_host_status(&status, d);
+        tell_shortage(d, &status, now);
+        mlg_daemon_tell_alarm(d, &status);
         mlg_daemon_sync_state(d);
 }
 

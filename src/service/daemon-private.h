@@ -98,7 +98,7 @@ bool mlg_daemon_reload(MlgDaemon *d, char ***ret_changes, GError **error);
 
 /* host.c */
 void mlg_daemon_watch_host(uint64_t now_usec, void *daemon);       /* of watch_timer */
-void mlg_daemon_tell_alarm(MlgDaemon *d);                          /* after each decision */
+void mlg_daemon_tell_alarm(MlgDaemon *d, const MlgHostStatus *s);  /* after each decision */
 
 /* statistics.c */
 void mlg_daemon_want_statistics(MlgDaemon *d, MlgVm *vm);

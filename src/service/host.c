@@ -74,21 +74,17 @@ static void log_alarm(MlgDaemon *d, const MlgHostStatus *s) {
         }
 }
 
-void mlg_daemon_tell_alarm(MlgDaemon *d) {
-        MlgHostStatus s = {};
-        bool changed, worse;
-
-        mlg_daemon_host_status(&s, d);
-        changed = s.alarm != d->alarm;
-        worse = s.alarm != MLG_ALARM_NONE && s.missing_kib / 3 > d->alarm_missing_kib / 2 &&
-                s.now_usec - d->alarm_told_usec >= TOLD_AGAIN_USEC;
+void mlg_daemon_tell_alarm(MlgDaemon *d, const MlgHostStatus *s) {
+        bool changed = s->alarm != d->alarm;
+        bool worse = s->alarm != MLG_ALARM_NONE && s->missing_kib / 3 > d->alarm_missing_kib / 2 &&
+                s->now_usec - d->alarm_told_usec >= TOLD_AGAIN_USEC;
         if (!changed && !worse)
                 return;
-        log_alarm(d, &s);
-        d->alarm = s.alarm;
-        d->alarm_since_usec = s.alarm_since_usec;
-        d->alarm_missing_kib = s.missing_kib;
-        d->alarm_told_usec = s.now_usec;
+        log_alarm(d, s);
+        d->alarm = s->alarm;
+        d->alarm_since_usec = s->alarm_since_usec;
+        d->alarm_missing_kib = s->missing_kib;
+        d->alarm_told_usec = s->now_usec;
         if (d->bus)
-                mlg_bus_host_alarm(d->bus, s.alarm, s.missing_kib, s.givable_kib);
+                mlg_bus_host_alarm(d->bus, s->alarm, s->missing_kib, s->givable_kib);
 }

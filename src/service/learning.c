@@ -5,10 +5,9 @@
  * goes, and at an orderly stop. So a crash costs an hour of learning at most.
  * Invariants: nothing is saved before it was looked for (a state of days is never replaced by one of seconds); the loop
  * is held up for some milliseconds at a time only, however many guests there are and however slow the disk is. */
-#include <time.h>
-
 #include "service/daemon-private.h"
 #include "service/log.h"
+#include "util/clock.h"
 #include "util/parse.h"
 #include "util/util.h"
 
@@ -22,14 +21,6 @@
 #define SEEK_WORK_USEC (10 * 1000)
 /* A stop is not held up longer than that; a state takes some 0.2 ms, ten times as long on a busy disk. */
 #define STOP_USEC (5 * MLG_USEC_PER_SEC)
-
-/* Within a turn the loop's own clock stands still. */
-static uint64_t clock_usec(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * MLG_USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
-}
 
 /* False: it could not be written. One warning for as long as that lasts. */
 static bool save(MlgDaemon *d, MlgVm *vm, uint64_t now) {
@@ -54,10 +45,8 @@ static bool save(MlgDaemon *d, MlgVm *vm, uint64_t now) {
 }
 
 static void tell_resumed(const MlgVm *vm, const MlgLearnedAbout *about) {
-        uint64_t ago_usec = mlg_sub_sat(mlg_real_usec(), about->saved_real_usec);
-        g_autofree char *learned = mlg_format_usec(about->learned_usec -
-                                                   about->learned_usec % MLG_USEC_PER_SEC);
-        g_autofree char *ago = mlg_format_usec(ago_usec - ago_usec % MLG_USEC_PER_SEC);
+        g_autofree char *learned = mlg_format_whole_sec(about->learned_usec);
+        g_autofree char *ago = mlg_format_whole_sec(mlg_sub_sat(mlg_real_usec(), about->saved_real_usec));
 
         mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name,
                       "Guest %s: goes on with what predictor %s learned in %s, saved %s ago", vm->name,
@@ -81,14 +70,14 @@ static void seek(MlgDaemon *d, MlgVm *vm, uint64_t now) {
 
 /* True: there are more. */
 static bool seek_some(MlgDaemon *d, uint64_t now) {
-        uint64_t until = clock_usec() + SEEK_WORK_USEC;
+        uint64_t until = mlg_clock_usec(CLOCK_MONOTONIC) + SEEK_WORK_USEC;
 
         for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++) {
                 MlgVm *vm = mlg_engine_guest_at(d->engine, i);
 
                 if (vm->sought)
                         continue;
-                if (clock_usec() >= until)
+                if (mlg_clock_usec(CLOCK_MONOTONIC) >= until)
                         return true;
                 seek(d, vm, now);
         }
@@ -133,10 +122,10 @@ void mlg_daemon_save_learned(MlgDaemon *d, MlgVm *vm) {
 }
 
 void mlg_daemon_save_all_learned(MlgDaemon *d) {
-        uint64_t now = mlg_loop_now_usec(d->loop), until = clock_usec() + STOP_USEC;
+        uint64_t now = mlg_loop_now_usec(d->loop), until = mlg_clock_usec(CLOCK_MONOTONIC) + STOP_USEC;
         size_t n = mlg_engine_n_guests(d->engine), i;
 
-        for (i = 0; i < n && clock_usec() < until; i++)
+        for (i = 0; i < n && mlg_clock_usec(CLOCK_MONOTONIC) < until; i++)
                 (void) save(d, mlg_engine_guest_at(d->engine, i), now);
         if (i < n)
                 mlg_log(MLG_LOG_WARNING,

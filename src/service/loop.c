@@ -19,6 +19,7 @@
 
 #include <event2/event.h>
 
+#include "util/clock.h"
 #include "util/util.h"
 
 /* Longest wait without a look at the clock; keeps the conversion to struct timeval far from any limit. */
@@ -63,13 +64,6 @@ struct MlgLoop {
         bool running;
         bool quit;
 };
-
-static uint64_t clock_usec(void) {
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * MLG_USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
-}
 
 static void on_wake(evutil_socket_t fd, short what, void *userdata) {
         /* that it ended the wait is all */
@@ -141,7 +135,7 @@ void mlg_loop_quit(MlgLoop *l) {
 }
 
 uint64_t mlg_loop_now_usec(MlgLoop *l) {
-        return l->running ? l->now_usec : clock_usec();
+        return l->running ? l->now_usec : mlg_clock_usec(CLOCK_MONOTONIC);
 }
 
 uint64_t mlg_loop_turns(const MlgLoop *l) {
@@ -293,7 +287,7 @@ static int loop_wait(MlgLoop *l, uint64_t until_usec) {
 
         (void) evtimer_del(l->wake);
         if (until_usec != MLG_USEC_NEVER) {
-                uint64_t left_usec = until_usec == 0 ? 0 : mlg_sub_sat(until_usec, clock_usec());
+                uint64_t left_usec = until_usec == 0 ? 0 : mlg_sub_sat(until_usec, mlg_clock_usec(CLOCK_MONOTONIC));
                 uint64_t wait_usec = mlg_min(left_usec, WAIT_MAX_USEC);
                 struct timeval tv = {
                         .tv_sec = (time_t) (wait_usec / MLG_USEC_PER_SEC),
@@ -403,13 +397,13 @@ int mlg_loop_run(MlgLoop *l) {
 
         l->quit = false;
         l->running = true;
-        l->now_usec = clock_usec();
+        l->now_usec = mlg_clock_usec(CLOCK_MONOTONIC);
         while (!l->quit) {
                 close_holes(l);
                 r = loop_wait(l, loop_arm(l));
                 if (r < 0)
                         break;
-                l->now_usec = clock_usec();
+                l->now_usec = mlg_clock_usec(CLOCK_MONOTONIC);
                 l->turns++;
                 dispatch_signals(l);
                 dispatch_watches(l);

@@ -8,11 +8,8 @@
 #include "service/daemon-private.h"
 #include "service/log.h"
 #include "service/plugin-loader.h"
+#include "util/clock.h"
 #include "util/util.h"
-
-static uint64_t usec_of(const struct timespec *ts) {
-        return (uint64_t) ts->tv_sec * MLG_USEC_PER_SEC + (uint64_t) ts->tv_nsec / 1000;
-}
 
 static uint64_t cpu_nsec(void) {
         struct timespec ts;
@@ -24,7 +21,7 @@ static uint64_t cpu_nsec(void) {
 static uint64_t changed_usec(const MlgDaemon *d) {
         struct stat st;
 
-        return stat(d->options->plugin_dir, &st) < 0 ? 0 : usec_of(&st.st_mtim);
+        return stat(d->options->plugin_dir, &st) < 0 ? 0 : mlg_timespec_usec(&st.st_mtim);
 }
 
 static void tell_loaded(const MlgDaemon *d) {

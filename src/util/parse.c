@@ -251,6 +251,10 @@ char *mlg_format_kib(uint64_t kib) {
         return g_strdup_printf("%" PRIu64 ".%" PRIu64 " %s", whole, tenth, units[u]);
 }
 
+char *mlg_format_whole_sec(uint64_t usec) {
+        return mlg_format_usec(usec - usec % MLG_USEC_PER_SEC);
+}
+
 char *mlg_format_usec(uint64_t usec) {
         if (usec == MLG_USEC_NEVER)
                 return g_strdup("never");

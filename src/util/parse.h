@@ -22,3 +22,4 @@ int mlg_parse_usec(const char *s, uint64_t *ret);
 /* "1.5 GiB", "512 MiB", "12 KiB": for people; static buffers are not used */
 char *mlg_format_kib(uint64_t kib);
 char *mlg_format_usec(uint64_t usec); /* "200ms" "5s" "2min 3s" */
+char *mlg_format_whole_sec(uint64_t usec); /* the same without what is below a second: of an age, or a time that is left */
