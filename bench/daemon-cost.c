@@ -22,7 +22,7 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
-#include "core/engine.h"
+#include "decide.h"
 #include "fake-hypervisor.h"
 #include "service/daemon.h"
 #include "util/util.h"
@@ -30,7 +30,6 @@
 #define GUEST_KIB (1024 * SIM_MIB)
 #define N_POLLS 100
 #define N_CALM_POLLS 20
-#define N_DECISIONS 301
 #define LIMIT_USEC (120 * SIM_SEC)
 
 static uint64_t clock_nsec(clockid_t id) {
@@ -221,95 +220,17 @@ static void measure_daemon(unsigned int n, Row *ret) {
 
 /* ---- decide() alone ---- */
 
-typedef struct Rig {
-        SimHost sim;
-        MlgHostSettings host;
-        MlgEngine *e;
-        uint64_t now_usec;
-} Rig;
-
-static uint64_t decide(Rig *t) {
-        MlgRawHost host;
-        const MlgMove *moves;
-        uint64_t nsec;
-        size_t n;
-
-        t->now_usec += SIM_SEC;
-        sim_host_advance(&t->sim, t->now_usec);
-        sim_host_read(&t->sim, &host);
-        mlg_engine_observe_host(t->e, &host);
-        for (guint i = 0; i < t->sim.guests->len; i++) {
-                MlgRawStats raw;
-                bool answers = sim_guest_read(t->sim.guests->pdata[i], &raw);
-
-                mlg_engine_observe(t->e, mlg_engine_guest_at(t->e, i), answers ? &raw : NULL, t->now_usec,
-                                   t->sim.wall_base_sec + t->now_usec / SIM_SEC);
-        }
-        nsec = clock_nsec(CLOCK_THREAD_CPUTIME_ID);
-        n = mlg_engine_decide(t->e, t->now_usec, &moves);
-        nsec = clock_nsec(CLOCK_THREAD_CPUTIME_ID) - nsec;
-        for (size_t i = 0; i < n; i++) {
-                MlgVm *vm = mlg_engine_find(t->e, moves[i].vm->uuid);
-
-                mlg_engine_answer(t->e, vm, sim_guest_set(sim_host_find(&t->sim, vm->uuid), moves[i].to_kib),
-                                  t->now_usec);
-        }
-        return nsec;
-}
-
-static int by_size(const void *a, const void *b) {
-        uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
-
-        return x < y ? -1 : x > y;
-}
-
-/* Median time of one decision, in microseconds, when there is `percent` of what the guests need. */
-static double median_decision_usec(unsigned int n, unsigned int percent) {
-        uint64_t seed = n, times[N_DECISIONS], need = 0;
-        MlgGuestSettings guest;
-        Rig t = {};
-
-        sim_host_init(&t.sim, (uint64_t) n * 4 * GUEST_KIB, 0);
-        t.now_usec = t.sim.now_usec;
-        mlg_host_settings_default(&t.host);
-        mlg_guest_settings_default(&guest);
-        t.e = mlg_engine_new(&t.host, false);
-        for (unsigned int i = 0; i < n; i++) {
-                SimGuest *g = sim_host_add(&t.sim, 2 * GUEST_KIB,
-                                           (100 + sim_random_below(&seed, 1500)) * SIM_MIB);
-
-                guest.priority = (int32_t) (i % 201) - 100;
-                guest.shares = 1 + i % 1000;
-                need += g->demand_kib;
-                (void) mlg_engine_put_guest(t.e, &g->info, &guest, false, t.now_usec);
-        }
-        t.host.guest_memory = MLG_AMOUNT_KIB(need / 100 * percent);
-        mlg_engine_configure(t.e, &t.host);
-        for (int i = 0; i < 10; i++)
-                (void) decide(&t);
-        for (int i = 0; i < N_DECISIONS; i++) {
-                for (unsigned int k = 0; k < (n + 49) / 50; k++)
-                        ((SimGuest *) t.sim.guests->pdata[sim_random_below(&seed, n)])->demand_kib =
-                                (100 + sim_random_below(&seed, 1500)) * SIM_MIB;
-                times[i] = decide(&t);
-        }
-        (void) mlg_engine_free(t.e);
-        sim_host_clear(&t.sim);
-        qsort(times, N_DECISIONS, sizeof(times[0]), by_size);
-        (void) fprintf(
-                stderr,
-                "daemon-cost: %u guests, memory for %u %% of needs: decide() %.1f us, at most %.1f us\n",
-                n, percent, (double) times[N_DECISIONS / 2] / 1000, (double) times[N_DECISIONS - 1] / 1000);
-        return (double) times[N_DECISIONS / 2] / 1000;
-}
-
 static double measure_decide(unsigned int n) {
         static const unsigned int percents[] = { 170, 110, 80 };
         double worst = 0;
 
         for (size_t i = 0; i < G_N_ELEMENTS(percents); i++) {
-                double usec = median_decision_usec(n, percents[i]);
+                uint64_t nsec = bench_decide_nsec(n, percents[i], NULL);
+                double usec = (double) nsec / 1000;
 
+                (void) fprintf(stderr,
+                               "daemon-cost: %u guests, memory for %u %% of needs: decide() %.1f us\n", n,
+                               percents[i], usec);
                 worst = usec > worst ? usec : worst;
         }
         return worst;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Rules: the table of facts, and what expressions come to. See rules.h. */
+/* Rules: the table of facts, which rules hold, and what these set. See rules.h. */
 #include "core/rules.h"
 
 #include <assert.h>
@@ -50,212 +50,151 @@ static const MlgRuleFactInfo infos[] = {
         [MLG_FACT_GUEST_UPTIME] = GUEST("uptime", TIME),
 };
 static_assert(G_N_ELEMENTS(infos) == _MLG_RULE_FACT_MAX, "infos[] misses a fact");
-static_assert(_MLG_RULE_FACT_MAX <= 64, "sets of facts are bits of a uint64_t");
 
 static_assert(MLG_RULES_MAX * (MLG_RULE_NAME_MAX + 1) <= MLG_RULE_NAMES_MAX + 1,
               "all names fit into a guest's status");
 
 #define BIT(i) (UINT64_C(1) << (i))
-#define GUEST_FACTS (~(BIT(MLG_FACT_GUEST_MAXIMUM) - 1))
 
 const MlgRuleFactInfo *mlg_rule_fact_info(MlgRuleFact f) {
         return &infos[f];
 }
 
-void mlg_rule_tell(MlgRuleFacts *f, MlgRuleFact fact, bool known, uint64_t value) {
-        f->told |= BIT(fact);
-        f->known = known ? f->known | BIT(fact) : f->known & ~BIT(fact);
-        f->values[fact] = (int64_t) mlg_min(value, INT64_MAX);
+void mlg_rule_tell(MlgRuleFacts *f, unsigned int lane, MlgRuleFact fact, bool known, uint64_t value) {
+        f->told[fact] |= BIT(lane);
+        f->known[fact] = known ? f->known[fact] | BIT(lane) : f->known[fact] & ~BIT(lane);
+        f->values[fact][lane] = (int64_t) mlg_min(value, INT64_MAX);
 }
 
-void mlg_rule_untell_guest(MlgRuleFacts *f) {
-        f->told &= ~GUEST_FACTS;
-        f->known &= ~GUEST_FACTS;
+void mlg_rule_tell_all(MlgRuleFacts *f, MlgRuleFact fact, bool known, uint64_t value) {
+        for (unsigned int lane = 0; lane < MLG_RULE_LANES; lane++)
+                mlg_rule_tell(f, lane, fact, known, value);
 }
 
-/* ---- evaluation ---- */
-
-/* Never INT64_MIN: every value can be negated. */
-static int64_t saturated(__int128 v) {
-        return v > INT64_MAX ? INT64_MAX : v < -INT64_MAX ? -INT64_MAX : (int64_t) v;
-}
-
-/* a * b / c. Nearly always the product fits into 64 bits, where a division is ten times as fast. */
-static inline int64_t scaled(int64_t a, int64_t b, int64_t c) {
-        int64_t product;
-
-        if (!__builtin_mul_overflow(a, b, &product))
-                return saturated((__int128) (product / c));
-        return saturated((__int128) a * b / c);
-}
-
-/* True, false, or not known yet. */
-static MlgRuleValue all_of(MlgRuleValue a, MlgRuleValue b) {
-        if ((a.known && !a.v) || (b.known && !b.v))
-                return (MlgRuleValue) { .v = 0, .known = true };
-        return (MlgRuleValue) { .v = 1, .known = a.known && b.known };
-}
-
-static MlgRuleValue negated(MlgRuleValue a) {
-        return (MlgRuleValue) { .v = !a.v, .known = a.known };
-}
-
-/* `of_two`: what the two topmost, a and b, come to, if both are known. Here most time goes. */
-#define TWO(of_two) \
-        { \
-                int64_t a, b; \
-\
-                assert(top > stack + 1); \
-                b = top->v; \
-                a = (--top)->v; \
-                top->known = top->known && top[1].known; \
-                top->v = (of_two); \
-                break; \
-        }
-
-MlgRuleValue mlg_rule_evaluate(const MlgRules *r, MlgRuleProgram p, const MlgRuleFacts *f) {
-        MlgRuleValue stack[MLG_RULE_STACK_MAX + 1], *top = stack;
-        const MlgRuleStep *end = &r->steps[p.first + p.n];
-
-        *top = (MlgRuleValue) {}; /* below all: of no steps nothing is known */
-        for (const MlgRuleStep *s = &r->steps[p.first]; s < end; s++)
-                switch ((MlgRuleOp) s->op) {
-                case MLG_OP_CONST:
-                        *++top = (MlgRuleValue) { .v = s->value, .known = true };
-                        break;
-                case MLG_OP_FACT:
-                        *++top = (MlgRuleValue) { .v = f->values[s->fact],
-                                                 .known = f->known & BIT(s->fact) };
-                        break;
-                case MLG_OP_KNOWN:
-                        *++top = (MlgRuleValue) { .v = (f->known & BIT(s->fact)) != 0,
-                                                 .known = f->told & BIT(s->fact) };
-                        break;
-                case MLG_OP_OF:
-                        top->known = top->known && f->known & BIT(s->fact);
-                        top->v = scaled(top->v, f->values[s->fact], MLG_RULE_ONE);
-                        break;
-                case MLG_OP_NEGATE:
-                        top->v = -top->v;
-                        break;
-                case MLG_OP_NOT:
-                        *top = negated(*top);
-                        break;
-                case MLG_OP_AND_THEN:
-                        if (top->known && !top->v)
-                                s += s->skip;
-                        break;
-                case MLG_OP_OR_ELSE:
-                        if (top->known && top->v)
-                                s += s->skip;
-                        break;
-                case MLG_OP_AND:
-                        assert(top > stack + 1);
-                        top--;
-                        *top = all_of(top[0], top[1]);
-                        break;
-                case MLG_OP_OR:
-                        assert(top > stack + 1);
-                        top--;
-                        *top = negated(all_of(negated(top[0]), negated(top[1])));
-                        break;
-                case MLG_OP_ADD:
-                        TWO(saturated((__int128) a + b))
-                case MLG_OP_SUBTRACT:
-                        TWO(saturated((__int128) a - b))
-                case MLG_OP_MULTIPLY:
-                        TWO(scaled(a, b, MLG_RULE_ONE))
-                case MLG_OP_DIVIDE:
-                        top->known = top->known && top->v != 0;
-                        TWO(b != 0 ? scaled(a, MLG_RULE_ONE, b) : 0)
-                case MLG_OP_LEAST:
-                        TWO(MIN(a, b))
-                case MLG_OP_MOST:
-                        TWO(MAX(a, b))
-                case MLG_OP_LESS:
-                        TWO(a < b)
-                case MLG_OP_LESS_EQUAL:
-                        TWO(a <= b)
-                case MLG_OP_GREATER:
-                        TWO(a > b)
-                case MLG_OP_GREATER_EQUAL:
-                        TWO(a >= b)
-                case MLG_OP_EQUAL:
-                        TWO(a == b)
-                case MLG_OP_UNEQUAL:
-                        TWO(a != b)
-                }
-        return *top;
-}
-
-static bool is_true(MlgRuleValue v) {
-        return v.known && v.v;
+void mlg_rule_untell_guests(MlgRuleFacts *f) {
+        for (int i = MLG_FACT_GUEST_MAXIMUM; i < _MLG_RULE_FACT_MAX; i++)
+                f->told[i] = f->known[i] = 0;
 }
 
 /* ---- which rules hold ---- */
 
 MlgRuleVerdict mlg_rules_foresee(const MlgRules *r, const MlgRuleFacts *f) {
         MlgRuleVerdict ret = {};
+        MlgRuleStack stack;
 
         for (uint32_t i = 0; i < r->n_rules; i++) {
-                MlgRuleValue v = mlg_rule_evaluate(r, r->rules[i].when, f);
+                MlgRuleValue v = mlg_rule_evaluate(r, r->rules[i].when, f, &stack);
 
-                ret.yes |= v.known && v.v ? BIT(i) : 0;
-                ret.no |= v.known && !v.v ? BIT(i) : 0;
+                ret.yes |= v.known & v.yes & 1 ? BIT(i) : 0;
+                ret.no |= v.known & ~v.yes & 1 ? BIT(i) : 0;
         }
         return ret;
 }
 
-/* `until` where it is said and known, else that `when` is not true. */
-static bool is_over(const MlgRules *r, const MlgRule *rule, bool when, const MlgRuleFacts *f) {
-        MlgRuleValue until = {};
+/* Rows of bits become columns: 64 words of a bit per lane for each rule, and back. */
+static void transpose(uint64_t m[static 64]) {
+        uint64_t low = UINT32_MAX;
 
-        if (rule->until.n > 0)
-                until = mlg_rule_evaluate(r, rule->until, f);
-        return until.known ? until.v : !when;
+        static_assert(MLG_RULES_MAX == 64 && MLG_RULE_LANES == 64, "it is a square");
+        for (unsigned int half = 32; half > 0; half /= 2, low ^= low << half)
+                for (unsigned int i = 0; i < 64; i = ((i | half) + 1) & ~half) {
+                        uint64_t swap = (m[i] >> half ^ m[i | half]) & low;
+
+                        m[i] ^= swap << half;
+                        m[i | half] ^= swap;
+                }
 }
 
-static void turn_rule(const MlgRules *r, int i, bool when, const MlgRuleFacts *f, uint64_t now_usec,
-                      MlgRuleState *s) {
-        const MlgRule *rule = &r->rules[i];
-        uint64_t *since_usec = &s->since_usec[i];
+static uint64_t when_lanes(const MlgRules *r, int i, const MlgRuleVerdict *foreseen, const MlgRuleFacts *f) {
+        MlgRuleStack stack;
+        MlgRuleValue v;
 
-        if (s->holds & BIT(i)) {
-                if (now_usec - *since_usec < rule->keep_usec || !is_over(r, rule, when, f))
+        if ((foreseen->yes | foreseen->no) & BIT(i))
+                return foreseen->yes & BIT(i) ? UINT64_MAX : 0;
+        v = mlg_rule_evaluate(r, r->rules[i].when, f, &stack);
+        return v.known & v.yes;
+}
+
+/* `until` where it is said and known, else that `when` is not true. */
+static uint64_t over_lanes(const MlgRules *r, const MlgRule *rule, uint64_t when, const MlgRuleFacts *f) {
+        MlgRuleStack stack;
+        MlgRuleValue v;
+
+        if (rule->until.n == 0)
+                return ~when;
+        v = mlg_rule_evaluate(r, rule->until, f, &stack);
+        return (v.known & v.yes) | (~v.known & ~when);
+}
+
+static void turn_rule(const MlgRule *rule, uint64_t bit, bool when, bool over, uint64_t now_usec,
+                      MlgRuleState *s, uint64_t *since_usec) {
+        if (s->holds & bit) {
+                if (now_usec - *since_usec < rule->keep_usec || !over)
                         return;
-                s->holds &= ~BIT(i);
+                s->holds &= ~bit;
                 *since_usec = 0;
         }
-        if (!when)
+        s->waits &= ~bit;
+        if (!when) {
                 *since_usec = 0;
-        else if (*since_usec == 0)
+                return;
+        }
+        if (*since_usec == 0)
                 *since_usec = now_usec;
         /* What would be over at once does not begin. */
-        if (when && now_usec - *since_usec >= rule->for_usec && !is_over(r, rule, when, f)) {
-                s->holds |= BIT(i);
+        if (now_usec - *since_usec >= rule->for_usec && !over) {
+                s->holds |= bit;
                 *since_usec = now_usec;
+        } else
+                s->waits |= bit;
+}
+
+/* Sets of rules: those about the guest, whose condition is true for it, and which would be over. */
+static void turn_guest(const MlgRules *r, uint64_t among, uint64_t when, uint64_t over, uint64_t now_usec,
+                       MlgRuleState *s) {
+        uint64_t gone = (s->holds | s->waits) & ~among, changing;
+
+        for (uint64_t left = gone; left; left &= left - 1)
+                s->since_usec[__builtin_ctzll(left)] = 0;
+        s->holds &= among;
+        s->waits &= among;
+        when &= among;
+        /* Most go on as they were, and so does all that is kept of them. */
+        changing = (s->holds & over) | (~s->holds & when) | s->waits;
+        for (uint64_t left = changing; left; left &= left - 1) {
+                int i = __builtin_ctzll(left);
+
+                turn_rule(&r->rules[i], BIT(i), when & BIT(i), over & BIT(i), now_usec, s,
+                          &s->since_usec[i]);
         }
 }
 
-void mlg_rules_turn(const MlgRules *r, uint64_t among, const MlgRuleVerdict *foreseen, const MlgRuleFacts *f,
-                    uint64_t now_usec, MlgRuleState *s) {
-        /* What is out of the question, and did not hold before, is nothing to think about. */
-        uint64_t open = among & (~foreseen->no | s->holds);
+void mlg_rules_turn(const MlgRules *r, const MlgRuleVerdict *foreseen, const MlgRuleBatch *b,
+                    uint64_t now_usec) {
+        /* A word of lanes for each rule; transposed, a word of rules for each lane. */
+        uint64_t when[MLG_RULES_MAX] = {}, over[MLG_RULES_MAX] = {};
+        uint64_t among = 0, held = 0;
 
-        for (uint64_t left = mlg_rules_all(r) & ~open; left; left &= left - 1)
-                s->since_usec[__builtin_ctzll(left)] = 0;
-        s->holds &= among;
-        for (uint64_t left = open; left; left &= left - 1) {
-                int i = __builtin_ctzll(left);
-                bool when = foreseen->yes & BIT(i);
-
-                if (!((foreseen->yes | foreseen->no) & BIT(i)))
-                        when = is_true(mlg_rule_evaluate(r, r->rules[i].when, f));
-                turn_rule(r, i, when, f, now_usec, s);
+        for (unsigned int lane = 0; lane < b->facts.n_lanes; lane++) {
+                among |= b->among[lane];
+                held |= b->states[lane]->holds;
         }
+        /* What is out of the question, and held for nobody before, is nothing to think about. */
+        for (uint64_t left = among & (~foreseen->no | held); left; left &= left - 1) {
+                int i = __builtin_ctzll(left);
+
+                when[i] = when_lanes(r, i, foreseen, &b->facts);
+                over[i] = when[i] || held & BIT(i) ? over_lanes(r, &r->rules[i], when[i], &b->facts) : 0;
+        }
+        transpose(when);
+        transpose(over);
+        for (unsigned int lane = 0; lane < b->facts.n_lanes; lane++)
+                turn_guest(r, b->among[lane], when[lane], over[lane], now_usec, b->states[lane]);
 }
 
 /* ---- what they set ---- */
+
+#define FIELD_BYTES sizeof(uint32_t) /* no field is smaller, so no two begin in the same four bytes */
 
 static int64_t clamped(const MlgRuleSet *set, int64_t v) {
         return v < set->min ? set->min : v > set->max ? set->max : v;
@@ -289,24 +228,45 @@ static void put(const MlgRuleSet *set, int64_t v, MlgGuestSettings *s) {
         }
 }
 
-void mlg_rules_apply(const MlgRules *r, uint64_t holds, const MlgRuleFacts *f, MlgGuestSettings *s) {
-        for (; holds; holds &= holds - 1) {
-                const MlgRule *rule = &r->rules[__builtin_ctzll(holds)];
+/* In these lanes, as far as it is known; returns in which. */
+static uint64_t apply_set(const MlgRules *r, const MlgRule *rule, const MlgRuleSet *set, uint64_t lanes,
+                          MlgRuleBatch *b) {
+        MlgRuleStack stack;
+        MlgRuleValue v = {};
 
-                for (uint32_t k = 0; k < rule->n_sets; k++) {
-                        const MlgRuleSet *set = &rule->sets[k];
-                        MlgRuleValue v;
-
-                        if (set->field == MLG_RULE_FIELD_COPY) {
-                                memcpy((char *) s + set->offset, (const char *) &rule->values + set->offset,
-                                       set->size);
-                                continue;
-                        }
-                        v = mlg_rule_evaluate(r, set->program, f);
-                        if (v.known)
-                                put(set, v.v, s);
-                }
+        if (set->field != MLG_RULE_FIELD_COPY && lanes) {
+                v = mlg_rule_evaluate(r, set->program, &b->facts, &stack);
+                lanes &= v.known;
         }
+        for (uint64_t left = lanes; left; left &= left - 1) {
+                int lane = __builtin_ctzll(left);
+
+                if (set->field == MLG_RULE_FIELD_COPY)
+                        memcpy((char *) &b->settings[lane] + set->offset,
+                               (const char *) &rule->values + set->offset, set->size);
+                else
+                        put(set, v.v[lane], &b->settings[lane]);
+        }
+        return lanes;
+}
+
+/* From the last one back: what is set already, an earlier one cannot change, and need not even be worked
+ * out. */
+void mlg_rules_apply(const MlgRules *r, MlgRuleBatch *b) {
+        uint64_t holds[MLG_RULE_LANES] = {}, done[sizeof(MlgGuestSettings) / FIELD_BYTES] = {}, any = 0;
+
+        for (unsigned int lane = 0; lane < b->facts.n_lanes; lane++)
+                any |= holds[lane] = b->states[lane]->holds;
+        if (!any)
+                return;
+        transpose(holds);
+        for (uint32_t i = r->n_rules; i-- > 0;)
+                for (uint32_t k = 0; holds[i] && k < r->rules[i].n_sets; k++) {
+                        const MlgRuleSet *set = &r->rules[i].sets[k];
+                        uint64_t *settled = &done[set->offset / FIELD_BYTES];
+
+                        *settled |= apply_set(r, &r->rules[i], set, holds[i] & ~*settled, b);
+                }
 }
 
 void mlg_rules_carry_over(const MlgRules *old, const MlgRules *new_, MlgRuleState *s) {
@@ -317,6 +277,7 @@ void mlg_rules_carry_over(const MlgRules *old, const MlgRules *new_, MlgRuleStat
                         if (strcmp(new_->rules[i].name, old->rules[k].name) != 0)
                                 continue;
                         is.holds |= s->holds & BIT(k) ? BIT(i) : 0;
+                        is.waits |= s->waits & BIT(k) ? BIT(i) : 0;
                         is.since_usec[i] = s->since_usec[k];
                 }
         *s = is;

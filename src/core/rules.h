@@ -10,7 +10,11 @@
  * Each value is known or not (a guest without a monitor tells no stalls). What is made of an unknown value
  * is unknown, but "false and unknown" is false and "true or unknown" is true. So an expression that is
  * true or false while some facts are not told yet stays so whatever they turn out to be: a rule about the
- * host is decided once for all guests. Arithmetic saturates; what is divided by nothing is unknown. */
+ * host is decided once for all guests. Arithmetic saturates; what is divided by nothing is unknown.
+ *
+ * Guests are judged up to 64 at once, each in a *lane* of its own: a step is done for all lanes before the
+ * next one is looked at. So finding out what a step is, the most by far of what it costs, is paid once for
+ * all of them, and conditions, and what is known, are bits of a word. */
 #pragma once
 
 #include "core/settings.h"
@@ -92,15 +96,19 @@ typedef struct MlgRuleFactInfo {
 
 const MlgRuleFactInfo *mlg_rule_fact_info(MlgRuleFact f);
 
-/* What is known at one time. */
+#define MLG_RULE_LANES 64 /* sets of lanes are bits of a uint64_t */
+
+/* What is known at one time: a column of values for each fact, in it a lane for each guest. */
 typedef struct MlgRuleFacts {
-        uint64_t told;  /* bits: it is settled whether this fact is known ... */
-        uint64_t known; /* ... and it is */
-        int64_t values[_MLG_RULE_FACT_MAX];
+        unsigned int n_lanes;               /* in use */
+        uint64_t told[_MLG_RULE_FACT_MAX];  /* lanes: it is settled whether this fact is known ... */
+        uint64_t known[_MLG_RULE_FACT_MAX]; /* ... and it is */
+        int64_t values[_MLG_RULE_FACT_MAX][MLG_RULE_LANES];
 } MlgRuleFacts;
 
-void mlg_rule_tell(MlgRuleFacts *f, MlgRuleFact fact, bool known, uint64_t value);
-void mlg_rule_untell_guest(MlgRuleFacts *f); /* all that is of a guest is open again */
+void mlg_rule_tell(MlgRuleFacts *f, unsigned int lane, MlgRuleFact fact, bool known, uint64_t value);
+void mlg_rule_tell_all(MlgRuleFacts *f, MlgRuleFact fact, bool known, uint64_t value); /* in all lanes */
+void mlg_rule_untell_guests(MlgRuleFacts *f); /* all that is of guests is open again */
 
 typedef enum MlgRuleOp {
         MLG_OP_CONST, /* puts `value` on the stack */
@@ -109,7 +117,7 @@ typedef enum MlgRuleOp {
         MLG_OP_OF,    /* the topmost, a part, becomes so much of a fact */
         MLG_OP_NEGATE,
         MLG_OP_NOT,
-        MLG_OP_AND_THEN, /* goes on behind the AND that follows if the topmost is false already */
+        MLG_OP_AND_THEN, /* goes on behind the AND that follows if the topmost is false in all lanes */
         MLG_OP_OR_ELSE,  /* the same with OR and true */
         /* Of here on: takes two, puts one. */
         MLG_OP_AND,
@@ -140,9 +148,16 @@ typedef struct MlgRuleProgram {
         uint16_t first, n; /* in MlgRules.steps; n 0: there is none */
 } MlgRuleProgram;
 
+/* Where values lie while they are worked out. */
+typedef struct MlgRuleStack {
+        int64_t columns[MLG_RULE_STACK_MAX][MLG_RULE_LANES];
+} MlgRuleStack;
+
+/* What a program came to, in each lane. */
 typedef struct MlgRuleValue {
-        int64_t v; /* of a condition: 0 or 1 */
-        bool known;
+        uint64_t known;   /* lanes */
+        uint64_t yes;     /* of a condition: the lanes in which it is true, where it is known */
+        const int64_t *v; /* of anything else: one for each lane; in the stack, or among the facts */
 } MlgRuleValue;
 
 /* What a rule's value is put into. */
@@ -188,22 +203,33 @@ static inline uint64_t mlg_rules_all(const MlgRules *r) {
 /* Which rules hold for one guest. */
 typedef struct MlgRuleState {
         uint64_t holds; /* bits of the rules' places */
-        /* These hold since then; of the others `when` is true since then, 0: it is not. */
-        uint64_t since_usec[MLG_RULES_MAX];
+        uint64_t waits; /* these do not, but `when` is true: For= is not over, or `until` is true, too */
+        uint64_t since_usec[MLG_RULES_MAX]; /* when that began; 0: neither of both */
 } MlgRuleState;
 
-MlgRuleValue mlg_rule_evaluate(const MlgRules *r, MlgRuleProgram p, const MlgRuleFacts *f);
+MlgRuleValue mlg_rule_evaluate(const MlgRules *r, MlgRuleProgram p, const MlgRuleFacts *f,
+                               MlgRuleStack *stack);
 
 /* Those whose condition is decided, whatever facts are still to be told. */
 typedef struct MlgRuleVerdict {
         uint64_t yes, no;
 } MlgRuleVerdict;
+/* By the first lane. */
 MlgRuleVerdict mlg_rules_foresee(const MlgRules *r, const MlgRuleFacts *f);
 
+/* Guests that are judged together: each array has a place for each lane. */
+typedef struct MlgRuleBatch {
+        MlgRuleFacts facts;
+        uint64_t among[MLG_RULE_LANES]; /* the rules that are about it */
+        MlgRuleState *states[MLG_RULE_LANES];
+        MlgGuestSettings settings[MLG_RULE_LANES];
+} MlgRuleBatch;
+
 /* Which of `among` hold now. What is foreseen need not be looked at again. now_usec > 0. */
-void mlg_rules_turn(const MlgRules *r, uint64_t among, const MlgRuleVerdict *foreseen, const MlgRuleFacts *f,
-                    uint64_t now_usec, MlgRuleState *s);
-/* What those that hold set, in their order. A key whose value is unknown stays as it is. */
-void mlg_rules_apply(const MlgRules *r, uint64_t holds, const MlgRuleFacts *f, MlgGuestSettings *s);
+void mlg_rules_turn(const MlgRules *r, const MlgRuleVerdict *foreseen, const MlgRuleBatch *b,
+                    uint64_t now_usec);
+/* Puts into `settings` what those that hold set; of two the later one counts. A key whose value is unknown
+ * stays as it is. */
+void mlg_rules_apply(const MlgRules *r, MlgRuleBatch *b);
 /* Of rules that have other places now: those of the same name go on as they were. */
 void mlg_rules_carry_over(const MlgRules *old, const MlgRules *new_, MlgRuleState *s);
