@@ -66,6 +66,13 @@ typedef struct MlgDecision {
 
 #define MLG_RULE_NAMES_MAX 2047 /* 64 rules of 31 letters, with blanks between them */
 
+/* A rule that holds for a guest. */
+typedef struct MlgRuleStatus {
+        char name[32];
+        char origin[512];    /* "policy.d/50-web.policy:12" */
+        char settings[1024]; /* "Floor=2G Priority=20": those that count; of others a later rule said more */
+} MlgRuleStatus;
+
 typedef struct MlgGuestStatus {
         char uuid[MLG_UUID_LEN + 1];
         char name[MLG_NAME_MAX + 1];

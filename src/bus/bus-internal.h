@@ -15,6 +15,7 @@
 #define MLG_BUS_QUEUE_MAX 4096          /* messages the bus has not taken: no signals then */
 #define MLG_BUS_TEXT_MAX (24u << 20)    /* of one string sent; the system bus takes messages up to 32 MiB */
 #define MLG_BUS_RESERVATIONS_MAX 1024   /* shown by ListReservations */
+#define MLG_BUS_RULES_MAX 64            /* of one guest: all that there may be */
 #define MLG_BUS_PLUGINS_MAX 64          /* shown by ListPlugins */
 #define MLG_BUS_PROPOSALS_MAX 4096      /* shown by ListProposals; one of each guest */
 
@@ -94,6 +95,7 @@ int mlg_bus_on_end_approval(sd_bus_message *m, void *userdata, sd_bus_error *err
 extern const sd_bus_vtable mlg_bus_guest_vtable[];
 int mlg_bus_guest_publish(MlgBus *b);
 int mlg_bus_reply_decisions(MlgBus *b, sd_bus_message *m, const char *uuid);
+int mlg_bus_reply_rules(MlgBus *b, sd_bus_message *m, const char *uuid);
 
 /* request.c: changes, as clients ask for them: checked, then authorised, then done. */
 typedef enum MlgRequestKind {

@@ -25,6 +25,8 @@ typedef struct MlgBusOps {
         bool (*guest_at)(size_t i, MlgGuestStatus *ret, void *userdata);
         bool (*guest_find)(const char *name_or_uuid, MlgGuestStatus *ret, void *userdata);
         size_t (*decisions)(const char *uuid, MlgDecision *ret, size_t max, void *userdata); /* newest first */
+        /* Those that hold for the guest, in their order. */
+        size_t (*rules)(const char *uuid, MlgRuleStatus *ret, size_t max, void *userdata);
         size_t (*reservations)(MlgReservationStatus *ret, size_t max, void *userdata);
         size_t (*proposals)(MlgProposalStatus *ret, size_t max, void *userdata);
         size_t (*plugins)(MlgPluginStatus *ret, size_t max, void *userdata);

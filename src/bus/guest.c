@@ -176,6 +176,29 @@ int mlg_bus_reply_decisions(MlgBus *b, sd_bus_message *m, const char *uuid) {
         return mlg_bus_reply_list(m, "a{sv}", mlg_min(n, G_N_ELEMENTS(list.all)), append_decision, &list);
 }
 
+/* ---- rules ---- */
+
+static int append_rule(sd_bus_message *m, size_t at, const void *list) {
+        const MlgRuleStatus *s = &((const MlgRuleStatus *) list)[at];
+        int r;
+
+        r = sd_bus_message_open_container(m, 'a', "{sv}");
+        if (r >= 0)
+                r = mlg_bus_append_text(m, "Rule", s->name);
+        if (r >= 0)
+                r = mlg_bus_append_text(m, "Origin", s->origin);
+        if (r >= 0)
+                r = mlg_bus_append_text(m, "Settings", s->settings);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+int mlg_bus_reply_rules(MlgBus *b, sd_bus_message *m, const char *uuid) {
+        g_autofree MlgRuleStatus *all = g_new0(MlgRuleStatus, MLG_BUS_RULES_MAX);
+        size_t n = b->ops->rules(uuid, all, MLG_BUS_RULES_MAX, b->userdata);
+
+        return mlg_bus_reply_list(m, "a{sv}", mlg_min(n, MLG_BUS_RULES_MAX), append_rule, all);
+}
+
 /* ---- methods ---- */
 
 static int start(sd_bus_message *m, MlgBusGuestView *view, MlgRequest *q, sd_bus_error *error) {
@@ -211,6 +234,12 @@ static int on_explain(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         return mlg_bus_reply_decisions(view->bus, m, view->st.uuid);
 }
 
+static int on_explain_rules(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        MlgBusGuestView *view = userdata;
+
+        return mlg_bus_reply_rules(view->bus, m, view->st.uuid);
+}
+
 #define U SD_BUS_VTABLE_UNPRIVILEGED
 
 /* Numbers that differ in each poll have no change signal: who wants them reads them. */
@@ -223,6 +252,8 @@ const sd_bus_vtable mlg_bus_guest_vtable[] = {
                                 SD_BUS_NO_RESULT, on_set_target, U),
         SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("aa{sv}", decisions), on_explain, U),
+        SD_BUS_METHOD_WITH_ARGS("ExplainRules", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("aa{sv}", rules), on_explain_rules, U),
 
         SD_BUS_PROPERTY("UUID", "s", mlg_bus_get_chars, GUEST(uuid), CONST),
         SD_BUS_PROPERTY("Name", "s", mlg_bus_get_chars, GUEST(name), EMITS),

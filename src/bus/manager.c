@@ -140,6 +140,17 @@ static int on_explain(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         return mlg_bus_reply_decisions(b, m, st.uuid);
 }
 
+static int on_explain_rules(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        MlgBus *b = ((MlgBusHostView *) userdata)->bus;
+        MlgGuestStatus st;
+        int r;
+
+        r = read_guest(b, m, &st, error);
+        if (r < 0)
+                return r;
+        return mlg_bus_reply_rules(b, m, st.uuid);
+}
+
 typedef struct Reservations {
         const MlgReservationStatus *all;
         uint64_t now_usec;
@@ -314,6 +325,8 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
                                 SD_BUS_RESULT("o", path), on_get_guest, U),
         SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_ARGS("s", guest),
                                 SD_BUS_RESULT("aa{sv}", decisions), on_explain, U),
+        SD_BUS_METHOD_WITH_ARGS("ExplainRules", SD_BUS_ARGS("s", guest),
+                                SD_BUS_RESULT("aa{sv}", rules), on_explain_rules, U),
         SD_BUS_METHOD_WITH_ARGS("ListReservations", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("a(tttts)", reservations), on_list_reservations, U),
         SD_BUS_METHOD_WITH_ARGS("ListProposals", SD_BUS_NO_ARGS,

@@ -194,8 +194,6 @@ void mlg_rules_turn(const MlgRules *r, const MlgRuleVerdict *foreseen, const Mlg
 
 /* ---- what they set ---- */
 
-#define FIELD_BYTES sizeof(uint32_t) /* no field is smaller, so no two begin in the same four bytes */
-
 static int64_t clamped(const MlgRuleSet *set, int64_t v) {
         return v < set->min ? set->min : v > set->max ? set->max : v;
 }
@@ -229,8 +227,9 @@ static void put(const MlgRuleSet *set, int64_t v, MlgGuestSettings *s) {
 }
 
 /* In these lanes, as far as it is known; returns in which. */
-static uint64_t apply_set(const MlgRules *r, const MlgRule *rule, const MlgRuleSet *set, uint64_t lanes,
+static uint64_t apply_set(const MlgRules *r, uint32_t rule, const MlgRuleSet *set, uint64_t lanes,
                           MlgRuleBatch *b) {
+        const MlgGuestSettings *values = &r->rules[rule].values;
         MlgRuleStack stack;
         MlgRuleValue v = {};
 
@@ -243,9 +242,10 @@ static uint64_t apply_set(const MlgRules *r, const MlgRule *rule, const MlgRuleS
 
                 if (set->field == MLG_RULE_FIELD_COPY)
                         memcpy((char *) &b->settings[lane] + set->offset,
-                               (const char *) &rule->values + set->offset, set->size);
+                               (const char *) values + set->offset, set->size);
                 else
                         put(set, v.v[lane], &b->settings[lane]);
+                b->states[lane]->set_by[MLG_RULE_PLACE(set->offset)] = (uint8_t) (rule + 1);
         }
         return lanes;
 }
@@ -253,19 +253,21 @@ static uint64_t apply_set(const MlgRules *r, const MlgRule *rule, const MlgRuleS
 /* From the last one back: what is set already, an earlier one cannot change, and need not even be worked
  * out. */
 void mlg_rules_apply(const MlgRules *r, MlgRuleBatch *b) {
-        uint64_t holds[MLG_RULE_LANES] = {}, done[sizeof(MlgGuestSettings) / FIELD_BYTES] = {}, any = 0;
+        uint64_t holds[MLG_RULE_LANES] = {}, done[MLG_RULE_PLACES] = {}, any = 0;
 
-        for (unsigned int lane = 0; lane < b->facts.n_lanes; lane++)
+        for (unsigned int lane = 0; lane < b->facts.n_lanes; lane++) {
+                memset(b->states[lane]->set_by, 0, sizeof(b->states[lane]->set_by));
                 any |= holds[lane] = b->states[lane]->holds;
+        }
         if (!any)
                 return;
         transpose(holds);
         for (uint32_t i = r->n_rules; i-- > 0;)
                 for (uint32_t k = 0; holds[i] && k < r->rules[i].n_sets; k++) {
                         const MlgRuleSet *set = &r->rules[i].sets[k];
-                        uint64_t *settled = &done[set->offset / FIELD_BYTES];
+                        uint64_t *settled = &done[MLG_RULE_PLACE(set->offset)];
 
-                        *settled |= apply_set(r, &r->rules[i], set, holds[i] & ~*settled, b);
+                        *settled |= apply_set(r, i, set, holds[i] & ~*settled, b);
                 }
 }
 

@@ -200,11 +200,16 @@ static inline uint64_t mlg_rules_all(const MlgRules *r) {
         return r->n_rules < MLG_RULES_MAX ? (UINT64_C(1) << r->n_rules) - 1 : UINT64_MAX;
 }
 
+/* No field of MlgGuestSettings is smaller, so each has a place of its own among so many. */
+#define MLG_RULE_PLACE(offset) ((offset) / sizeof(uint32_t))
+#define MLG_RULE_PLACES MLG_RULE_PLACE(sizeof(MlgGuestSettings))
+
 /* Which rules hold for one guest. */
 typedef struct MlgRuleState {
         uint64_t holds; /* bits of the rules' places */
         uint64_t waits; /* these do not, but `when` is true: For= is not over, or `until` is true, too */
         uint64_t since_usec[MLG_RULES_MAX]; /* when that began; 0: neither of both */
+        uint8_t set_by[MLG_RULE_PLACES]; /* of each setting, as of the last turn: the rule + 1; 0: none */
 } MlgRuleState;
 
 MlgRuleValue mlg_rule_evaluate(const MlgRules *r, MlgRuleProgram p, const MlgRuleFacts *f,
@@ -228,8 +233,8 @@ typedef struct MlgRuleBatch {
 /* Which of `among` hold now. What is foreseen need not be looked at again. now_usec > 0. */
 void mlg_rules_turn(const MlgRules *r, const MlgRuleVerdict *foreseen, const MlgRuleBatch *b,
                     uint64_t now_usec);
-/* Puts into `settings` what those that hold set; of two the later one counts. A key whose value is unknown
- * stays as it is. */
+/* Puts into `settings` what those that hold set, and into `set_by` which one did; of two the later one
+ * counts. A key whose value is unknown stays as it is. */
 void mlg_rules_apply(const MlgRules *r, MlgRuleBatch *b);
 /* Of rules that have other places now: those of the same name go on as they were. */
 void mlg_rules_carry_over(const MlgRules *old, const MlgRules *new_, MlgRuleState *s);

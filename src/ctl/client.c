@@ -424,6 +424,12 @@ static const Field decision_fields[] = {
         { "Error", 's', G_STRUCT_OFFSET(MlgCtlDecision, error) },
 };
 
+static const Field rule_fields[] = {
+        { "Rule", 's', G_STRUCT_OFFSET(MlgCtlRule, name) },
+        { "Origin", 's', G_STRUCT_OFFSET(MlgCtlRule, origin) },
+        { "Settings", 's', G_STRUCT_OFFSET(MlgCtlRule, settings) },
+};
+
 static const Field proposal_fields[] = {
         { "ID", 't', G_STRUCT_OFFSET(MlgCtlProposal, id) },
         { "Guest", 's', G_STRUCT_OFFSET(MlgCtlProposal, guest) },
@@ -527,6 +533,18 @@ GArray *mlg_client_explain(MlgClient *c, const char *guest, GError **error) {
 
         return reply ? read_dicts(reply, decision_fields, G_N_ELEMENTS(decision_fields), sizeof(MlgCtlDecision),
                                   clear_decision, error) :
+                       NULL;
+}
+
+static void clear_rule(void *p) {
+        mlg_ctl_rule_clear(p);
+}
+
+GArray *mlg_client_explain_rules(MlgClient *c, const char *guest, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ExplainRules", NULL, error, "s", guest);
+
+        return reply ? read_dicts(reply, rule_fields, G_N_ELEMENTS(rule_fields), sizeof(MlgCtlRule),
+                                  clear_rule, error) :
                        NULL;
 }
 

@@ -46,6 +46,7 @@ GArray *mlg_client_reservations(MlgClient *c, GError **error);                  
 GArray *mlg_client_plugins(MlgClient *c, GError **error);                       /* MlgCtlPlugin */
 GArray *mlg_client_explain(MlgClient *c, const char *guest,
                            GError **error); /* MlgCtlDecision, newest first */
+GArray *mlg_client_explain_rules(MlgClient *c, const char *guest, GError **error); /* MlgCtlRule */
 GArray *mlg_client_proposals(MlgClient *c, GError **error);                     /* MlgCtlProposal */
 
 /* Pure: the exit code for an error of the bus. `name` may be NULL; `error` is a positive errno. */

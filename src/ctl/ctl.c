@@ -77,18 +77,22 @@ static bool run_status(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GS
 
 static bool run_explain(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
                         GError **error) {
-        g_autoptr(GArray) list = mlg_client_explain(c, a->guest, error);
-        const MlgCtlDecision *decisions;
+        g_autoptr(GArray) decisions = mlg_client_explain(c, a->guest, error);
+        g_autoptr(GArray) rules = decisions ? mlg_client_explain_rules(c, a->guest, error) : NULL;
+        MlgCtlExplanation e;
 
-        if (!list)
+        if (!rules)
                 return false;
-        decisions = (const MlgCtlDecision *) (void *) list->data;
+        e = (MlgCtlExplanation) { .decisions = (const MlgCtlDecision *) (void *) decisions->data,
+                                  .n_decisions = decisions->len,
+                                  .rules = (const MlgCtlRule *) (void *) rules->data,
+                                  .n_rules = rules->len };
         if (a->json) {
-                g_autofree char *json = mlg_explain_to_json(a->guest, decisions, list->len, style->utf8);
+                g_autofree char *json = mlg_explain_to_json(a->guest, &e, style->utf8);
 
                 g_string_append(out, json);
         } else {
-                mlg_render_explain(a->guest, decisions, list->len, style, out);
+                mlg_render_explain(a->guest, &e, style, out);
         }
         return true;
 }

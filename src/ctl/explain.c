@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Render, part two: the history of decisions about one guest, as sentences. */
+/* Render, part two: the history of decisions about one guest, as sentences, and the rules that hold for
+ * it. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -19,6 +20,12 @@ void mlg_ctl_decision_clear(MlgCtlDecision *d) {
         g_clear_pointer(&d->sentence, g_free);
         g_clear_pointer(&d->result, g_free);
         g_clear_pointer(&d->error, g_free);
+}
+
+void mlg_ctl_rule_clear(MlgCtlRule *r) {
+        g_clear_pointer(&r->name, g_free);
+        g_clear_pointer(&r->origin, g_free);
+        g_clear_pointer(&r->settings, g_free);
 }
 
 /* printf for text of which some parts come from outside: escapes the whole. */
@@ -113,8 +120,8 @@ static void render_wish(const MlgCtlDecision *d, const MlgStyle *style, GString 
         g_string_append_c(out, '\n');
 }
 
-void mlg_render_explain(const char *guest, const MlgCtlDecision *decisions, size_t n, const MlgStyle *style,
-                        GString *out) {
+static void render_decisions(const char *guest, const MlgCtlDecision *decisions, size_t n,
+                             const MlgStyle *style, GString *out) {
         if (n == 0) {
                 append_line(out, style, MLG_COLOUR_PLAIN, "Nothing was decided about %s yet.", guest);
                 g_string_append_c(out, '\n');
@@ -138,6 +145,24 @@ void mlg_render_explain(const char *guest, const MlgCtlDecision *decisions, size
                 render_inputs(d, style, out);
                 render_wish(d, style, out);
         }
+}
+
+static void render_rules(const MlgCtlRule *rules, size_t n, const MlgStyle *style, GString *out) {
+        if (n > 0)
+                g_string_append(out, "\nRules that hold for it now, and what it has by them:\n");
+        for (size_t i = 0; i < n; i++) {
+                const MlgCtlRule *r = &rules[i];
+
+                append_line(out, style, MLG_COLOUR_PLAIN, INDENT "%s (%s): %s", r->name, r->origin,
+                            *r->settings ? r->settings :
+                                           "nothing, as later ones set the same, or it is not known");
+                g_string_append_c(out, '\n');
+        }
+}
+
+void mlg_render_explain(const char *guest, const MlgCtlExplanation *e, const MlgStyle *style, GString *out) {
+        render_decisions(guest, e->decisions, e->n_decisions, style, out);
+        render_rules(e->rules, e->n_rules, style, out);
 }
 
 static void add_u64(json_object *o, const char *key, uint64_t v) {
@@ -174,14 +199,43 @@ static json_object *decision_to_json(const MlgCtlDecision *d) {
         return o;
 }
 
-char *mlg_explain_to_json(const char *guest, const MlgCtlDecision *decisions, size_t n, bool utf8) {
-        json_object *top = json_object_new_object(), *list = json_object_new_array();
+/* "Floor=2G Priority=20" */
+static json_object *settings_to_json(const char *settings) {
+        g_auto(GStrv) words = g_strsplit(settings, " ", -1);
+        json_object *o = json_object_new_object();
+
+        for (char **w = words; *w; w++) {
+                char *value = strchr(*w, '=');
+
+                if (!value)
+                        continue;
+                *value = '\0';
+                add_string(o, *w, value + 1);
+        }
+        return o;
+}
+
+static json_object *rule_to_json(const MlgCtlRule *r) {
+        json_object *o = json_object_new_object();
+
+        add_string(o, "rule", r->name);
+        add_string(o, "origin", r->origin);
+        json_object_object_add(o, "settings", settings_to_json(r->settings));
+        return o;
+}
+
+char *mlg_explain_to_json(const char *guest, const MlgCtlExplanation *e, bool utf8) {
+        json_object *top = json_object_new_object(), *decisions = json_object_new_array(),
+                    *rules = json_object_new_array();
         char *text;
 
         add_string(top, "guest", guest);
-        for (size_t i = 0; i < n; i++)
-                json_object_array_add(list, decision_to_json(&decisions[i]));
-        json_object_object_add(top, "decisions", list);
+        for (size_t i = 0; i < e->n_decisions; i++)
+                json_object_array_add(decisions, decision_to_json(&e->decisions[i]));
+        json_object_object_add(top, "decisions", decisions);
+        for (size_t i = 0; i < e->n_rules; i++)
+                json_object_array_add(rules, rule_to_json(&e->rules[i]));
+        json_object_object_add(top, "rules", rules);
         text = mlg_json_to_text(top, utf8);
         json_object_put(top);
         return text;

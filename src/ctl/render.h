@@ -31,6 +31,12 @@ typedef struct MlgCtlDecision {
         char *error;
 } MlgCtlDecision;
 
+/* One answer of ExplainRules(), in their order; the strings are owned. */
+typedef struct MlgCtlRule {
+        char *name, *origin;
+        char *settings; /* "Floor=2G Priority=20" */
+} MlgCtlRule;
+
 typedef struct MlgCtlReservation {
         uint64_t id, kib, room_kib, expires_in_usec;
         char *owner;
@@ -50,6 +56,7 @@ typedef struct MlgCtlPlugin {
 } MlgCtlPlugin;
 
 void mlg_ctl_decision_clear(MlgCtlDecision *d);
+void mlg_ctl_rule_clear(MlgCtlRule *r);
 void mlg_ctl_proposal_clear(MlgCtlProposal *p);
 void mlg_ctl_reservation_clear(MlgCtlReservation *r);
 void mlg_ctl_plugin_clear(MlgCtlPlugin *p);
@@ -62,9 +69,15 @@ void mlg_render_status(const MlgSnapshot *s, const MlgStyle *style, const MlgSta
 /* All of one guest. `now_usec`: memlegod's clock when it told. */
 void mlg_render_show(const MlgCtlGuest *g, uint64_t now_usec, const MlgStyle *style, GString *out);
 
-void mlg_render_explain(const char *guest, const MlgCtlDecision *decisions, size_t n, const MlgStyle *style,
-                        GString *out);
-char *mlg_explain_to_json(const char *guest, const MlgCtlDecision *decisions, size_t n, bool utf8);
+/* What is known of one guest's decisions, and of the rules that hold for it. */
+typedef struct MlgCtlExplanation {
+        const MlgCtlDecision *decisions;
+        size_t n_decisions;
+        const MlgCtlRule *rules;
+        size_t n_rules;
+} MlgCtlExplanation;
+void mlg_render_explain(const char *guest, const MlgCtlExplanation *e, const MlgStyle *style, GString *out);
+char *mlg_explain_to_json(const char *guest, const MlgCtlExplanation *e, bool utf8);
 
 void mlg_render_reservations(const MlgCtlReservation *reservations, size_t n, const MlgStyle *style,
                              GString *out);

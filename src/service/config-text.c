@@ -20,6 +20,10 @@ static char *origin_to_string(const MlgConfig *c, const MlgConfigOrigin *o) {
                                o->line);
 }
 
+char *mlg_config_rule_origin(const MlgConfig *c, size_t i) {
+        return origin_to_string(c, &((const MlgConfigRule *) c->rules->pdata[i])->at);
+}
+
 static void diff_value(GPtrArray *out, const MlgConfig *origin_of, const char *section, const MlgOption *o,
                        const char *was, const char *is, const MlgConfigOrigin *origin) {
         g_autofree char *where = origin_to_string(origin_of, origin);

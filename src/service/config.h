@@ -53,6 +53,8 @@ void mlg_config_guest(const MlgConfig *c, const char *name, const char *uuid, co
 
 /* All [Rule] sections, compiled; NULL: there are none. Valid as long as `c`. */
 const MlgRules *mlg_config_rules(const MlgConfig *c);
+/* Where the i-th of them stands: "policy.d/50-web.policy:12". g_free() */
+char *mlg_config_rule_origin(const MlgConfig *c, size_t i);
 
 /* What differs, as sentences for people ("[Guest web-*] Floor: 25% -> 512M (policy.d/50-web.policy:12)");
  * NULL-terminated, g_strfreev(). */

@@ -157,5 +157,8 @@ void mlg_daemon_tell_plugins_changed(MlgDaemon *d);               /* at a reload
 void mlg_daemon_unload_plugins(MlgDaemon *d);
 size_t mlg_daemon_plugins(MlgPluginStatus *ret, size_t max, void *daemon);
 
+/* rules.c */
+size_t mlg_daemon_rules(const char *uuid, MlgRuleStatus *ret, size_t max, void *daemon);
+
 /* dump.c */
 char *mlg_daemon_dump(void *daemon);

@@ -202,6 +202,7 @@ const MlgBusOps mlg_daemon_bus_ops = {
         .guest_at = guest_at,
         .guest_find = guest_find,
         .decisions = decisions,
+        .rules = mlg_daemon_rules,
         .reservations = reservations,
         .plugins = mlg_daemon_plugins,
         .reload = reload,

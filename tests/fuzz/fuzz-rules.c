@@ -63,7 +63,7 @@ static void check_plain(const MlgRules *r, const MlgRuleBatch *b, const PlainFac
 
         mlg_guest_settings_default(&settings);
         plain_turn(r, b->among[0], f, now_usec, plain);
-        plain_apply(r, plain->holds, f, &settings);
+        plain_apply(r, f, plain, &settings);
         g_assert_cmpuint(b->states[0]->holds, ==, plain->holds);
         g_assert_cmpmem(b->states[0]->since_usec, sizeof(plain->since_usec), plain->since_usec,
                         sizeof(plain->since_usec));

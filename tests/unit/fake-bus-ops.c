@@ -49,6 +49,14 @@ static size_t fake_decisions(const char *uuid, MlgDecision *ret, size_t max, voi
         return n;
 }
 
+static size_t fake_rules(const char *uuid, MlgRuleStatus *ret, size_t max, void *userdata) {
+        if (g_str_equal(uuid, ((FakeService *) userdata)->guests[0].uuid))
+                return 0;
+        ret[0] = (MlgRuleStatus) { .name = "night", .origin = "x.policy:3", .settings = "Floor=2G Priority=20" };
+        ret[1] = (MlgRuleStatus) { .name = "busy", .origin = "/etc/\xff:12" };
+        return 2;
+}
+
 static size_t fake_reservations(MlgReservationStatus *ret, size_t max, void *userdata) {
         FakeService *f = userdata;
         size_t n = MIN(max, f->n_reservations);
@@ -212,6 +220,7 @@ const MlgBusOps fake_bus_ops = {
         .guest_at = fake_guest_at,
         .guest_find = fake_guest_find,
         .decisions = fake_decisions,
+        .rules = fake_rules,
         .reservations = fake_reservations,
         .plugins = fake_plugins,
         .reload = fake_reload,

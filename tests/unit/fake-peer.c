@@ -44,6 +44,19 @@ static int add_decision(sd_bus_message *reply, uint64_t age_usec, uint64_t repea
                                      "Colour", "(ss)", "sky", "blue", "Trust", "u", UINT32_C(3));
 }
 
+static int answer_explain_rules(sd_bus_message *m) {
+        const char *guest;
+        int r = sd_bus_message_read(m, "s", &guest);
+
+        if (r < 0)
+                return r;
+        if (!g_str_equal(guest, "web-1"))
+                return sd_bus_reply_method_return(m, "aa{sv}", 0);
+        return sd_bus_reply_method_return(m, "aa{sv}", 1, 4, "Rule", "s", "night", "Origin", "s",
+                                          "policy.d/\033[2Jx.policy:12", "Settings", "s", "Floor=2G Priority=20",
+                                          "Colour", "s", "of a later version");
+}
+
 static int answer_explain(sd_bus_message *m) {
         sd_bus_message *reply = NULL;
         const char *guest;
@@ -192,6 +205,8 @@ static int answer_well(Fake *f, sd_bus_message *m, const char *method) {
                 return answer_list_proposals(m);
         if (g_str_equal(method, "Explain"))
                 return answer_explain(m);
+        if (g_str_equal(method, "ExplainRules"))
+                return answer_explain_rules(m);
         return answer_change(m, method);
 }
 

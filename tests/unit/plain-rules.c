@@ -220,22 +220,22 @@ static void put(const MlgRuleSet *set, int64_t v, MlgGuestSettings *s) {
         }
 }
 
-void plain_apply(const MlgRules *r, uint64_t holds, const PlainFacts *f, MlgGuestSettings *s) {
-        for (; holds; holds &= holds - 1) {
-                const MlgRule *rule = &r->rules[__builtin_ctzll(holds)];
+void plain_apply(const MlgRules *r, const PlainFacts *f, MlgRuleState *is, MlgGuestSettings *s) {
+        memset(is->set_by, 0, sizeof(is->set_by));
+        for (uint32_t i = 0; i < r->n_rules; i++)
+                for (uint32_t k = 0; is->holds & BIT(i) && k < r->rules[i].n_sets; k++) {
+                        const MlgRuleSet *set = &r->rules[i].sets[k];
 
-                for (uint32_t k = 0; k < rule->n_sets; k++) {
-                        const MlgRuleSet *set = &rule->sets[k];
-                        PlainValue v;
+                        if (set->field == MLG_RULE_FIELD_COPY)
+                                memcpy((char *) s + set->offset,
+                                       (const char *) &r->rules[i].values + set->offset, set->size);
+                        else {
+                                PlainValue v = plain_evaluate(r, set->program, f);
 
-                        if (set->field == MLG_RULE_FIELD_COPY) {
-                                memcpy((char *) s + set->offset, (const char *) &rule->values + set->offset,
-                                       set->size);
-                                continue;
-                        }
-                        v = plain_evaluate(r, set->program, f);
-                        if (v.known)
+                                if (!v.known)
+                                        continue;
                                 put(set, v.v, s);
+                        }
+                        is->set_by[MLG_RULE_PLACE(set->offset)] = (uint8_t) (i + 1);
                 }
-        }
 }

@@ -23,4 +23,4 @@ void plain_put(const PlainFacts *f, unsigned int lane, MlgRuleFacts *ret);
 
 PlainValue plain_evaluate(const MlgRules *r, MlgRuleProgram p, const PlainFacts *f);
 void plain_turn(const MlgRules *r, uint64_t among, const PlainFacts *f, uint64_t now_usec, MlgRuleState *s);
-void plain_apply(const MlgRules *r, uint64_t holds, const PlainFacts *f, MlgGuestSettings *s);
+void plain_apply(const MlgRules *r, const PlainFacts *f, MlgRuleState *is, MlgGuestSettings *s);

@@ -362,6 +362,38 @@ static void test_explain(void **state) {
         check_decisions(call(f, WEB, MLG_BUS_IFACE_GUEST, "Explain", NULL));
 }
 
+static void check_rules(sd_bus_message *m) {
+        g_autoptr(GHashTable) first = NULL, second = NULL;
+
+        assert_ok(m);
+        assert_true(sd_bus_message_enter_container(m, 'a', "a{sv}") > 0);
+        assert_true(sd_bus_message_enter_container(m, 'a', "{sv}") > 0);
+        first = read_dict(m);
+        assert_true(sd_bus_message_exit_container(m) >= 0);
+        assert_true(sd_bus_message_enter_container(m, 'a', "{sv}") > 0);
+        second = read_dict(m);
+        assert_true(sd_bus_message_exit_container(m) >= 0);
+        assert_true(sd_bus_message_at_end(m, false) > 0);
+        assert_has(first, "Rule", "night");
+        assert_has(first, "Origin", "x.policy:3");
+        assert_has(first, "Settings", "Floor=2G Priority=20");
+        assert_has(second, "Origin", "/etc/\xef\xbf\xbd:12");
+        assert_has(second, "Settings", "");
+        sd_bus_message_unref(m);
+}
+
+static void test_explain_rules(void **state) {
+        Fixture *f = *state;
+        sd_bus_message *none = call(f, WEB, MLG_BUS_IFACE_GUEST, "ExplainRules", NULL);
+
+        check_rules(manager(f, "ExplainRules", "s", "db"));
+        assert_ok(none);
+        assert_true(sd_bus_message_enter_container(none, 'a', "a{sv}") > 0);
+        assert_true(sd_bus_message_at_end(none, false) > 0);
+        sd_bus_message_unref(none);
+        assert_error(manager(f, "ExplainRules", "s", "nobody"), "org.memlego1.Error.NoSuchGuest");
+}
+
 static GHashTable *get_all(Fixture *f, const char *path, const char *iface) {
         sd_bus_message *m = call(f, path, "org.freedesktop.DBus.Properties", "GetAll", "s", iface);
         GHashTable *t;
@@ -1040,6 +1072,7 @@ int main(void) {
                 TEST(reservations_list),
                 TEST(plugins_list),
                 TEST(explain),
+                TEST(explain_rules),
                 TEST(properties),
                 TEST(host_memory),
                 TEST(host_states),

@@ -113,6 +113,8 @@ static void test_good(void **state) {
                 { "explain web-1", MLG_EXIT_OK, "12 times in a row", NULL },
                 { "explain web-1 --json", MLG_EXIT_OK, "\"wanted_kib\": 700000", NULL },
                 { "explain web-1 --json", MLG_EXIT_OK, "\"error\": \"ETIMEDOUT\"", NULL },
+                { "explain web-1", MLG_EXIT_OK, "night (policy.d/\\x1b[2Jx.policy:12): Floor=2G Priority=20", NULL },
+                { "explain web-1 --json", MLG_EXIT_OK, "\"Priority\": \"20\"", NULL },
                 { "explain silent", MLG_EXIT_OK, "Nothing was decided about silent yet.", NULL },
                 { "explain nobody", MLG_EXIT_NO_SUCH_GUEST, NULL,
                   "There is no guest \"nobody\" ('memlegoctl status'" },

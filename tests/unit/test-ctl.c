@@ -458,20 +458,27 @@ static void test_explain(void **state) {
         g_autoptr(GString) out = g_string_new(NULL), none = g_string_new(NULL), fresh = g_string_new(NULL),
                            dry = g_string_new(NULL);
         MlgCtlDecision unknown = decision(300000, 1, 0, "none", "-");
-        g_autofree char *json = mlg_explain_to_json("web\n1", d, 2, true);
+        const MlgCtlRule rules[] = {
+                { (char *) "night", (char *) "policy.d/50-web.policy:12", (char *) "Floor=2G Priority=20" },
+                { (char *) "busy\n", (char *) "memlegod.conf:3", (char *) "" },
+        };
+        MlgCtlExplanation e = { d, 2, rules, G_N_ELEMENTS(rules) };
+        g_autofree char *json = mlg_explain_to_json("web\n1", &e, true);
 
-        mlg_render_explain("web\n1", d, G_N_ELEMENTS(d), &(MlgStyle) { .utf8 = true }, out);
+        e.n_decisions = G_N_ELEMENTS(d);
+        mlg_render_explain("web\n1", &e, &(MlgStyle) { .utf8 = true }, out);
         assert_golden("explain", out->str);
         assert_golden("explain-json", json);
         unknown.trust = (char *) "none";
         unknown.actual_kib = unknown.from_kib = unknown.wanted_kib = unknown.need_kib = 0;
-        mlg_render_explain("new", &unknown, 1, &(MlgStyle) { .utf8 = true, .colour = true }, fresh);
+        e = (MlgCtlExplanation) { &unknown, 1, NULL, 0 };
+        mlg_render_explain("new", &e, &(MlgStyle) { .utf8 = true, .colour = true }, fresh);
         assert_golden("explain-new", fresh->str);
         unknown = decision(300000, 7, 655360, "none", "-"); /* of a dry run */
-        mlg_render_explain("web-2", &unknown, 1, &(MlgStyle) { .utf8 = true }, dry);
+        mlg_render_explain("web-2", &e, &(MlgStyle) { .utf8 = true }, dry);
         assert_non_null(strstr(dry->str, "just now: would go 512 MiB -> 640 MiB: "));
         assert_non_null(strstr(dry->str, "the policy wanted 640 MiB (demand)"));
-        mlg_render_explain("web-1", NULL, 0, &(MlgStyle) { .utf8 = true }, none);
+        mlg_render_explain("web-1", &(MlgCtlExplanation) {}, &(MlgStyle) { .utf8 = true }, none);
         assert_string_equal(none->str, "Nothing was decided about web-1 yet.\n");
 }
 

@@ -734,6 +734,14 @@ static void test_guests(void **state) {
         }
 }
 
+static void test_origins(void **state) {
+        g_autoptr(MlgConfig) c = load("# none\n[Rule a]\nWhen=host.short\nShares=1\n\n[Rule b]\nWhen=host.short\nShares=1\n");
+        g_autofree char *a = mlg_config_rule_origin(c, 0), *b = mlg_config_rule_origin(c, 1);
+
+        assert_string_equal(a, "x.policy:2");
+        assert_string_equal(b, "x.policy:6");
+}
+
 /* What it tells of itself can be loaded again; differences are told by name. */
 static void test_texts(void **state) {
         static const struct {
@@ -1085,12 +1093,13 @@ static void compare_guest(const MlgRules *r, uint64_t seed, unsigned int lane, u
         mlg_guest_settings_default(&expected);
         before = expected;
         plain_turn(r, t->batch.among[lane], &t->facts[lane], now_usec, &t->plain[lane]);
-        plain_apply(r, t->plain[lane].holds, &t->facts[lane], &expected);
+        plain_apply(r, &t->facts[lane], &t->plain[lane], &expected);
         if (t->fast[lane].holds != t->plain[lane].holds)
                 fail_msg("seed %" PRIu64 ", lane %u: these hold: %" PRIx64 ", expected %" PRIx64, seed, lane, t->fast[lane].holds,
                          t->plain[lane].holds);
         assert_memory_equal(t->fast[lane].since_usec, t->plain[lane].since_usec, sizeof(t->plain[lane].since_usec));
         assert_settings(&t->batch.settings[lane], &expected, "by random rules");
+        assert_memory_equal(t->fast[lane].set_by, t->plain[lane].set_by, sizeof(t->plain[lane].set_by));
         t->n_begun += (uint64_t) __builtin_popcountll(t->plain[lane].holds & ~held);
         t->n_set += memcmp(&expected, &before, sizeof(before)) != 0;
 }
@@ -1216,6 +1225,7 @@ int main(void) {
                 cmocka_unit_test(test_examples),
                 cmocka_unit_test(test_all_examples),
                 cmocka_unit_test(test_guests),
+                cmocka_unit_test(test_origins),
                 cmocka_unit_test(test_texts),
                 cmocka_unit_test(test_carry_over),
                 cmocka_unit_test(test_floor),

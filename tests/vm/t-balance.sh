@@ -52,6 +52,7 @@ wait_until 60 "the load is in memory" load_filled busy
 wait_until 20 "the rule holds" says '^Rules  *works' ctl show busy
 wait_until 30 "busy is at its new floor" actual_at_least busy 375
 expect_eq "" "$(ctl show idle | grep '^Rules' || true)" "rules that hold for idle"
+expect_match 'works \(.*60-rule\.policy:1\): Floor=[0-9]+[KM]$' "$(ctl explain busy | grep 'works (')" "rules by explain busy"
 load_release busy
 wait_until 90 "the rule is over" daemon_logged 'busy: rules that hold: none'
 wait_until 60 "both have their share again" \
