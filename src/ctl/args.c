@@ -94,7 +94,9 @@ static const Option options[] = {
         [OPTION_ADDRESS] = { "address", '\0', VALUE_REQUIRED, FOR_ALL, "ADDR",
                              "Use the bus at this D-Bus address" },
         [OPTION_JSON] = { "json", 'j', VALUE_NONE,
-                          FOR(STATUS) | FOR(EXPLAIN) | FOR(RESERVATIONS) | FOR(PROPOSALS) | FOR(SIMULATE), NULL,
+                          FOR(STATUS) | FOR(EXPLAIN) | FOR(RESERVATIONS) | FOR(PROPOSALS) | FOR(PLUGINS) |
+                                  FOR(SIMULATE),
+                          NULL,
                           "status, explain, simulate, lists: print JSON" },
         [OPTION_NAMES] = { "names", '\0', VALUE_NONE, FOR(STATUS), NULL,
                            "status: print only the guests' names" },

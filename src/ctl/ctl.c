@@ -163,37 +163,30 @@ static bool run_release(const MlgArgs *a, MlgClient *c, const MlgStyle *style, G
         return mlg_client_release(c, a->id, error);
 }
 
-static bool run_reservations(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
-                             GError **error) {
-        g_autoptr(GArray) list = mlg_client_reservations(c, error);
-        const MlgCtlReservation *reservations;
+/* Commands that ask for a list and show it. */
+static const struct List {
+        GArray *(*ask)(MlgClient *c, GError **error);
+        void (*render)(const void *list, size_t n, const MlgStyle *style, GString *out);
+        char *(*to_json)(const void *list, size_t n, bool utf8);
+} lists[_MLG_COMMAND_MAX] = {
+        [MLG_COMMAND_RESERVATIONS] = { mlg_client_reservations, mlg_render_reservations,
+                                       mlg_reservations_to_json },
+        [MLG_COMMAND_PROPOSALS] = { mlg_client_proposals, mlg_render_proposals, mlg_proposals_to_json },
+        [MLG_COMMAND_PLUGINS] = { mlg_client_plugins, mlg_render_plugins, mlg_plugins_to_json },
+};
+
+static bool run_list(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        const struct List *l = &lists[a->command];
+        g_autoptr(GArray) list = l->ask(c, error);
 
         if (!list)
                 return false;
-        reservations = (const MlgCtlReservation *) (void *) list->data;
         if (a->json) {
-                g_autofree char *json = mlg_reservations_to_json(reservations, list->len, style->utf8);
+                g_autofree char *json = l->to_json(list->data, list->len, style->utf8);
 
                 g_string_append(out, json);
         } else {
-                mlg_render_reservations(reservations, list->len, style, out);
-        }
-        return true;
-}
-
-static bool run_proposals(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
-        g_autoptr(GArray) list = mlg_client_proposals(c, error);
-        const MlgCtlProposal *proposals;
-
-        if (!list)
-                return false;
-        proposals = (const MlgCtlProposal *) (void *) list->data;
-        if (a->json) {
-                g_autofree char *json = mlg_proposals_to_json(proposals, list->len, style->utf8);
-
-                g_string_append(out, json);
-        } else {
-                mlg_render_proposals(proposals, list->len, style, out);
+                l->render(list->data, list->len, style, out);
         }
         return true;
 }
@@ -219,16 +212,6 @@ static bool run_approve(const MlgArgs *a, MlgClient *c, const MlgStyle *style, G
 
 static bool run_reject(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
         return mlg_client_reject(c, a->id, error);
-}
-
-static bool run_plugins(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out,
-                        GError **error) {
-        g_autoptr(GArray) list = mlg_client_plugins(c, error);
-
-        if (!list)
-                return false;
-        mlg_render_plugins((const MlgCtlPlugin *) (void *) list->data, list->len, style, out);
-        return true;
 }
 
 static bool run_reload(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
@@ -270,15 +253,15 @@ static const CommandFn command_fns[] = {
         [MLG_COMMAND_SET] = run_set,
         [MLG_COMMAND_RESERVE] = run_reserve,
         [MLG_COMMAND_RELEASE] = run_release,
-        [MLG_COMMAND_RESERVATIONS] = run_reservations,
-        [MLG_COMMAND_PLUGINS] = run_plugins,
+        [MLG_COMMAND_RESERVATIONS] = run_list,
+        [MLG_COMMAND_PLUGINS] = run_list,
         [MLG_COMMAND_RELOAD] = run_reload,
         [MLG_COMMAND_CONFIG] = run_config,
         [MLG_COMMAND_DUMP] = run_dump,
         [MLG_COMMAND_RECORD] = NULL, /* these do not ask memlegod once and answer: see run() */
         [MLG_COMMAND_SIMULATE] = NULL,
         [MLG_COMMAND_MONITOR_XML] = NULL,
-        [MLG_COMMAND_PROPOSALS] = run_proposals,
+        [MLG_COMMAND_PROPOSALS] = run_list,
         [MLG_COMMAND_APPROVE] = run_approve,
         [MLG_COMMAND_REJECT] = run_reject,
 };

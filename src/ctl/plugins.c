@@ -25,7 +25,8 @@ static MlgColour colour_of(const MlgCtlPlugin *p) {
         return g_str_equal(p->state, "used") ? MLG_COLOUR_GREEN : MLG_COLOUR_PLAIN;
 }
 
-void mlg_render_plugins(const MlgCtlPlugin *plugins, size_t n, const MlgStyle *style, GString *out) {
+void mlg_render_plugins(const void *list, size_t n, const MlgStyle *style, GString *out) {
+        const MlgCtlPlugin *plugins = list;
         g_autoptr(MlgTable) t = mlg_table_new(columns, G_N_ELEMENTS(columns));
 
         if (n == 0) {
@@ -49,4 +50,21 @@ void mlg_render_plugins(const MlgCtlPlugin *plugins, size_t n, const MlgStyle *s
                         g_string_append_printf(out, "\n%s is %s: %s.\n", name, g_str_equal(plugins[i].state, "off")
                                                ? "switched off" : "refused", why);
         }
+}
+
+static json_object *to_json(const void *list, size_t i) {
+        const MlgCtlPlugin *p = &((const MlgCtlPlugin *) list)[i];
+        json_object *o = json_object_new_object();
+
+        json_object_object_add(o, "name", json_object_new_string(p->name));
+        json_object_object_add(o, "kind", json_object_new_string(p->kind));
+        json_object_object_add(o, "state", json_object_new_string(p->state));
+        json_object_object_add(o, "file", json_object_new_string(p->file));
+        if (*p->why)
+                json_object_object_add(o, "why", json_object_new_string(p->why));
+        return o;
+}
+
+char *mlg_plugins_to_json(const void *plugins, size_t n, bool utf8) {
+        return mlg_list_to_json("plugins", plugins, n, to_json, utf8);
 }

@@ -47,18 +47,19 @@ static void add_row(MlgTable *t, const MlgCtlProposal *p, const MlgStyle *style)
         mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_text_escape(p->effect, MLG_TEXT_LINE, style->utf8));
 }
 
-void mlg_render_proposals(const MlgCtlProposal *proposals, size_t n, const MlgStyle *style, GString *out) {
+void mlg_render_proposals(const void *proposals, size_t n, const MlgStyle *style, GString *out) {
         g_autoptr(MlgTable) t = mlg_table_new(columns, G_N_ELEMENTS(columns));
 
         for (size_t i = 0; i < n; i++)
-                add_row(t, &proposals[i], style);
+                add_row(t, &((const MlgCtlProposal *) proposals)[i], style);
         if (n == 0)
                 g_string_append(out, "Nothing waits for approval.\n");
         else
                 mlg_table_render(t, style, 0, SIZE_MAX, out);
 }
 
-static json_object *to_json(const MlgCtlProposal *p) {
+static json_object *to_json(const void *list, size_t at) {
+        const MlgCtlProposal *p = &((const MlgCtlProposal *) list)[at];
         const struct { const char *key, *value; } texts[] = {
                 { "guest", p->guest },       { "state", p->state },         { "reason", p->reason },
                 { "sentence", p->sentence }, { "effect", p->effect },       { "for_guest", p->for_guest },
@@ -80,14 +81,6 @@ static json_object *to_json(const MlgCtlProposal *p) {
         return o;
 }
 
-char *mlg_proposals_to_json(const MlgCtlProposal *proposals, size_t n, bool utf8) {
-        json_object *top = json_object_new_object(), *list = json_object_new_array();
-        char *text;
-
-        for (size_t i = 0; i < n; i++)
-                json_object_array_add(list, to_json(&proposals[i]));
-        json_object_object_add(top, "proposals", list);
-        text = mlg_json_to_text(top, utf8);
-        json_object_put(top);
-        return text;
+char *mlg_proposals_to_json(const void *proposals, size_t n, bool utf8) {
+        return mlg_list_to_json("proposals", proposals, n, to_json, utf8);
 }

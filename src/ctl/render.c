@@ -292,12 +292,11 @@ void mlg_ctl_reservation_clear(MlgCtlReservation *r) {
         g_clear_pointer(&r->owner, g_free);
 }
 
-void mlg_render_reservations(const MlgCtlReservation *reservations, size_t n, const MlgStyle *style,
-                             GString *out) {
+void mlg_render_reservations(const void *reservations, size_t n, const MlgStyle *style, GString *out) {
         g_autoptr(MlgTable) t = mlg_table_new(reservation_columns, G_N_ELEMENTS(reservation_columns));
 
         for (size_t i = 0; i < n; i++) {
-                const MlgCtlReservation *r = &reservations[i];
+                const MlgCtlReservation *r = &((const MlgCtlReservation *) reservations)[i];
                 g_autofree char *left = mlg_format_usec(r->expires_in_usec);
 
                 mlg_table_add(t, MLG_COLOUR_PLAIN, g_strdup_printf("%" PRIu64, r->id));
@@ -313,22 +312,29 @@ void mlg_render_reservations(const MlgCtlReservation *reservations, size_t n, co
                 mlg_table_render(t, style, 0, SIZE_MAX, out);
 }
 
-char *mlg_reservations_to_json(const MlgCtlReservation *reservations, size_t n, bool utf8) {
-        json_object *top = json_object_new_object(), *list = json_object_new_array();
+static json_object *reservation_to_json(const void *list, size_t i) {
+        const MlgCtlReservation *r = &((const MlgCtlReservation *) list)[i];
+        json_object *o = json_object_new_object();
+
+        json_object_object_add(o, "id", json_object_new_uint64(r->id));
+        json_object_object_add(o, "kib", json_object_new_uint64(r->kib));
+        json_object_object_add(o, "room_kib", json_object_new_uint64(r->room_kib));
+        json_object_object_add(o, "expires_in_usec", json_object_new_uint64(r->expires_in_usec));
+        json_object_object_add(o, "owner", json_object_new_string(r->owner));
+        return o;
+}
+
+char *mlg_reservations_to_json(const void *reservations, size_t n, bool utf8) {
+        return mlg_list_to_json("reservations", reservations, n, reservation_to_json, utf8);
+}
+
+char *mlg_list_to_json(const char *name, const void *list, size_t n, MlgElementFn element, bool utf8) {
+        json_object *top = json_object_new_object(), *all = json_object_new_array();
         char *text;
 
-        for (size_t i = 0; i < n; i++) {
-                const MlgCtlReservation *r = &reservations[i];
-                json_object *o = json_object_new_object();
-
-                json_object_object_add(o, "id", json_object_new_uint64(r->id));
-                json_object_object_add(o, "kib", json_object_new_uint64(r->kib));
-                json_object_object_add(o, "room_kib", json_object_new_uint64(r->room_kib));
-                json_object_object_add(o, "expires_in_usec", json_object_new_uint64(r->expires_in_usec));
-                json_object_object_add(o, "owner", json_object_new_string(r->owner));
-                json_object_array_add(list, o);
-        }
-        json_object_object_add(top, "reservations", list);
+        for (size_t i = 0; i < n; i++)
+                json_object_array_add(all, element(list, i));
+        json_object_object_add(top, name, all);
         text = mlg_json_to_text(top, utf8);
         json_object_put(top);
         return text;

@@ -79,10 +79,13 @@ typedef struct MlgCtlExplanation {
 void mlg_render_explain(const char *guest, const MlgCtlExplanation *e, const MlgStyle *style, GString *out);
 char *mlg_explain_to_json(const char *guest, const MlgCtlExplanation *e, bool utf8);
 
-void mlg_render_reservations(const MlgCtlReservation *reservations, size_t n, const MlgStyle *style,
-                             GString *out);
-void mlg_render_plugins(const MlgCtlPlugin *plugins, size_t n, const MlgStyle *style, GString *out);
-char *mlg_reservations_to_json(const MlgCtlReservation *reservations, size_t n, bool utf8);
-
-void mlg_render_proposals(const MlgCtlProposal *proposals, size_t n, const MlgStyle *style, GString *out);
-char *mlg_proposals_to_json(const MlgCtlProposal *proposals, size_t n, bool utf8);
+/* Lists, of n MlgCtlReservation, MlgCtlProposal and MlgCtlPlugin. */
+void mlg_render_reservations(const void *reservations, size_t n, const MlgStyle *style, GString *out);
+char *mlg_reservations_to_json(const void *reservations, size_t n, bool utf8);
+void mlg_render_proposals(const void *proposals, size_t n, const MlgStyle *style, GString *out);
+char *mlg_proposals_to_json(const void *proposals, size_t n, bool utf8);
+void mlg_render_plugins(const void *plugins, size_t n, const MlgStyle *style, GString *out);
+char *mlg_plugins_to_json(const void *plugins, size_t n, bool utf8);
+/* {"NAME": [...]}, of the i-th element what `element` makes. */
+typedef json_object *(*MlgElementFn)(const void *list, size_t i);
+char *mlg_list_to_json(const char *name, const void *list, size_t n, MlgElementFn element, bool utf8);

@@ -201,6 +201,9 @@ static int answer_well(Fake *f, sd_bus_message *m, const char *method) {
         if (g_str_equal(method, "ListReservations"))
                 return sd_bus_reply_method_return(m, "a(tttts)", 1, UINT64_C(7), UINT64_C(1) << 31,
                                                   UINT64_C(1) << 30, UINT64_C(200000000), ":1.42");
+        if (g_str_equal(method, "ListPlugins"))
+                return sd_bus_reply_method_return(m, "a(sssss)", 1, "mine", "policy", "off", "/lib/mine.so",
+                                                  "too slow");
         if (g_str_equal(method, "ListProposals"))
                 return answer_list_proposals(m);
         if (g_str_equal(method, "Explain"))

@@ -133,6 +133,8 @@ static void test_good(void **state) {
                 { "reservations --json", MLG_EXIT_OK, "\"room_kib\": 1048576", NULL },
                 { "proposals", MLG_EXIT_OK,
                   "17  web-1  400 MiB  660 MiB  pressure  in 14min  usable memory\\x1b[2J 40 MiB -> 300 MiB\n", NULL },
+                { "plugins", MLG_EXIT_OK, "mine is switched off: too slow.", NULL },
+                { "plugins --json", MLG_EXIT_OK, "\"why\": \"too slow\"", NULL },
                 { "proposals --json", MLG_EXIT_OK, "\"expires_in_usec\": 840000000", NULL },
                 { "approve 17", MLG_EXIT_OK, NULL, NULL },
                 { "approve 16", MLG_EXIT_FAILED, NULL, "Proposal 16 has expired" },

@@ -196,6 +196,7 @@ static void test_args(void **state) {
                 { "release x", "'x' is not the ID", 0 },
                 { "release -- -1", "'-1' is not the ID", 0 },
                 { "proposals --json", NULL, MLG_COMMAND_PROPOSALS },
+                { "plugins --json", NULL, MLG_COMMAND_PLUGINS },
                 { "approve 17", NULL, MLG_COMMAND_APPROVE },
                 { "approve --all", NULL, MLG_COMMAND_APPROVE },
                 { "approve --all web-1 --for 30min", NULL, MLG_COMMAND_APPROVE },
@@ -552,7 +553,9 @@ static void test_plugins(void **state) {
                 { (char *) "\033[2J", (char *) "unknown", (char *) "refused", (char *) "/lib/x.so", (char *) "it \n is" },
         };
         g_autoptr(GString) out = g_string_new(NULL), none = g_string_new(NULL);
+        g_autofree char *json = mlg_plugins_to_json(p, G_N_ELEMENTS(p), true);
 
+        assert_golden("plugins-json", json);
         mlg_render_plugins(p, G_N_ELEMENTS(p), &(MlgStyle) { .utf8 = true, .colour = true }, out);
         assert_golden("plugins", out->str);
         mlg_render_plugins(NULL, 0, &(MlgStyle) { .utf8 = true }, none);
