@@ -114,25 +114,42 @@ static void leave_predictor(MlgPlugin *p, const char *function, uint64_t start_n
         (void) check_state(p, function, priv, p->predictor.priv_size);
 }
 
-/* Of a function without a result. */
-static void left_predictor(MlgPlugin *p, const char *function, uint64_t start_nsec, const void *priv) {
-        leave_predictor(p, function, start_nsec, priv);
-        settle(p);
-}
+/* Calls a function without a result, whoever's it is; one of a plug-in that is off is left out. `arguments`
+ * with their parentheses. */
+#define SUPERVISED(ops, priv, function, arguments) \
+        do { \
+                MlgPlugin *p = mlg_plugin_of_predictor(ops); \
+                uint64_t start; \
+\
+                if (p && p->off) \
+                        break; \
+                start = p ? enter(p) : 0; \
+                (ops)->function arguments; \
+                if (p) { \
+                        leave_predictor(p, #function, start, priv); \
+                        settle(p); \
+                } \
+        } while (0)
 
 void mlg_call_observe(const MlgPredictorOps *ops, void *priv, const MlgSample *s, uint64_t horizon_usec) {
-        MlgPlugin *p = mlg_plugin_of_predictor(ops);
-        uint64_t start;
+        SUPERVISED(ops, priv, observe, (priv, s, horizon_usec));
+}
 
-        if (!p) {
-                ops->observe(priv, s, horizon_usec);
-                return;
-        }
-        if (p->off)
-                return;
-        start = enter(p);
-        ops->observe(priv, s, horizon_usec);
-        left_predictor(p, "observe", start, priv);
+void mlg_call_reflect(const MlgPredictorOps *ops, void *priv, const MlgForecast *was, uint64_t actual_kib) {
+        if (ops->reflect)
+                SUPERVISED(ops, priv, reflect, (priv, was, actual_kib));
+}
+
+void mlg_call_restarted(const MlgPredictorOps *ops, void *priv) {
+        if (ops->restarted)
+                SUPERVISED(ops, priv, restarted, (priv));
+        else
+                memset(priv, 0, ops->priv_size);
+}
+
+void mlg_call_resumed(const MlgPredictorOps *ops, void *priv, uint64_t at_usec) {
+        if (ops->resumed)
+                SUPERVISED(ops, priv, resumed, (priv, at_usec));
 }
 
 static void check_forecast(MlgPlugin *p, const MlgForecast *f, uint64_t maximum_kib) {
@@ -170,46 +187,6 @@ int mlg_call_predict(const MlgPredictorOps *ops, const void *priv, uint64_t hori
         if (!p)
                 return ops->predict(priv, horizon_usec, ret);
         return p->off ? -ENODATA : predict(p, priv, horizon_usec, maximum_kib, ret);
-}
-
-void mlg_call_reflect(const MlgPredictorOps *ops, void *priv, const MlgForecast *was, uint64_t actual_kib) {
-        MlgPlugin *p = mlg_plugin_of_predictor(ops);
-        uint64_t start;
-
-        if (!ops->reflect || (p && p->off))
-                return;
-        start = p ? enter(p) : 0;
-        ops->reflect(priv, was, actual_kib);
-        if (p)
-                left_predictor(p, "reflect", start, priv);
-}
-
-void mlg_call_restarted(const MlgPredictorOps *ops, void *priv) {
-        MlgPlugin *p = mlg_plugin_of_predictor(ops);
-        uint64_t start;
-
-        if (!ops->restarted) {
-                memset(priv, 0, ops->priv_size);
-                return;
-        }
-        if (p && p->off)
-                return;
-        start = p ? enter(p) : 0;
-        ops->restarted(priv);
-        if (p)
-                left_predictor(p, "restarted", start, priv);
-}
-
-void mlg_call_resumed(const MlgPredictorOps *ops, void *priv, uint64_t at_usec) {
-        MlgPlugin *p = mlg_plugin_of_predictor(ops);
-        uint64_t start;
-
-        if (!ops->resumed || (p && p->off))
-                return;
-        start = p ? enter(p) : 0;
-        ops->resumed(priv, at_usec);
-        if (p)
-                left_predictor(p, "resumed", start, priv);
 }
 
 const char *mlg_call_follows(const MlgPredictorOps *ops, const void *priv) {
