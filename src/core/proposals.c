@@ -250,7 +250,13 @@ void mlg_engine_settle_proposals(MlgEngine *e, uint64_t now_usec, MlgProposalFn 
 /* ---- in the turn ---- */
 
 MlgStep mlg_proposals_wish(const MlgVm *vm) {
-        return (MlgStep) { vm->goal_kib, vm->goal_kib > 0 ? vm->proposal.why : MLG_REASON_NONE };
+        bool beyond = goes_up(&vm->proposal) ? vm->target_kib > vm->goal_kib : vm->target_kib < vm->goal_kib;
+
+        /* Where something else took it further meanwhile (a stuck balloon that was given up, say), nobody approved the
+         * way back. */
+        if (vm->goal_kib == 0 || beyond)
+                return (MlgStep) {};
+        return (MlgStep) { vm->goal_kib, vm->proposal.why };
 }
 
 MlgStep mlg_proposals_stay(const MlgEngine *e, guint i, uint64_t now_usec) {

@@ -145,6 +145,23 @@ static void test_approved_moves_are_made(void **state) {
         rig_free(p.t);
 }
 
+/* A balloon that is given up keeps what it has, perhaps less than was approved: that is no reason to grow it. */
+static void test_nobody_approved_the_way_back(void **state) {
+        Pair p = pair_new();
+        MlgVm *vm = vm_of(p.t, p.idle);
+        uint64_t gave_up_at;
+
+        (void) await_proposal(p.t, p.idle, 60);
+        approve(p.t, p.idle);
+        while (vm->target_kib == GIB)
+                obedient_turn(p.t);
+        assert_true(vm->goal_kib > 0);
+        gave_up_at = vm->target_kib = p.idle->target_kib = vm->goal_kib - 50 * SIM_MIB;
+        go(p.t, 5);
+        assert_true(p.idle->target_kib <= gave_up_at);
+        rig_free(p.t);
+}
+
 /* Two-phase as ever: what is approved for one waits until another one has given. */
 static void test_approved_growth_waits_for_room(void **state) {
         Pair p = pair_new();
@@ -549,6 +566,7 @@ static void test_effect(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_approved_moves_are_made),
+                cmocka_unit_test(test_nobody_approved_the_way_back),
                 cmocka_unit_test(test_approved_growth_waits_for_room),
                 cmocka_unit_test(test_approved_is_checked_again),
                 cmocka_unit_test(test_it_stands_while_nothing_changes),
