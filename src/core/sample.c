@@ -6,6 +6,8 @@
 /* From the guest's counting to QEMU's keeping: a busy guest takes its time. */
 #define REPORT_DELAY_USEC (200 * 1000)
 #define SWAP_AHEAD_SEC 4
+/* Drivers move a MiB at a time and count it in two steps; what is less is no sign of anything. */
+#define KEPT_SLACK_KIB (2 * MLG_KIB_PER_MIB)
 
 static const uint32_t NEEDED = MLG_HAVE_ACTUAL | MLG_HAVE_TOTAL | MLG_HAVE_LAST_UPDATE;
 
@@ -21,23 +23,26 @@ static void remember_actual(MlgSampler *st, uint64_t now_usec, uint64_t actual_k
                 st->history_n++;
 }
 
+static void widen(uint64_t *least, uint64_t *most, uint64_t kib) {
+        *least = mlg_min(*least, kib);
+        *most = mlg_max(*most, kib);
+}
+
 bool mlg_sampler_actual_range(const MlgSampler *st, uint64_t from_usec, uint64_t *ret_least, uint64_t *ret_most) {
+        bool late = st->actual_age_usec > 0, reaches_back = false;
+
         *ret_least = UINT64_MAX;
         *ret_most = 0;
         for (unsigned int i = 0; i < st->history_n; i++) {
                 bool newest = (i + 1) % MLG_SAMPLE_HISTORY == st->history_next;
 
-                if (st->history_at_usec[i] < from_usec && !newest)
-                        continue;
-                *ret_least = mlg_min(*ret_least, st->history_kib[i]);
-                *ret_most = mlg_max(*ret_most, st->history_kib[i]);
+                reaches_back |= st->history_at_usec[i] <= from_usec;
+                if (st->history_at_usec[i] >= from_usec || newest)
+                        widen(ret_least, ret_most, st->history_kib[i]);
         }
-        for (size_t i = 0; i < G_N_ELEMENTS(st->heading_kib); i++) {
-                if (st->heading_kib[i] == 0)
-                        continue;
-                *ret_least = mlg_min(*ret_least, st->heading_kib[i]);
-                *ret_most = mlg_max(*ret_most, st->heading_kib[i]);
-        }
+        for (size_t i = 0; i < G_N_ELEMENTS(st->heading_kib); i++)
+                if (st->heading_kib[i] > 0 && (late || !reaches_back))
+                        widen(ret_least, ret_most, st->heading_kib[i]);
         return *ret_most > 0;
 }
 
@@ -100,26 +105,38 @@ static bool take_rates(MlgSampler *st, const MlgRawStats *raw, uint64_t dt_usec,
         return ok;
 }
 
-/* Where sizes come late, the guest's own total tells what it had when it reported: that, and what its kernel kept
- * at boot, which shows while nothing moves. Without, the last demand is the best guess. */
-static uint64_t guess_demand(MlgSampler *st, const MlgSample *s, uint64_t total_kib, uint64_t least_kib,
-                             uint64_t most_kib) {
-        if (st->heading_kib[0] == 0)
-                return st->used_kib;
-        if (least_kib == most_kib && total_kib <= most_kib) {
+/* Its total and what it had differ by what its kernel kept at boot, if its driver counts so: each report narrows that
+ * down, and one while nothing moves tells it. */
+static void narrow_kept(MlgSampler *st, uint64_t total_kib, uint64_t least_kib, uint64_t most_kib) {
+        uint64_t low = mlg_sub_sat(least_kib, total_kib), high = mlg_sub_sat(most_kib, total_kib);
+
+        if (!st->knows_kept || low > st->kept_most_kib + KEPT_SLACK_KIB || high + KEPT_SLACK_KIB < st->kept_least_kib) {
                 st->knows_kept = true;
-                st->kept_kib = most_kib - total_kib;
+                st->total_follows = false;
+                st->first_total_kib = total_kib;
+                st->kept_least_kib = low;
+                st->kept_most_kib = high;
+                return;
         }
-        return st->knows_kept ? mlg_sub_sat(total_kib + st->kept_kib, s->usable_kib) : st->used_kib;
+        st->total_follows |= mlg_abs_diff(total_kib, st->first_total_kib) > KEPT_SLACK_KIB;
+        st->kept_least_kib = mlg_clamp(st->kept_least_kib, low, high);
+        st->kept_most_kib = mlg_clamp(st->kept_most_kib, low, high);
 }
 
 uint64_t mlg_sampler_demand(MlgSampler *st, const MlgSample *s, uint64_t total_kib, uint64_t least_kib,
                             uint64_t most_kib, uint64_t swapped_kib) {
-        uint64_t low = mlg_sub_sat(least_kib, s->usable_kib), high = mlg_sub_sat(most_kib, s->usable_kib);
+        narrow_kept(st, total_kib, least_kib, most_kib);
+        if (st->total_follows) {
+                uint64_t least = mlg_clamp(total_kib + st->kept_least_kib, least_kib, most_kib);
 
-        uint64_t guess = guess_demand(st, s, total_kib, least_kib, most_kib);
-
-        st->used_kib = st->has_base ? mlg_clamp(guess, low, high) : high;
+                most_kib = mlg_clamp(total_kib + st->kept_most_kib, least_kib, most_kib);
+                least_kib = least;
+        }
+        least_kib = mlg_sub_sat(least_kib, s->usable_kib);
+        most_kib = mlg_sub_sat(most_kib, s->usable_kib);
+        st->blur_kib = most_kib - least_kib;
+        st->says_nothing = st->has_base && st->used_kib >= least_kib && st->used_kib <= most_kib;
+        st->used_kib = st->has_base ? mlg_clamp(st->used_kib, least_kib, most_kib) : most_kib;
         if (s->swap_in_kib_per_sec == 0)
                 return st->used_kib;
         return st->used_kib + mlg_min(swapped_kib, SWAP_AHEAD_SEC * s->swap_in_kib_per_sec);
@@ -209,6 +226,7 @@ void mlg_sampler_take(MlgSampler *st, const MlgRawStats *raw, uint32_t period_se
         s.is_new = false;
         if ((raw->have & MLG_HAVE_ACTUAL) && raw->actual_kib < MLG_IMPOSSIBLE_KIB) {
                 s.actual_kib = raw->actual_kib;
+                st->actual_age_usec = raw->actual_age_usec;
                 remember_actual(st, now_usec, raw->actual_kib);
         }
         if (raw->have & MLG_HAVE_MAXIMUM)

@@ -10,10 +10,14 @@
  *
  * Demand: used = actual - usable. Unlike MemTotal - MemAvailable this holds whether or not the driver hides
  * ballooned memory from MemTotal (deflate-on-oom). A report is older than `actual`, by as much as the time
- * since the guest was looked at before: while the balloon moves, used is only known to lie between (least
- * actual - usable) and (most actual - usable) of that time, and the former value is kept as far as it fits
- * in between. A guest that reads back from swap also wants that: used grows by what it will read within
- * SWAP_AHEAD_SEC at its present pace, at most by what it has out there.
+ * since the guest was looked at before, or newer, where `actual` comes late: while the balloon moves, used is
+ * only known to lie between (least actual - usable) and (most actual - usable) of that time, and the former
+ * value is kept as far as it fits in between. To that time belongs the whole way that the guest was told to go,
+ * if nobody has seen it since (after our own restart), or if sizes come late. Where MemTotal follows the balloon
+ * it narrows all this down to nothing: it is of the same moment as usable, and differs from what the guest had
+ * by what its kernel kept at boot. That is learned from reports, and never believed beyond the two ends. A guest that
+ * reads back from swap also wants that: used grows by what it will read within SWAP_AHEAD_SEC at its present pace, at
+ * most by what it has out there.
  *
  * Two sources: the balloon driver's statistics, and where there is one a program inside the guest (sample-monitor.c),
  * which tells more, sooner, and as of now. While the latter is recent and possible its sizes count, and the balloon's
@@ -58,10 +62,15 @@ typedef struct MlgSampler {
         uint64_t history_at_usec[MLG_SAMPLE_HISTORY]; /* ring of (time, actual) of all polls */
         uint64_t history_kib[MLG_SAMPLE_HISTORY];
         unsigned int history_next, history_n;
-        /* The guest may be as far already, though nobody says so yet; 0: no; written by vm.c. */
-        uint64_t heading_kib[2];
-        bool knows_kept;
-        uint64_t kept_kib;           /* what the guest has more than it counts, of one with heading_kib */
+        uint64_t actual_age_usec;    /* how old the newest of these may be */
+        /* Where it is on its way to, or was told to be: it may be as far already, though nobody says so yet; 0: no;
+         * written by vm.c. */
+        uint64_t heading_kib[3];
+        /* What it has is what it counts and something between these two, if its total follows what it has. */
+        bool knows_kept, total_follows;
+        uint64_t kept_least_kib, kept_most_kib, first_total_kib;
+        uint64_t blur_kib;           /* used_kib of the newest report could be wrong by that much ... */
+        bool says_nothing;           /* ... and is what it was, because that is possible */
 } MlgSampler;
 
 /* One poll. `now_real_sec`: the wall clock, for the age of a guest's first report. */

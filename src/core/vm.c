@@ -66,6 +66,14 @@
 /* Statistics that were just turned on need their time; after this a guest without any has no driver. */
 #define FIRST_REPORT_USEC (5 * MLG_USEC_PER_SEC)
 
+/* How long a guest that we find on its way may be that before we go by what is known of it, however vague ... */
+#define ARRIVES_USEC (2 * MLG_USEC_PER_SEC)
+/* ... that is, worse than this part of its maximum: for less there are cushions. */
+#define VAGUE_PERMILLE 50
+
+/* How long reports may say nothing while a guest moves, before they are taken for saying that its demand stands still. */
+#define HIDDEN_USEC (2500 * 1000)
+
 /* A poll's `actual` is that of the last balloon event, at most 1 s old: until then only looks tell the
  * truth. */
 #define LOOK_AFTER_USEC (2 * MLG_USEC_PER_SEC)
@@ -276,6 +284,8 @@ MlgLookRank mlg_vm_look_rank(const MlgVm *vm, uint64_t now_usec) {
                 return MLG_LOOK_NOT;
         if (vm->moved_usec > 0 && (!vm->settled || now_usec - vm->settled_usec < LOOK_AFTER_USEC))
                 return MLG_LOOK_MOVES;
+        if (vm->adopted && !vm->settled && mlg_abs_diff(vm->actual_kib, vm->target_kib) > reached_kib(vm))
+                return MLG_LOOK_MOVES; /* by the run before ours */
         if (vm->state == MLG_VM_MANAGED && (vm->rises || vm->pressure != MLG_PRESSURE_NONE ||
                                             vm->sampler.last.usable_kib < LOOK_CUSHIONS * vm->cushion_kib))
                 return MLG_LOOK_NEAR;
@@ -535,14 +545,19 @@ static void take_run_state(MlgVm *vm, const MlgRawStats *raw, uint64_t now_usec)
                 vm->progress_usec = now_usec; /* nor is a paused guest */
 }
 
+/* What the sampler takes into account where sizes come late, or where it has not seen the way so far. */
+static void tell_way(MlgVm *vm, const MlgRawStats *raw) {
+        vm->sampler.heading_kib[0] = vm->pending_kib ? vm->pending_kib : vm->settled ? 0 : vm->target_kib;
+        vm->sampler.heading_kib[1] = vm->unsure_kib;
+        vm->sampler.heading_kib[2] = raw->heading_kib;
+}
+
 /* The sizes of memory devices come late. So what they were told counts as soon as it is known: reports are newer;
  * and who tells a settled one something else than we did is somebody else. */
 static void take_heading(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *host, uint64_t now_usec) {
         bool is_news = vm->heading_kib > 0 && raw->heading_kib > 0 && raw->heading_kib != vm->heading_kib;
 
         vm->heading_kib = raw->heading_kib;
-        vm->sampler.heading_kib[0] = vm->pending_kib ? vm->pending_kib : vm->target_kib;
-        vm->sampler.heading_kib[1] = raw->heading_kib;
         if (!is_news || !vm->settled || vm->pending_kib > 0 ||
             mlg_abs_diff(raw->heading_kib, vm->target_kib) <= reached_kib(vm))
                 return;
@@ -587,6 +602,23 @@ static void foresee(MlgVm *vm, const MlgSample *s) {
         } while (mlg_predictor_is_off(vm->predictor));
 }
 
+/* Since the predictor was told something. */
+static uint64_t unheard_usec(const MlgVm *vm, uint64_t now_usec) {
+        return vm->learns_to_usec > 0 ? now_usec - vm->learns_to_usec : 0;
+}
+
+/* Of a guest that was on its way when we came the next ones may be no better, until it arrives. */
+static bool is_too_vague(const MlgVm *vm, uint64_t now_usec) {
+        return !vm->has_forecast && now_usec - vm->first_polled_usec < ARRIVES_USEC &&
+               vm->sampler.blur_kib > mlg_mul_div(vm->maximum_kib, VAGUE_PERMILLE, 1000);
+}
+
+/* It may have taken as much as its balloon gave it meanwhile: then what was known is not wrong, but old. */
+static bool hides_a_rise(const MlgVm *vm, uint64_t now_usec) {
+        return vm->rises && vm->sampler.says_nothing && vm->sampler.blur_kib > reached_kib(vm) &&
+               unheard_usec(vm, now_usec) < HIDDEN_USEC;
+}
+
 static void take_report(MlgVm *vm, const MlgSample *s, uint64_t now_usec) {
         /* The first one may be from before a move that nobody saw: what it makes of the demand could be wrong by all of
          * the move, and would be remembered for half a minute. */
@@ -594,6 +626,12 @@ static void take_report(MlgVm *vm, const MlgSample *s, uint64_t now_usec) {
                 vm->reports++;
                 return;
         }
+        if (is_too_vague(vm, now_usec)) {
+                vm->reports += vm->reports < MLG_VM_REPORTS_NEEDED - 1; /* one that says more will do then */
+                return;
+        }
+        if (hides_a_rise(vm, now_usec))
+                return;
         judge(vm, s, now_usec);
         foresee(vm, s);
         vm->learns_from_usec = vm->learns_from_usec ? vm->learns_from_usec : now_usec;
@@ -613,6 +651,7 @@ void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *ho
                 return;
         }
         vm->read_usec = now_usec;
+        tell_way(vm, raw);
         if (vm->actuator == MLG_ACTUATOR_VIRTIO_MEM)
                 take_heading(vm, raw, host, now_usec);
         take_run_state(vm, raw, now_usec);
@@ -622,8 +661,9 @@ void mlg_vm_observe(MlgVm *vm, const MlgRawStats *raw, const MlgHostSettings *ho
         if (s.is_new && s.trust == MLG_TRUST_FRESH)
                 take_report(vm, &s, now_usec);
         else if (vm->rises && s.trust == MLG_TRUST_FRESH)
-                /* A driver that is busy with its balloon reports late: what was rising goes on rising meanwhile. */
-                take_forecast(vm, vm->settings.horizon_usec + s.age_usec);
+                /* A driver that is busy with its balloon reports late, or what it reports says nothing: what was rising
+                 * goes on rising meanwhile. */
+                take_forecast(vm, vm->settings.horizon_usec + unheard_usec(vm, now_usec));
         take_pressure(vm, now_usec);
         take_silence(vm, now_usec);
 }

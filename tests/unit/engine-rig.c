@@ -59,6 +59,24 @@ void reconfigure_guest(const Rig *t, const SimGuest *g, const MlgGuestSettings *
         (void) mlg_engine_put_guest(t->e, &g->info, s, false, t->now_usec);
 }
 
+void rig_restart(Rig *t) {
+        MlgEngine *e = mlg_engine_new(&t->host, t->dry_run);
+
+        for (guint i = 0; i < t->sim.guests->len; i++) {
+                const SimGuest *g = t->sim.guests->pdata[i];
+                const MlgVm *vm = vm_of(t, g);
+                /* What the state file has of it. */
+                uint64_t target_kib = vm->unsure_kib ? vm->unsure_kib : vm->target_kib;
+                uint64_t pending_kib = vm->pending_kib ? vm->pending_kib : vm->unsure_kib ? vm->target_kib : 0;
+
+                (void) mlg_engine_put_guest(e, &g->info, &t->guest, false, t->now_usec);
+                mlg_engine_adopt(e, g->info.uuid, target_kib, pending_kib);
+        }
+        (void) mlg_engine_free(t->e);
+        t->e = e;
+        g_array_set_size(t->answers, 0);
+}
+
 /* ---- what must hold after each turn ---- */
 
 void check_books(const Rig *t) {
@@ -220,11 +238,13 @@ void turn(Rig *t) {
         }
         for (guint i = 0; i < t->sim.guests->len; i++) {
                 SimGuest *g = t->sim.guests->pdata[i];
+                bool looks = mlg_vm_look_rank(vm_of(t, g), t->now_usec) != MLG_LOOK_NOT, answers;
                 MlgRawStats raw;
-                bool answers = sim_guest_read(g, &raw);
 
-                if (!is_poll && mlg_vm_look_rank(vm_of(t, g), t->now_usec) == MLG_LOOK_NOT)
+                if (!is_poll && !looks)
                         continue;
+                /* Who is looked at is known better than from a poll. */
+                answers = looks ? sim_guest_look(g, &raw) : sim_guest_read(g, &raw);
                 mlg_engine_observe(t->e, vm_of(t, g), answers ? &raw : NULL, t->now_usec,
                                    t->sim.wall_base_sec + t->now_usec / SIM_SEC);
         }

@@ -50,6 +50,8 @@ typedef struct Rig {
 
 Rig *rig_new(uint64_t total_kib, bool dry_run);
 void rig_free(Rig *t);
+/* The daemon ends without warning and starts again: of its guests it knows what it wrote down, no more. */
+void rig_restart(Rig *t);
 
 SimGuest *rig_add(Rig *t, uint64_t maximum_kib, uint64_t demand_kib);
 MlgVm *vm_of(const Rig *t, const SimGuest *g);

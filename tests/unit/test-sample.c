@@ -312,6 +312,63 @@ static void test_blur_while_the_balloon_moves(void **state) {
         assert_int_equal(s.used_kib, 412 * SIM_MIB);
 }
 
+/* A driver that hides what the balloon holds: total and usable are of the same moment, whatever the balloon did since. */
+static void test_total_tells_what_it_had(void **state) {
+        static const struct {
+                uint64_t total_kib, usable_kib, used_kib;
+        } cases[] = {
+                { 570 * SIM_MIB, 300 * SIM_MIB, 300 * SIM_MIB }, /* it had 600 then, of between 512 and 768 */
+                { 738 * SIM_MIB, 300 * SIM_MIB, 468 * SIM_MIB },
+                { 770 * SIM_MIB, 300 * SIM_MIB, 256 * SIM_MIB }, /* more than it can have had: as if it had no total */
+                { 450 * SIM_MIB, 300 * SIM_MIB, 256 * SIM_MIB }, /* less */
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                Fixture f = begin();
+                MlgRawStats raw = good(WALL);
+                MlgSample s = take(&f, 0, raw);
+
+                assert_int_equal(s.used_kib, 256 * SIM_MIB);
+                for (int k = 0; k < 2; k++) { /* at rest, with another size: 30 MiB are the kernel's as before */
+                        raw.actual_kib = 768 * SIM_MIB;
+                        raw.total_kib = raw.actual_kib - 30 * SIM_MIB;
+                        raw.usable_kib = raw.actual_kib - 256 * SIM_MIB;
+                        raw.last_update_sec++;
+                        s = take(&f, SIM_SEC, raw);
+                        assert_int_equal(s.used_kib, 256 * SIM_MIB);
+                }
+                raw.actual_kib = 512 * SIM_MIB;
+                raw.total_kib = cases[i].total_kib;
+                raw.unused_kib = 100 * SIM_MIB;
+                raw.usable_kib = cases[i].usable_kib;
+                raw.last_update_sec++;
+                s = take(&f, SIM_SEC, raw);
+                assert_int_equal(s.trust, MLG_TRUST_FRESH);
+                assert_int_equal(s.used_kib, cases[i].used_kib);
+        }
+}
+
+/* Found on its way to 512 MiB: its size is told late, and nobody has seen where it was. */
+static void test_first_reports_on_its_way(void **state) {
+        Fixture f = begin();
+        MlgRawStats raw = good(WALL);
+        MlgSample s;
+
+        f.st.heading_kib[0] = 512 * SIM_MIB;
+        raw.actual_age_usec = SIM_SEC;
+        raw.usable_kib = 256 * SIM_MIB; /* written at the end of its way */
+        s = take(&f, 0, raw);
+        assert_int_equal(s.trust, MLG_TRUST_FRESH);
+        assert_int_equal(f.st.blur_kib, 512 * SIM_MIB); /* anything from 256 MiB to 768 MiB is possible */
+        raw.actual_kib = 512 * SIM_MIB;
+        for (int i = 0; i < 2; i++) {
+                raw.last_update_sec++;
+                s = take(&f, 2 * SIM_SEC, raw);
+        }
+        assert_int_equal(f.st.blur_kib, 0);
+        assert_int_equal(s.used_kib, 256 * SIM_MIB);
+}
+
 static void test_usable_of_a_larger_past_is_possible(void **state) {
         Fixture f = begin();
         MlgRawStats raw = good(WALL);
@@ -421,6 +478,8 @@ int main(void) {
                 cmocka_unit_test(test_period_sets_the_patience),
                 cmocka_unit_test(test_clock_steps),
                 cmocka_unit_test(test_blur_while_the_balloon_moves),
+                cmocka_unit_test(test_total_tells_what_it_had),
+                cmocka_unit_test(test_first_reports_on_its_way),
                 cmocka_unit_test(test_usable_of_a_larger_past_is_possible),
                 cmocka_unit_test(test_swap_ahead),
                 cmocka_unit_test(test_a_counter_that_appears_has_no_rate),
