@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 /* /proc/vmstat has some 5 KiB; lru_gen one block for each memory cgroup, of which only what fits is counted. */
@@ -12,11 +13,13 @@
 
 /* Ages change slowly, and reading them takes locks of the kernel's. */
 #define COLD_READ_USEC (10 * 1000 * 1000)
-/* Nearly all of our time is spent on vmstat, whose lines the kernel sums up and prints anew. Whatever moves its counters in
- * earnest makes tasks, or the kernel's own reclaim, wait for memory, or changes what is free: while neither is seen only
- * each fifth report reads it. */
+/* Nearly all of our time goes into meminfo and vmstat, whose lines the kernel sums up and prints anew: four fifths of a report.
+ * Whatever moves them in earnest makes tasks, or the kernel's own reclaim, wait for memory, or changes what is free, and
+ * these two come at a tenth of the price: while neither is seen only each fifth report reads more. What is free is let go by
+ * 1 MiB or a thousandth of the memory: less makes no difference to anybody who decides. */
 #define CALM_MOST 4
 #define CALM_KIB 1024
+#define CALM_PART 1024
 
 static int open_below(const char *root, const char *path) {
         char full[512];
@@ -37,13 +40,20 @@ int facts_open(FactsReader *r, const char *root) {
         return r->meminfo < 0 ? r->meminfo : 0;
 }
 
-/* The text stays valid until the next call. */
-static const char *text_of(int fd) {
+uint64_t facts_free_kib(void) {
+        struct sysinfo info;
+
+        return sysinfo(&info) == 0 ? (uint64_t) info.freeram * info.mem_unit / 1024 : 0;
+}
+
+/* The text stays valid until the next call. `is_whole`: the kernel makes this file in one piece, so one read has all of it; of
+ * others it gives a page or less at a time. */
+static const char *text_of(int fd, bool is_whole) {
         static char text[TEXT_MAX];
         size_t n = 0;
         ssize_t k = 1;
 
-        while (fd >= 0 && k > 0 && n < sizeof(text) - 1) { /* the kernel gives a page or less at a time */
+        while (fd >= 0 && k > 0 && n < sizeof(text) - 1 && !(is_whole && n > 0)) {
                 k = pread(fd, text + n, sizeof(text) - 1 - n, (off_t) n);
                 n += k > 0 ? (size_t) k : 0;
         }
@@ -51,18 +61,18 @@ static const char *text_of(int fd) {
         return text;
 }
 
-static bool is_calm(FactsReader *r, const MlgFacts *f) {
-        uint32_t needed = MLG_FIELD_BIT(MLG_FIELD_PSI_SOME) | MLG_FIELD_BIT(MLG_FIELD_FREE);
-        uint64_t some = f->values[MLG_FACT(MLG_FIELD_PSI_SOME)], free = f->values[MLG_FACT(MLG_FIELD_FREE)];
-        uint64_t change = free > r->free_kib ? free - r->free_kib : r->free_kib - free;
+static bool is_calm(FactsReader *r, const MlgFacts *f, uint64_t free_kib) {
+        uint64_t some = f->values[MLG_FACT(MLG_FIELD_PSI_SOME)], total = r->memory.values[MLG_FACT(MLG_FIELD_TOTAL)];
+        uint64_t change = free_kib > r->free_kib ? free_kib - r->free_kib : r->free_kib - free_kib;
+        uint64_t let_go = total / CALM_PART > CALM_KIB ? total / CALM_PART : CALM_KIB;
 
-        if (r->counters.known && (f->known & needed) == needed && some == r->some_usec && change < CALM_KIB &&
+        if (r->memory.known && f->known & MLG_FIELD_BIT(MLG_FIELD_PSI_SOME) && some == r->some_usec && change < let_go &&
             r->calm < CALM_MOST) {
                 r->calm++;
                 return true;
         }
         r->some_usec = some;
-        r->free_kib = free;
+        r->free_kib = free_kib;
         r->calm = 0;
         return false;
 }
@@ -74,22 +84,22 @@ static void merge(MlgFacts *f, const MlgFacts *from) {
         f->known |= from->known;
 }
 
-void facts_read(FactsReader *r, uint64_t now_usec, MlgFacts *ret) {
+void facts_read(FactsReader *r, uint64_t now_usec, uint64_t free_kib, MlgFacts *ret) {
         MlgFacts f = { .known = 0 };
 
         if (r->lru_gen >= 0 && now_usec >= r->cold_due_usec) {
                 r->cold_due_usec = now_usec + COLD_READ_USEC;
                 r->cold.known = 0;
-                mlg_facts_parse_lru_gen(text_of(r->lru_gen), r->page_kib, &r->cold);
+                mlg_facts_parse_lru_gen(text_of(r->lru_gen, false), r->page_kib, &r->cold);
         }
-        f = r->cold;
-        mlg_facts_parse_meminfo(text_of(r->meminfo), &f);
-        mlg_facts_parse_pressure(text_of(r->pressure), &f);
-        if (!is_calm(r, &f)) {
-                r->counters.known = 0;
-                mlg_facts_parse_vmstat(text_of(r->vmstat), r->page_kib, &r->counters);
+        mlg_facts_parse_pressure(text_of(r->pressure, true), &f);
+        if (!is_calm(r, &f, free_kib)) {
+                r->memory.known = 0;
+                mlg_facts_parse_meminfo(text_of(r->meminfo, true), &r->memory);
+                mlg_facts_parse_vmstat(text_of(r->vmstat, false), r->page_kib, &r->memory);
         }
-        merge(&f, &r->counters);
+        merge(&f, &r->memory);
+        merge(&f, &r->cold);
         *ret = f;
 }
 

@@ -13,13 +13,16 @@ typedef struct FactsReader {
         int meminfo, vmstat, pressure, lru_gen; /* descriptors; -1: there is no such file */
         uint64_t page_kib;
         uint64_t cold_due_usec;
-        MlgFacts cold;             /* as read last */
-        MlgFacts counters;         /* the same, of vmstat ... */
+        MlgFacts cold;                /* as read last */
+        MlgFacts memory;              /* the same, of meminfo and vmstat ... */
         uint64_t some_usec, free_kib; /* ... and what was known then */
-        unsigned int calm;      /* how often it was not read since */
+        unsigned int calm;            /* how often they were not read since */
 } FactsReader;
 
 /* `root`: "" or a directory to look below (tests). -errno: there is no /proc/meminfo. */
 int facts_open(FactsReader *r, const char *root);
-void facts_read(FactsReader *r, uint64_t now_usec, MlgFacts *ret);
+/* What is free now, cheaply. */
+uint64_t facts_free_kib(void);
+/* All that is known. Sizes and counters may be a few reads old, as long as nobody waited for memory and `free_kib` is as it was. */
+void facts_read(FactsReader *r, uint64_t now_usec, uint64_t free_kib, MlgFacts *ret);
 void facts_close(FactsReader *r);

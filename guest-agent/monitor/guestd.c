@@ -134,7 +134,7 @@ static void report(Guestd *g, bool alarm, uint64_t now) {
         MlgMonitorFrame frame;
         MlgFacts facts;
 
-        facts_read(&g->reader, now, &facts);
+        facts_read(&g->reader, now, facts_free_kib(), &facts);
         g->due_usec = now + (g->session.interval_usec > g->least_usec ? g->session.interval_usec : g->least_usec);
         if (g->print)
                 print_facts(&facts, alarm);
@@ -148,7 +148,7 @@ static void say_hello(Guestd *g, uint64_t now) {
         MlgMonitorFrame frame;
         MlgFacts facts;
 
-        facts_read(&g->reader, now, &facts);
+        facts_read(&g->reader, now, facts_free_kib(), &facts);
         session_hello(&g->session, mlg_monitor_features(facts.known), g->window_usec, &frame);
         send_frame(g, &frame, now);
 }
@@ -192,7 +192,7 @@ static void read_port(Guestd *g, uint64_t now) {
                 return;
         if (n < 0 && errno != EAGAIN && errno != EINTR)
                 lose_port(g, now);
-        else if (!port_is_connected(g->port)) {
+        else if (n == 0) { /* nobody has the other end; else there would be EAGAIN */
                 end_session(g);
                 g->due_usec = NEVER; /* the kernel tells when somebody comes */
         } else if (g->session.id == 0 && g->due_usec == NEVER)
@@ -263,7 +263,7 @@ static int run(Guestd *g) {
 static int once(Guestd *g) {
         MlgFacts facts;
 
-        facts_read(&g->reader, now_usec(), &facts);
+        facts_read(&g->reader, now_usec(), facts_free_kib(), &facts);
         print_facts(&facts, false);
         return 0;
 }

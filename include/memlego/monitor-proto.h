@@ -22,7 +22,7 @@
  *     host   HELLO session=S  interval, stall and window for the trigger      (when it has connected)
  *     guest  HELLO session=S  features                                        and all that it knows:
  *     guest  REPORT session=S sequence=2, fields
- *     host   ACK
+ *     host   ACK                                                              of what has fields
  *     guest  REPORT ...  each interval, only the fields that changed since a report that was acknowledged
  *     guest  ALARM  ...  the same, at once when the kernel says that tasks wait for memory
  *     host   CONFIG ...  when it wants another interval

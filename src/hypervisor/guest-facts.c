@@ -50,14 +50,16 @@ static const char *next_line(const char *line) {
         return end ? end + 1 : line + strlen(line);
 }
 
-/* The number behind `key` and blanks at the start of the line. */
+/* The number behind `key` and blanks at the start of the line. Hundreds of lines in each report have another key, and mostly
+ * another first character, which callers look at before. */
 static bool number_after(const char *line, const char *key, uint64_t *ret) {
-        size_t n = strlen(key);
         char *end;
 
-        if (strncmp(line, key, n) != 0 || (key[n - 1] != ':' && line[n] != ' '))
+        while (*key && *line == *key)
+                line++, key++;
+        if (*key || (key[-1] != ':' && *line != ' '))
                 return false;
-        line += n + strspn(line + n, " ");
+        line += strspn(line, " ");
         if (*line < '0' || *line > '9')
                 return false;
         errno = 0;
@@ -70,7 +72,7 @@ void mlg_facts_parse_meminfo(const char *text, MlgFacts *f) {
 
         for (; *text; text = next_line(text))
                 for (const Key *k = meminfo_keys; k->name; k++)
-                        if (number_after(text, k->name, &v))
+                        if (*text == *k->name && number_after(text, k->name, &v))
                                 set(f, k->id, v);
 }
 
@@ -79,8 +81,8 @@ void mlg_facts_parse_vmstat(const char *text, uint64_t page_kib, MlgFacts *f) {
 
         f->known &= ~MLG_FIELD_BIT(MLG_FIELD_REFAULTS); /* a sum */
         for (; *text; text = next_line(text))
-                for (size_t i = 0; strchr("pwo", *text) && i < sizeof(vmstat_keys) / sizeof(vmstat_keys[0]); i++)
-                        if (number_after(text, vmstat_keys[i].key.name, &v))
+                for (size_t i = 0; i < sizeof(vmstat_keys) / sizeof(vmstat_keys[0]); i++)
+                        if (*text == *vmstat_keys[i].key.name && number_after(text, vmstat_keys[i].key.name, &v))
                                 add(f, vmstat_keys[i].key.id, vmstat_keys[i].pages ? v * page_kib : v);
 }
 

@@ -299,14 +299,16 @@ static const char *sentence(int error) {
         }
 }
 
-/* All frames that are complete. False: the channel was closed. */
+/* All frames that are complete. False: the channel was closed. Frames without fields are not acknowledged: there is nothing in
+ * them that the guest would have to say again, and each acknowledgement wakes its program. */
 static bool take_frames(MlgChannel *c, uint64_t now) {
-        uint32_t heard = c->heard;
+        uint32_t heard = c->heard, n_fields = 0;
         MlgMonitorFrame f, ack = { .type = MLG_MONITOR_ACK };
         int r = 0;
 
         while (c->fd >= 0 && (r = mlg_monitor_stream_next(&c->in, &f)) > 0) {
                 c->allowance -= mlg_sub_sat(FRAME_LEAST, MLG_MONITOR_HEADER_BYTES + 9 * f.n_fields);
+                n_fields += f.n_fields;
                 take_frame(c, &f, now);
         }
         if (c->fd < 0)
@@ -315,7 +317,7 @@ static bool take_frames(MlgChannel *c, uint64_t now) {
                 refuse(c, sentence(r < 0 ? r : -EBADMSG), now);
                 return false;
         }
-        return c->heard == heard || send_frame(c, &ack, now) != -EPIPE;
+        return c->heard == heard || n_fields == 0 || send_frame(c, &ack, now) != -EPIPE;
 }
 
 void mlg_channel_readable(MlgChannel *c, uint64_t now) {

@@ -153,7 +153,7 @@ static const char meminfo[] = "MemTotal:         156868 kB\nMemFree:           9
                               "Buffers:               0 kB\nSwapCached:            0 kB\nActive:             1200 kB\n"
                               "Inactive:           7400 kB\nActive(anon):       1100 kB\nUnevictable:  lots\n";
 static const char vmstat[] = "nr_free_pages 24675\npswpin 3\npswpout 11\npgmajfault 40\nworkingset_refault_anon 5\n"
-                             "workingset_refault_file 7\nworkingset_refault_anonymous 1000\noom_kill 2\npswpin";
+                             "workingset_refault_file 7\nworkingset_refault_anonymous 1000\npswp 9\noom_kill 2\npswpin";
 static const char pressure[] = "some avg10=1.25 avg60=0.30 avg300=0.07 total=123456\n"
                                "full avg10=0.00 avg60=0.00 avg300=0.00 total=654\n";
 static const char lru_gen[] = "memcg     1 /\n node     0\n"
@@ -210,41 +210,78 @@ static void put_file(const char *dir, const char *path, const char *text) {
         assert_true(g_file_set_contents(full, text, -1, NULL));
 }
 
-/* vmstat is read when there is something to see, and now and then. */
+/* meminfo and vmstat are read when there is something to see, and now and then; pressure always. The counter of OOM kills tells
+ * here which reading is told. */
 static void test_calm(void **state) {
         static const struct {
-                const char *what, *meminfo, *pressure, *vmstat;
-                uint64_t kills;
+                const char *what, *pressure;
+                uint64_t free_kib, told; /* number of the reading that is told */
         } rows[] = {
-                { "first", "MemFree: 90000 kB\n", "some total=5\n", "oom_kill 1\n", 1 },
-                { "calm", "MemFree: 90100 kB\n", "some total=5\n", "oom_kill 2\n", 1 },
-                { "somebody waited", "MemFree: 90100 kB\n", "some total=6\n", "oom_kill 3\n", 3 },
-                { "less is free", "MemFree: 80000 kB\n", "some total=6\n", "oom_kill 4\n", 4 },
-                { "calm, once", "MemFree: 80000 kB\n", "some total=6\n", "oom_kill 5\n", 4 },
-                { "twice", "MemFree: 80000 kB\n", "some total=6\n", "oom_kill 6\n", 4 },
-                { "three times", "MemFree: 80000 kB\n", "some total=6\n", "oom_kill 7\n", 4 },
-                { "four times", "MemFree: 80000 kB\n", "some total=6\n", "oom_kill 8\n", 4 },
-                { "that will do", "MemFree: 80000 kB\n", "some total=6\n", "oom_kill 9\n", 9 },
+                { "first", "some total=5\n", 90000, 0 },
+                { "calm", "some total=5\n", 90100, 0 },
+                { "somebody waited", "some total=6\n", 90100, 2 },
+                { "less is free", "some total=6\n", 80000, 3 },
+                { "more is free", "some total=6\n", 81024, 4 },
+                { "calm, once", "some total=6\n", 81024, 4 },
+                { "twice", "some total=6\n", 80100, 4 },
+                { "three times", "some total=6\n", 81024, 4 },
+                { "four times", "some total=6\n", 81024, 4 },
+                { "that will do", "some total=6\n", 81024, 9 },
+                { "calm again", "some total=6\n", 81024, 9 },
+                { "bit by bit", "some total=6\n", 80500, 9 },
+                { "it adds up", "some total=6\n", 80000, 12 },
+                { "stalls are not known", "", 80000, 13 },
+                { "still not", "", 80000, 14 },
         };
         g_autofree char *dir = g_dir_make_tmp("mlg-facts-XXXXXX", NULL), *command = g_strdup_printf("rm -r '%s'", dir);
         FactsReader r = {};
         MlgFacts f;
 
         for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                g_autofree char *memory = g_strdup_printf("MemTotal: 200000 kB\nMemAvailable: %zu kB\n", i);
+                g_autofree char *counters = g_strdup_printf("nr_free_pages 7\noom_kill %zu\n", i);
                 FactsReader opened;
 
-                put_file(dir, "proc/meminfo", rows[i].meminfo);
+                put_file(dir, "proc/meminfo", memory);
                 put_file(dir, "proc/pressure/memory", rows[i].pressure);
-                put_file(dir, "proc/vmstat", rows[i].vmstat);
+                put_file(dir, "proc/vmstat", counters);
                 assert_int_equal(facts_open(&opened, dir), 0); /* these files are new ones, unlike /proc's */
                 r.meminfo = opened.meminfo;
                 r.pressure = opened.pressure;
                 r.vmstat = opened.vmstat;
                 r.lru_gen = -1;
-                facts_read(&r, i, &f);
+                facts_read(&r, i, rows[i].free_kib, &f);
                 facts_close(&opened);
-                if (f.values[MLG_FACT(MLG_FIELD_OOM_KILLS)] != rows[i].kills)
-                        fail_msg("%s: %d", rows[i].what, (int) f.values[MLG_FACT(MLG_FIELD_OOM_KILLS)]);
+                if (f.values[MLG_FACT(MLG_FIELD_OOM_KILLS)] != rows[i].told ||
+                    f.values[MLG_FACT(MLG_FIELD_AVAILABLE)] != rows[i].told)
+                        fail_msg("%s: %d, %d", rows[i].what, (int) f.values[MLG_FACT(MLG_FIELD_OOM_KILLS)],
+                                 (int) f.values[MLG_FACT(MLG_FIELD_AVAILABLE)]);
+        }
+        assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
+}
+
+/* In a guest of 8 GiB 8 MiB are nothing. */
+static void test_calm_goes_by_size(void **state) {
+        static const struct {
+                uint64_t free_kib, told;
+        } rows[] = { { 4000000, 1 }, { 4008191, 1 }, { 3991809, 1 }, { 4008192, 4 } };
+        g_autofree char *dir = g_dir_make_tmp("mlg-facts-XXXXXX", NULL), *command = g_strdup_printf("rm -r '%s'", dir);
+        FactsReader r = {};
+        MlgFacts f;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                g_autofree char *memory = g_strdup_printf("MemTotal: 8388608 kB\nMemAvailable: %zu kB\n", i + 1);
+                FactsReader opened;
+
+                put_file(dir, "proc/meminfo", memory);
+                put_file(dir, "proc/pressure/memory", "some total=1\n");
+                assert_int_equal(facts_open(&opened, dir), 0);
+                r.meminfo = opened.meminfo;
+                r.pressure = opened.pressure;
+                r.vmstat = r.lru_gen = -1;
+                facts_read(&r, i, rows[i].free_kib, &f);
+                facts_close(&opened);
+                assert_int_equal(f.values[MLG_FACT(MLG_FIELD_AVAILABLE)], rows[i].told);
         }
         assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
 }
@@ -326,6 +363,7 @@ int main(void) {
                 cmocka_unit_test(test_facts),
                 cmocka_unit_test(test_facts_that_are_not_there),
                 cmocka_unit_test(test_calm),
+                cmocka_unit_test(test_calm_goes_by_size),
                 cmocka_unit_test(test_only_what_changed_since_an_acknowledged_report),
                 cmocka_unit_test(test_a_host_that_asks_too_much),
         };

@@ -184,6 +184,26 @@ static void begin(Fixture *f, Guest *g, const char *uuid) {
         assert_int_equal(f->raw[index_of(uuid)].available_kib, 500);
 }
 
+/* What says nothing new wakes nobody in the guest. */
+static void test_acknowledged_is_what_has_fields(void **state) {
+        Fixture *f = *state;
+        uint32_t acked;
+
+        begin(f, &f->a, A);
+        assert_false(guest_hear(&f->a));
+        acked = f->a.session.acked;
+        guest_report(&f->a, 500, false);
+        turn(f);
+        assert_false(guest_hear(&f->a));
+        assert_int_equal(f->n_reports[0], 2);
+        assert_int_equal(f->a.session.acked, acked);
+        guest_report(&f->a, 400, false);
+        turn(f);
+        assert_false(guest_hear(&f->a));
+        assert_int_equal(f->n_reports[0], 3);
+        assert_int_equal(f->a.session.acked, f->a.session.sequence);
+}
+
 static void test_a_conversation(void **state) {
         Fixture *f = *state;
 
@@ -369,6 +389,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
         const struct CMUnitTest tests[] = {
                 TEST(a_conversation),
+                TEST(acknowledged_is_what_has_fields),
                 TEST(intervals),
                 TEST(what_is_left_of_another_session_is_passed_over),
                 TEST(a_guest_that_begins_in_the_middle),
