@@ -101,7 +101,7 @@ virtio_mem_xml() { # SIZE_MIB REQUESTED_MIB
 }
 
 guest_xml() { # NAME; reads the variables of guest_start
-        local balloon metadata="" agent_xml="" monitor_xml="" max_memory="" numa="" memory_device=""
+        local counted_xml="" balloon metadata="" agent_xml="" monitor_xml="" max_memory="" numa="" memory_device=""
         if [ -n "$no_balloon" ]; then
                 balloon="<memballoon model='none'/>"
         else
@@ -117,8 +117,9 @@ guest_xml() { # NAME; reads the variables of guest_start
                 memory_device=$(virtio_mem_xml "$virtio_mem" 0)
         fi
         [ -z "$labels" ] || metadata="<memlego:guest xmlns:memlego='https://memlego.org/guest/1' labels='$labels'/>"
+        [ -z "$counted" ] || counted_xml="<qemu:commandline><qemu:arg value='-icount'/><qemu:arg value='shift=0,sleep=on'/></qemu:commandline>"
         cat <<-END
-	<domain type='qemu'>
+	<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
 	  <name>$1</name>
 	  <metadata>$metadata</metadata>
 	  $max_memory
@@ -150,6 +151,7 @@ guest_xml() { # NAME; reads the variables of guest_start
 	    <video><model type='none'/></video>
 	    $devices
 	  </devices>
+	  $counted_xml
 	</domain>
 	END
 }
@@ -157,7 +159,7 @@ guest_xml() { # NAME; reads the variables of guest_start
 # guest_start NAME... [options]; all of them at once, returns when all answer.
 guest_start() {
         local names=() mib=192 max="" vcpus=1 autodeflate=off fpr=off period=0 no_balloon="" no_agent="" labels="" \
-                cmdline="" devices="" monitor="" virtio_mem="" kernel="${MEMLEGO_KERNEL:-stable}" define="" no_start="" no_wait="" image n
+                cmdline="" devices="" monitor="" virtio_mem="" counted="" kernel="${MEMLEGO_KERNEL:-stable}" define="" no_start="" no_wait="" image n
         while [ $# -gt 0 ]; do
                 case $1 in
                 --mib) mib=$2; shift ;;                 # memory now
@@ -174,6 +176,8 @@ guest_start() {
                 --monitor) monitor=1; cmdline+=" mlg.monitor" ;; # a channel for memlego-guestd, and that program
                 # a device of so many MiB on top of --max, nothing of it plugged; swiotlb would take half of the small guest
                 --virtio-mem) virtio_mem=$2; cmdline+=" memhp_default_state=online_movable swiotlb=noforce"; shift ;;
+                # its clock goes by instructions, one a nanosecond: what takes how much is the same on any machine
+                --counted) counted=1 ;;
                 --labels) labels=$2; shift ;;           # metadata for policy files
                 --kernel) kernel=$2; shift ;;           # see image/build
                 --cmdline) cmdline+=" $2"; shift ;;
@@ -313,6 +317,11 @@ load_get() { guest_run "$1" 'gload status' | tr ' ' '\n' | sed -n "s/^$2=//p"; }
 load_filled() { says '^state=holding' guest_run "$1" 'gload status'; }                 # NAME
 load_release() { guest_run "$1" 'gload release' >/dev/null; }
 load_probe() { guest_run "$1" 'gload probe' >/dev/null; }                        # fails when memory is damaged
+# What tasks whose names match have run so far, in nanoseconds, and how long the guest is up, in milliseconds.
+guest_cpu() { # NAME REGEX
+        guest_run "$1" 'for p in /proc/[0-9]*; do { read -r name <$p/comm && read -r ns more <$p/schedstat && echo "$name $ns"; } 2>/dev/null; done
+                cut -d" " -f1 /proc/uptime' | awk -v want="$2" 'NF == 2 && $1 ~ want { ns += $2 } NF == 1 { ms = $1 * 1000 } END { printf "%.0f %.0f\n", ns, ms }'
+}
 guest_oom_kills() { guest_run "$1" "sed -n 's/^oom_kill //p' /proc/vmstat"; }
 
 # What libvirt says

@@ -32,14 +32,9 @@ wait_until 10 "stalls are known" '[ "$(of A stall_some_permille)" != null ]'
 expect_eq 0 "$(of A oom_kills)" "OOM kills"
 pass "usable in A: $(of A usable_kib) KiB"
 
-step "what the program costs while its guest is idle"
+step "what the program takes of its guest's memory"
 rss=$(guest_run A 'grep Rss: /proc/$(pidof memlego-guestd)/smaps_rollup' | tr -dc 0-9)
 expect_between 1 2048 "$rss" "KiB resident"
-ran() { guest_run A 'cut -d" " -f1 /proc/$(pidof memlego-guestd)/schedstat; cut -d" " -f1 /proc/uptime' | tr '\n' ' '; }
-read -r ns0 up0 <<<"$(ran)"
-stays_true 20 "it talks" '[ "$(of A monitor)" = talks ]'
-read -r ns1 up1 <<<"$(ran)"
-say "resident $rss KiB, CPU $(jq -n "($ns1 - $ns0) / 1e7 / ($up1 - $up0) * 1000 | round / 1000") % of an emulated CPU, at one report a second"
 
 step "a channel is added to a running guest"
 expect_eq none "$(of later monitor)" "before"
