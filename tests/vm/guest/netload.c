@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* netload: how fast bytes, requests and connections go between two machines by TCP.
+ *
+ *     netload serve PORT                              runs until it is killed
+ *     netload stream ADDRESS PORT SIZE SECONDS        writes of SIZE bytes, one way
+ *     netload rr ADDRESS PORT SIZE SECONDS            SIZE bytes there and back, one after the other
+ *     netload connect ADDRESS PORT SECONDS            connect, one byte there and back, close
+ *
+ * The client prints KEY=VALUE words: mb_per_s (10^6 bytes), per_s, p50_us, p99_us, cpu_s_per_gb: CPU time of both machines, all
+ * that was not idle, per 10^9 bytes. What is measured begins after WARM_SEC, so that a connection has come to its own. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WARM_SEC 1
+#define SAMPLES_MAX (1u << 20)
+#define SIZE_MAX_BYTES (4u << 20)
+
+/* What a client wants, on a connection of its own that also brings back the server's CPU time. */
+typedef struct Order {
+        char kind; /* s: take what comes, r: send it back in pieces of size, c: the same of connections, o: this is a control */
+        uint32_t size;
+} Order;
+
+static char *buffer;
+
+static _Noreturn void die(const char *what) {
+        perror(what);
+        exit(2);
+}
+
+static int64_t now_usec(void) {
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec * 1000000ll + t.tv_nsec / 1000;
+}
+
+/* CPU time of the whole machine that was not idle, in microseconds. */
+static int64_t busy_usec(void) {
+        unsigned long long v[8] = { 0 };
+        FILE *f = fopen("/proc/stat", "re");
+
+        if (!f || fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5],
+                         &v[6], &v[7]) != 8)
+                die("/proc/stat");
+        fclose(f);
+        return (int64_t) (v[0] + v[1] + v[2] + v[5] + v[6]) * 1000000 / sysconf(_SC_CLK_TCK);
+}
+
+static bool move_all(int fd, void *p, size_t n, bool out) {
+        while (n > 0) {
+                ssize_t r = out ? send(fd, p, n, MSG_NOSIGNAL) : recv(fd, p, n, 0);
+
+                if (r <= 0)
+                        return false;
+                p = (char *) p + r;
+                n -= (size_t) r;
+        }
+        return true;
+}
+
+static int connect_to(const char *address, const char *port, char kind, uint32_t size) {
+        struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t) atoi(port)) };
+        struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = v4.sin_port };
+        bool is_v4 = inet_pton(AF_INET, address, &v4.sin_addr) == 1;
+        int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+        Order o = { kind, size };
+
+        if (!is_v4 && inet_pton(AF_INET6, address, &v6.sin6_addr) != 1)
+                die(address);
+        if (connect(fd, is_v4 ? (struct sockaddr *) &v4 : (struct sockaddr *) &v6, is_v4 ? sizeof(v4) : sizeof(v6)) < 0)
+                die("connect");
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        if (!move_all(fd, &o, sizeof(o), true))
+                die("send");
+        return fd;
+}
+
+static int64_t other_busy_usec(int control) {
+        int64_t usec;
+        char c = '?';
+
+        if (!move_all(control, &c, 1, true) || !move_all(control, &usec, sizeof(usec), false))
+                die("control");
+        return usec;
+}
+
+static void serve_one(int fd) {
+        int64_t usec;
+        Order o;
+        int one = 1;
+        char c;
+
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        if (!move_all(fd, &o, sizeof(o), false) || o.size > SIZE_MAX_BYTES)
+                return;
+        switch (o.kind) {
+        case 's':
+                while (recv(fd, buffer, SIZE_MAX_BYTES, 0) > 0)
+                        ;
+                return;
+        case 'r':
+                while (move_all(fd, buffer, o.size, false) && move_all(fd, buffer, o.size, true))
+                        ;
+                return;
+        case 'o':
+                while (move_all(fd, &c, 1, false)) {
+                        usec = busy_usec();
+                        if (!move_all(fd, &usec, sizeof(usec), true))
+                                return;
+                }
+                return;
+        }
+}
+
+static _Noreturn void serve(const char *port) {
+        struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t) atoi(port)) };
+        int one = 1, listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        signal(SIGCHLD, SIG_IGN);
+        setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+        if (bind(listener, (struct sockaddr *) &any, sizeof(any)) < 0 || listen(listener, 128) < 0)
+                die("listen");
+        for (;;) {
+                int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+                Order o;
+
+                if (fd < 0)
+                        continue;
+                /* short connections are served here: a fork for each would be most of what is measured */
+                if (recv(fd, &o, sizeof(o), MSG_PEEK | MSG_WAITALL) == sizeof(o) && o.kind == 'c') {
+                        (void) (move_all(fd, &o, sizeof(o), false) && move_all(fd, buffer, 1, true));
+                } else if (fork() == 0) {
+                        serve_one(fd);
+                        _exit(0);
+                }
+                close(fd);
+        }
+}
+
+static void stream(int fd, int control, uint32_t size, int seconds) {
+        int64_t begin, end, cpu;
+        uint64_t bytes = 0;
+
+        for (end = now_usec() + WARM_SEC * 1000000; now_usec() < end;)
+                if (!move_all(fd, buffer, size, true))
+                        die("send");
+        cpu = busy_usec() + other_busy_usec(control);
+        begin = now_usec();
+        for (end = begin + seconds * 1000000ll; now_usec() < end;)
+                for (int i = 0; i < 16; i++, bytes += size)
+                        if (!move_all(fd, buffer, size, true))
+                                die("send");
+        end = now_usec();
+        cpu = busy_usec() + other_busy_usec(control) - cpu;
+        printf("mb_per_s=%.1f per_s=%.0f cpu_s_per_gb=%.3f\n", (double) bytes / (double) (end - begin),
+               (double) bytes / size * 1e6 / (double) (end - begin), (double) cpu * 1e3 / (double) bytes);
+}
+
+static int compare(const void *a, const void *b) {
+        uint32_t x = *(const uint32_t *) a, y = *(const uint32_t *) b;
+
+        return (x > y) - (x < y);
+}
+
+static void tell_times(uint32_t *times, size_t n, int64_t usec) {
+        qsort(times, n < SAMPLES_MAX ? n : SAMPLES_MAX, sizeof(*times), compare);
+        n = n < SAMPLES_MAX ? n : SAMPLES_MAX;
+        printf("per_s=%.0f p50_us=%u p99_us=%u\n", (double) n * 1e6 / (double) usec, times[n / 2], times[n * 99 / 100]);
+}
+
+static void request_response(int fd, uint32_t size, int seconds) {
+        static uint32_t times[SAMPLES_MAX];
+        int64_t begin = now_usec() + WARM_SEC * 1000000, end = begin + seconds * 1000000ll, t = 0;
+        size_t n = 0;
+
+        while (t < end && n < SAMPLES_MAX) {
+                int64_t from = now_usec();
+
+                if (!move_all(fd, buffer, size, true) || !move_all(fd, buffer, size, false))
+                        die("request");
+                t = now_usec();
+                if (from >= begin)
+                        times[n++] = (uint32_t) (t - from);
+        }
+        tell_times(times, n, t - begin);
+}
+
+static void connections(const char *address, const char *port, int seconds) {
+        static uint32_t times[SAMPLES_MAX];
+        int64_t begin = now_usec(), end = begin + seconds * 1000000ll, t = begin;
+        size_t n = 0;
+
+        while (t < end && n < SAMPLES_MAX) {
+                int64_t from = t;
+                int fd = connect_to(address, port, 'c', 1);
+
+                if (!move_all(fd, buffer, 1, false))
+                        die("answer");
+                close(fd);
+                t = now_usec();
+                times[n++] = (uint32_t) (t - from);
+        }
+        tell_times(times, n, t - begin);
+}
+
+int main(int argc, char **argv) {
+        uint32_t size = argc == 6 ? (uint32_t) atoi(argv[4]) : 1;
+        int control;
+
+        buffer = calloc(1, SIZE_MAX_BYTES);
+        if (argc == 3 && strcmp(argv[1], "serve") == 0)
+                serve(argv[2]);
+        if (argc < 5 || size == 0 || size > SIZE_MAX_BYTES) {
+                fprintf(stderr, "netload serve PORT | stream|rr ADDRESS PORT SIZE SECONDS | connect ADDRESS PORT SECONDS\n");
+                return 2;
+        }
+        if (strcmp(argv[1], "connect") == 0) {
+                connections(argv[2], argv[3], atoi(argv[4]));
+                return 0;
+        }
+        control = connect_to(argv[2], argv[3], 'o', 1);
+        if (strcmp(argv[1], "stream") == 0)
+                stream(connect_to(argv[2], argv[3], 's', size), control, size, atoi(argv[5]));
+        else
+                request_response(connect_to(argv[2], argv[3], 'r', size), size, atoi(argv[5]));
+        return 0;
+}
