@@ -29,7 +29,8 @@
  *
  * Pipes. A TCP connection has at most one slot, of the peer that connected (the client); a direction's bytes are in chunks of
  * its sender. Positions count bytes since the slot was opened, modulo 2^32. Byte p lies in chunk map[(p >> 16) % 64] at
- * p % 64 KiB. So a sender may have anything from one chunk up to the window in use, and take more or fewer as it goes.
+ * p % 64 KiB. So a sender may have anything from one chunk up to the window in use, and take more or fewer as it goes; and none
+ * while nothing is unread.
  *
  * Opening a pipe. The real handshake of TCP has been made over the network. Then
  *     client   takes a slot of its own, clears it, gives it a gen; HELLO(tuple, slot, gen, nonce, proof_c)
@@ -38,17 +39,23 @@
  *     client   checks proof_s, says to_client.attached = gen
  * A proof is a keyed hash (SipHash-2-4) over tuple, slot, gen and role, whose key are both initial sequence numbers of that very
  * connection and the nonce: only its two ends know both, so nobody can claim another's connection. A sender goes to
- * the pipe when, and not before, the receiver has said attached = gen.
+ * the pipe when, and not before, the receiver has said attached = gen. A receiver that wants the pipe no longer says attached = 0:
+ * the sender then goes back to TCP and stays there; what is in the pipe is still read.
  *
  * Switching (one direction). `mode` counts switches: even is TCP, odd is the pipe.
  *     to the pipe   needs mode_ack == mode. switch_seq = the TCP sequence number up to which bytes went by TCP; mode + 1
  *     to TCP        at any time. end = tail; mode + 1
  * The receiver reads TCP up to switch_seq (never beyond), then the pipe, and after a switch back the pipe up to end; then it
- * says mode_ack = mode and reads TCP again. mode - mode_ack is 0, 1 or 2, everything else is nonsense.
+ * says mode_ack = mode (which is even, always) and reads TCP again. mode - mode_ack is 0, 1 or 2, everything else is nonsense.
+ * It reads no byte of TCP that came in after it looked at mode: that byte may have been sent after a whole excursion to the pipe.
  *
- * Waking. Who is about to sleep (or to be polled) says rx_armed or tx_armed = 1, then looks once more. Who has moved
- * tail, head, mode or mode_ack sets, behind a full barrier and if the other is armed, the slot's bit in `pending` of the pair, and
- * rings if it changed `bell` from 0 to 1. The other clears bell, then takes the bits.
+ * Waking. Who is about to sleep (or to be polled) says rx_armed or tx_armed = 1, then, behind a full barrier, looks once more. Who
+ * has moved tail, head, mode, mode_ack or attached sets, behind a full barrier and if the other is armed, the slot's bit in `pending`
+ * of the pair; if that was clear, it sets `bell`, and rings if that was 0. The other clears bell, then takes the bits.
+ *
+ * Control rings. Positions count on for ever: who begins (a new epoch) goes on at his own tail where he writes, and says
+ * head = tail where he reads, before he says his epoch in his section. So nobody has to clear a ring for anybody, and nobody writes to
+ * one who would skip it.
  *
  * Chunks on demand. Each peer publishes its demand; the host divides its quota among peers and publishes the share of each
  * (target_chunks). More chunks come by GRANT; a peer that has more than its share returns what it can, as bytes drain. */
@@ -164,7 +171,7 @@ struct mlg_pipe_message {
 struct mlg_pipe_pair {
 	__u32 bell;          /* two writers: i sets it, j clears it; both by an atomic exchange */
 	__u32 reserved[15];
-	__u32 tail;          /* by i: messages written since the epoch began */
+	__u32 tail;          /* by i: messages written, ever */
 	__u32 reserved2[15];
 	__u32 head;          /* by j: messages read */
 	__u32 reserved3[15];
@@ -184,12 +191,12 @@ struct mlg_pipe_direction {
 	__u32 tx_armed;
 	__u32 reserved[11];
 	/* by the receiver */
-	__u32 head;          /* position of the first byte not read */
+	__u32 head;          /* position of the first byte not read; moved when it leaves a chunk, or nothing is unread */
 	__u32 mode_ack;
 	__u32 rx_armed;
-	__u32 attached;      /* the gen that it receives */
+	__u32 attached;      /* the gen that it receives; 0: none, or no longer */
 	__u32 reserved2[12];
-	/* by the sender: an entry is written before tail moves into its chunk, and not again before head has left it */
+	/* by the sender: an entry is written before tail moves on in its chunk, and not while an unread byte is in there */
 	__u32 map[MLG_PIPE_WINDOW_CHUNKS];
 	__u32 reserved3[32];
 };
