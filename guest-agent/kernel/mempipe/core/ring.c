@@ -100,12 +100,13 @@ bool mp_tx_salvage(struct mp_tx *tx, u32 *ret_chunk)
 
 int mp_rx_look(struct mp_rx *rx, u32 *ret_bytes)
 {
-	u32 tail;
+	/* the window begins where the chunk that head is in begins: see mp_tx_room() */
+	u32 most = MLG_PIPE_WINDOW_BYTES - (rx->head & CHUNK_MASK), known = rx->tail - rx->head, tail, bytes;
 
 	if (!rx->back) {
 		tail = smp_load_acquire(&rx->d->tail);
-		if (tail - rx->head < rx->tail - rx->head ||
-		    tail - chunk_begin(rx->head) > MLG_PIPE_WINDOW_BYTES)
+		bytes = tail - rx->head;
+		if (bytes < known || bytes > most)
 			return -EPROTO;
 		rx->tail = tail;
 	}
