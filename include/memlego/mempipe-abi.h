@@ -21,7 +21,16 @@
  * little endian (the host's and the guests' order: x86-64). Offsets are never taken from shared memory.
  *
  * Ids. Peer ids are those of ivshmem (IVPosition): 0 is the host, guests are 1..31. An id means nothing beyond its
- * *epoch*, which the host counts up each time that somebody else gets it.
+ * *epoch*, which the host counts up each time that somebody else gets it, or the same guest starts anew. When a
+ * guest is gone the host punches out all that it wrote or was written to it: section, slots, pairs in both
+ * directions, chunks. Who sees another epoch of a peer begins with it at tail = head = 0.
+ *
+ * Starting. A module cannot know what its guest's last one left (a reboot does not close the device). It writes
+ * session, a random number, into its section, with version 0, and rings the host. The host sees a session that is
+ * not the one it shows in mlg_pipe_peer, takes back all that the guest had, gives it another epoch, and shows
+ * session. When the module sees its own session there it takes the epoch, sets head = tail in the pairs to it (what
+ * was sent to its predecessor), says epoch and version in its section, and rings once more. Only then is anything
+ * granted to it.
  *
  * Chunks. A chunk has one owner, to whom the host granted it (GRANT) and who gives it back (RETURN). The owner alone
  * writes into it; whom it sends to reads. So memory never changes hands between guests, and a guest's memory is
@@ -117,7 +126,8 @@ struct mlg_pipe_peer {
 	__u32 state;         /* enum mlg_pipe_peer_state */
 	__u32 epoch;         /* from 1; another number is another guest */
 	__u32 target_chunks; /* as many it may have */
-	__u32 reserved[29];
+	__u32 session;       /* of its section, as of this epoch */
+	__u32 reserved[28];
 };
 
 struct mlg_pipe_address {
@@ -136,7 +146,8 @@ struct mlg_pipe_section {
 	__u64 tx_bytes;      /* put into pipes */
 	__u64 blocked_usec;  /* senders waited for chunks */
 	__u32 n_pipes;
-	__u32 reserved[3];
+	__u32 session;       /* random, another one each time that the module starts; not 0 */
+	__u32 reserved[2];
 	struct mlg_pipe_address addresses[MLG_PIPE_ADDRESSES];
 	__u8 reserved2[3008];
 };
