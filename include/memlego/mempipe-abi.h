@@ -62,9 +62,8 @@
  * has moved tail, head, mode, mode_ack or attached sets, behind a full barrier and if the other is armed, the slot's bit in `pending`
  * of the pair; if that was clear, it sets `bell`, and rings if that was 0. The other clears bell, then takes the bits.
  *
- * Control rings. Positions count on for ever: who begins (a new epoch) goes on at his own tail where he writes, and says
- * head = tail where he reads, before he says his epoch in his section. So nobody has to clear a ring for anybody, and nobody writes to
- * one who would skip it.
+ * Control rings. As two peers do not learn of an epoch at the same moment, a reader may find itself out of step. If tail is not
+ * head .. head + 32 it goes on at tail: what it skips is lost, and who waits for an answer asks again or gives up.
  *
  * Chunks on demand. Each peer publishes its demand; the host divides its quota among peers and publishes the share of each
  * (target_chunks). More chunks come by GRANT; a peer that has more than its share returns what it can, as bytes drain. */
@@ -182,7 +181,7 @@ struct mlg_pipe_message {
 struct mlg_pipe_pair {
 	__u32 bell;          /* two writers: i sets it, j clears it; both by an atomic exchange */
 	__u32 reserved[15];
-	__u32 tail;          /* by i: messages written, ever */
+	__u32 tail;          /* by i: messages written since the epoch began */
 	__u32 reserved2[15];
 	__u32 head;          /* by j: messages read */
 	__u32 reserved3[15];

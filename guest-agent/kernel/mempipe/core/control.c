@@ -7,17 +7,18 @@
 void mp_ctl_tx_init(struct mp_ctl_tx *tx, struct mlg_pipe_pair *pair)
 {
 	tx->pair = pair;
-	tx->tail = READ_ONCE(pair->tail);
+	tx->tail = 0;
+	smp_store_release(&pair->tail, 0);
 }
 
-void mp_ctl_rx_init(struct mp_ctl_rx *rx, struct mlg_pipe_pair *pair, u32 from, u32 to, u32 n_chunks)
+void mp_ctl_rx_init(struct mp_ctl_rx *rx, struct mlg_pipe_pair *pair, u32 from, u32 to, u32 n_chunks, bool skip)
 {
 	memset(rx, 0, sizeof(*rx));
 	rx->pair = pair;
 	rx->from = from;
 	rx->to = to;
 	rx->n_chunks = n_chunks;
-	rx->head = smp_load_acquire(&pair->tail);
+	rx->head = skip ? smp_load_acquire(&pair->tail) : 0;
 	smp_store_release(&pair->head, rx->head);
 }
 
