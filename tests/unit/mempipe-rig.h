@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* MemPipe's rig: a region of the test's own, both ends of one direction of a pipe in it, and a stand-in for TCP: a queue of
- * bytes with sequence numbers. Byte n of a stream is a function of n, so that a byte that is lost, doubled or out of place
- * shows. */
+/* MemPipe's rig: a region of the test's own, both ends of one direction of a pipe in it, and a stand-in
+ * for TCP: a queue of bytes with sequence numbers. Byte n of a stream is a function of n, so that a byte
+ * that is lost, doubled or out of place shows. */
 #pragma once
 
 #include <stdint.h>

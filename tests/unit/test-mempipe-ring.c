@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* MemPipe's ring and switch against plain queues of bytes: random writes, reads, peeks, chunks given and taken back, and
- * changes between TCP and the pipe, with the receiver stopped between looking and reading. */
+/* MemPipe's ring and switch against plain queues of bytes: random writes, reads, peeks, chunks given and
+ * taken back, and changes between TCP and the pipe, with the receiver stopped between looking and
+ * reading. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -281,7 +282,8 @@ static void test_switch(void **state) {
         }
 }
 
-/* The receiver looks, a whole excursion passes, TCP brings what came after it: that is not read before the excursion. */
+/* The receiver looks, a whole excursion passes, TCP brings what came after it: that is not read before
+ * the excursion. */
 static void test_excursion_between_look_and_read(void **state) {
         uint32_t rcv_nxt, most = 0;
         Fixture f;

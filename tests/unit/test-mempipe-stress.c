@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* MemPipe under load: a sender and a receiver, two processes (or threads, for ThreadSanitizer) over one memfd, random sizes,
- * random changes between TCP and the pipe, chunks given and taken back. Every byte is compared. Both sleep on a doorbell
- * only when the protocol allows it: a wakeup that gets lost ends the test.
+/* MemPipe under load: a sender and a receiver, two processes (or threads, for ThreadSanitizer) over one
+ * memfd, random sizes, random changes between TCP and the pipe, chunks given and taken back. Every byte is
+ * compared. Both sleep on a doorbell only when the protocol allows it: a wakeup that gets lost ends the
+ * test.
  *
- *     test-mempipe-stress [MIB [SEED]]
- */
+ *     test-mempipe-stress [MIB [SEED]] */
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Plain: one set of names for code that is compiled both into a kernel module and into programs (tests, fuzzers, benches).
+/* Plain: one set of names for code that is compiled both into a kernel module and into programs (tests,
+ * fuzzers, benches).
  *
- * In a program the kernel's accessors are GCC's atomics, so that ThreadSanitizer understands them. Whatever two sides share is
- * touched through these names only; what they order is said where they are used.
+ * In a program the kernel's accessors are GCC's atomics, so that ThreadSanitizer understands them. Whatever
+ * two sides share is touched through these names only; what they order is said where they are used.
  */
 #pragma once
 
@@ -18,7 +19,9 @@
 
 #define plain_xchg(p, v) xchg((p), (v))
 
-/* Sets bit `nr`; whether it was set before. A full barrier. The words are u64, which are longs on 64-bit machines. */
+/* Sets bit `nr`; whether it was set before. A full barrier. The words are u64, which are longs on 64-bit
+ * machines.
+ */
 static inline bool plain_test_and_set_bit(u32 nr, u64 *words)
 {
 	return test_and_set_bit(nr, (unsigned long *)words);
@@ -54,8 +57,8 @@ typedef __s64 s64;
 #define PLAIN_TSAN 1
 #endif
 
-/* ThreadSanitizer does not know fences (and GCC says so, loudly). None of ours makes ordinary accesses safe: those are
- * ordered by acquire and release; so there it is enough that the processor obeys.
+/* ThreadSanitizer does not know fences (and GCC says so, loudly). None of ours makes ordinary accesses safe:
+ * those are ordered by acquire and release; so there it is enough that the processor obeys.
  */
 static inline void smp_mb(void)
 {

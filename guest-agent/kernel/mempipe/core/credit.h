@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Credit: the chunks that the host granted to this guest, which of them are free, and how many each pipe may have.
+/* Credit: the chunks that the host granted to this guest, which of them are free, and how many each pipe may
+ * have.
  *
- * Invariants: a chunk is free or with exactly one pipe; what pipes have and what is free adds up to what is held; the shares add
- * up to what is held at most. A pipe below its share gets a chunk if one is free; one at or above it gets what is not promised to
- * others. A share that has shrunk takes nothing away: chunks come back as their bytes are read, and are returned to the host when
- * the guest has more than its target. Not locked.
+ * Invariants: a chunk is free or with exactly one pipe; what pipes have and what is free adds up to what is
+ * held; the shares add up to what is held at most. A pipe below its share gets a chunk if one is free; one
+ * at or above it gets it if some are left for those below theirs. A share that has shrunk takes nothing
+ * away: chunks come back as their bytes are read, and are returned to the host when the guest has more than
+ * its target. Not locked.
  */
 #pragma once
 
@@ -40,10 +42,14 @@ static inline u32 mp_credit_words(u32 n_chunks)
 void mp_credit_init(struct mp_credit *credit, u64 *held, u64 *free, u32 n_chunks, u64 now_usec);
 void mp_pipe_credit_init(struct mp_pipe_credit *pipe, u64 now_usec);
 
-/* The host grants a range, which must lie in the region. What we have already stays as it is. Returns how many are new. */
+/* The host grants a range, which must lie in the region. What we have already stays as it is. Returns how
+ * many are new.
+ */
 u32 mp_credit_grant(struct mp_credit *credit, u32 first, u32 count);
 
-/* A free chunk for a pipe. If there is none for it, it is the pipe that waits (and the guest, if it is below its share). */
+/* A free chunk for a pipe. If there is none for it, it is the pipe that waits (and the guest, if it is
+ * below its share).
+ */
 bool mp_credit_take(struct mp_credit *credit, struct mp_pipe_credit *pipe, u64 now_usec, u32 *ret_chunk);
 
 /* A pipe's chunk is free again. */
@@ -52,13 +58,13 @@ void mp_credit_put(struct mp_credit *credit, struct mp_pipe_credit *pipe, u64 no
 /* The pipe is gone, all its chunks were put. */
 void mp_credit_leave(struct mp_credit *credit, struct mp_pipe_credit *pipe);
 
-/* Ends a window: measures, divides what may be held (`target`) among n pipes. `claims`: room for n. Returns the guest's demand, to be
- * published.
+/* Ends a window: measures, divides what may be held (`target`) among n pipes. `claims`: room for n. Returns
+ * the guest's demand, to be published.
  */
 u32 mp_credit_divide(struct mp_credit *credit, struct mp_pipe_credit *const *pipes, struct mp_claim *claims, u32 n,
 		     u32 target, u64 now_usec);
 
-/* Gives up a range of free chunks, at most as many as there are beyond `target`; false: there are none. To be told to the host; if
- * it cannot be told now, mp_credit_grant() takes it back.
+/* Gives up a range of free chunks, at most as many as there are beyond `target`; false: there are none. To
+ * be told to the host; if it cannot be told now, mp_credit_grant() takes it back.
  */
 bool mp_credit_return(struct mp_credit *credit, u32 target, u32 *ret_first, u32 *ret_count);

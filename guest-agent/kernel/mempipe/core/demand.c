@@ -51,7 +51,7 @@ static u32 sample_256(const struct mp_demand *demand, u64 window_usec)
 		return plain_max(demand->peak, 1) * 512;
 	if (demand->waited)
 		return demand->peak * 256;
-	return (mean_256 + demand->peak * 256ULL) / 2;
+	return (3 * mean_256 + demand->peak * 256ULL) / 4;
 }
 
 u32 mp_demand_turn(struct mp_demand *demand, u32 most, u64 now_usec)

@@ -3,7 +3,7 @@
  *
  *     sample = 2 * peak    somebody waited for chunks, and the reader ran dry meanwhile: more would have been faster
  *            = peak        somebody waited, but the reader had enough to read: more would only make the queue longer
- *            = (mean + peak) / 2, of what was in use over the window, otherwise
+ *            = (3 * mean + peak) / 4, of what was in use over the window, otherwise
  *     level  = sample, if that is more; else level - (level - sample) / MP_DEMAND_SHRINK
  *
  * So it grows at once, doubling with each window, and shrinks over several. Time is a parameter; not locked.
@@ -12,7 +12,8 @@
 
 #include "../../common/plain.h"
 
-#define MP_DEMAND_SHRINK 4
+#define MP_DEMAND_SHRINK 2
+
 
 struct mp_demand {
 	u64 begin_usec;   /* of the window */

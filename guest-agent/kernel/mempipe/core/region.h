@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Region: where the parts of a mapped region lie. Ids must have been checked by the caller; nothing here reads an offset from
- * shared memory, so no address depends on what a peer wrote.
+/* Region: where the parts of a mapped region lie. Ids must have been checked by the caller; nothing here
+ * reads an offset from shared memory, so no address depends on what a peer wrote.
  */
 #pragma once
 
 #include "../../common/plain.h"
 #include "memlego/mempipe-abi.h"
 
-/* Takes the number of chunks from the header if that is one that we speak and a mapping of `bytes` has room for. Returns 0;
- * -EAGAIN: the host is not ready; -EPROTO: another version, or nonsense.
+/* Takes the number of chunks from the header if that is one that we speak and a mapping of `bytes` has room
+ * for. Returns 0; -EAGAIN: the host is not ready; -EPROTO: another version, or nonsense.
  */
 static inline int mp_region_check(const struct mlg_pipe_header *header, u64 bytes, u32 *ret_n_chunks)
 {

@@ -44,7 +44,9 @@ int mp_tx_span(struct mp_tx *tx, struct mp_span *ret)
 {
 	u32 offset = tx->tail & CHUNK_MASK;
 
-	/* chunks are given to the end of the window at most, so a chunk at tail is room, whatever head says */
+	/* chunks are given to the end of the window at most, so a chunk at tail is room, whatever head
+	 * says
+	 */
 	if (chunk_begin(tx->tail) == tx->next)
 		return mp_tx_look(tx) < 0 ? -EPROTO : 0;
 	ret->chunk = tx->map[entry_of(tx->tail)];
@@ -61,7 +63,9 @@ void mp_tx_commit(struct mp_tx *tx, u32 bytes)
 
 u32 mp_tx_room(const struct mp_tx *tx)
 {
-	/* the entry of a chunk that head is in is not free, even if the chunk was read to its end but for a byte */
+	/* the entry of a chunk that head is in is not free, even if the chunk was read to its end but for
+	 * a byte
+	 */
 	return MLG_PIPE_WINDOW_CHUNKS - ((tx->next - chunk_begin(tx->head)) >> MLG_PIPE_CHUNK_SHIFT);
 }
 

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Ring: the bytes of one direction of a pipe, in chunks. Says where to write and where to read next; copying is the caller's.
+/* Ring: the bytes of one direction of a pipe, in chunks. Says where to write and where to read next; copying
+ * is the caller's.
  *
- * What is believed is in struct mp_tx and struct mp_rx, which are private to one end and locked by the caller (one writer, one
- * reader). Of the other end's words only tail, head and map are looked at: each is read once and checked, so that whatever
- * the other end writes, and whenever, a span lies within one chunk of the region.
+ * What is believed is in struct mp_tx and struct mp_rx, which are private to one end and locked by the
+ * caller (one writer, one reader). Of the other end's words only tail, head and map are looked at: each is
+ * read once and checked, so that whatever the other end writes, and whenever, a span lies within one chunk
+ * of the region.
  *
- * Ordering. Bytes and map entry are written before tail is released; tail is acquired before they are read. Head is released
- * behind the last read of the bytes, and acquired before their chunk is used again.
+ * Ordering. Bytes and map entry are written before tail is released; tail is acquired before they are read.
+ * Head is released behind the last read of the bytes, and acquired before their chunk is used again.
  *
- * Head is published where it helps the sender: as it leaves a chunk, and when nothing is left to read. In between the sender
- * could do nothing with it, so its cache line stays where it is.
+ * Head is published where it helps the sender: as it leaves a chunk, and when nothing is left to read. In
+ * between the sender could do nothing with it, so its cache line stays where it is.
  *
- * Functions that return int: 1 yes, 0 not now, -EPROTO: the other end wrote nonsense, give up the connection.
+ * Functions that return int: 1 yes, 0 not now, -EPROTO: the other end wrote nonsense, give up the
+ * connection.
  */
 #pragma once
 
@@ -69,7 +72,9 @@ void mp_rx_init(struct mp_rx *rx, struct mlg_pipe_direction *d, u32 gen, u32 n_c
  *     }
  */
 
-/* Where to write next; 0: there is no chunk at tail (looks at head, so that mp_tx_room() and reclaim know what is new). */
+/* Where to write next; 0: there is no chunk at tail (looks at head, so that mp_tx_room() and reclaim know
+ * what is new).
+ */
 int mp_tx_span(struct mp_tx *tx, struct mp_span *ret);
 
 /* `bytes` of the span are written. */
@@ -84,8 +89,8 @@ u32 mp_tx_room(const struct mp_tx *tx);
 /* Puts one of our own chunks behind those there are. mp_tx_room() must not be 0. */
 void mp_tx_give(struct mp_tx *tx, u32 chunk);
 
-/* Takes back a chunk that holds no unread byte, oldest first. With `idle` also the one at tail, and what was given ahead, if
- * everything was read: an idle pipe need not hold any chunk. Call mp_tx_look() before.
+/* Takes back a chunk that holds no unread byte, oldest first. With `idle` also the one at tail, and what was
+ * given ahead, if everything was read: an idle pipe need not hold any chunk. Call mp_tx_look() before.
  */
 bool mp_tx_reclaim(struct mp_tx *tx, bool idle, u32 *ret_chunk);
 

@@ -15,8 +15,8 @@ static u32 excess_of(const struct mp_claim *claim, u32 total)
 	return demand > floor ? demand - floor : 0;
 }
 
-/* The part of `part` that falls to the claims whose wants add up to `wants`, rounded down: taken of running sums, the
- * differences add up to all of it.
+/* The part of `part` that falls to the claims whose wants add up to `wants`, rounded down: taken of running
+ * sums, the differences add up to all of it.
  */
 static u32 cut(u64 wants, u32 part, u64 all)
 {

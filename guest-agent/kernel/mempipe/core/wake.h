@@ -11,13 +11,13 @@
  *       -- full barrier --
  *       takes all bits, wakes whom they name
  *
- * One of the two sees the other's store: the sleeper what was moved, or the other that it is armed. A bit that is set is
- * about to be rung for, or was and is yet to be taken; so who finds it set has nothing to do. Bell is cleared before the
- * bits are taken: a bit that comes too late to be taken finds bell clear, and rings again.
- * tests/model/mempipe-wake.pml checks it exhaustively.
+ * One of the two sees the other's store: the sleeper what was moved, or the other that it is armed. A bit
+ * that is set is about to be rung for, or was and is yet to be taken; so who finds it set has nothing to do.
+ * Bell is cleared before the bits are taken: a bit that comes too late to be taken finds bell clear, and
+ * rings again. tests/model/mempipe-wake.pml checks it exhaustively.
  *
- * A slot has one bit for both of its directions: who takes it looks at both. Nothing here is trusted: what a peer can do with
- * these words is to leave us asleep, or to wake us for nothing, with its own connections.
+ * A slot has one bit for both of its directions: who takes it looks at both. Nothing here is trusted: what a
+ * peer can do with these words is to leave us asleep, or to wake us for nothing, with its own connections.
  */
 #pragma once
 
@@ -81,7 +81,9 @@ static inline bool mp_ctl_tell(struct mlg_pipe_pair *pair)
 	return plain_xchg(&pair->bell, 1) == 0;
 }
 
-/* Awoken: for each pair that leads to us, first this, then its control ring and all words of its pending bits. */
+/* Awoken: for each pair that leads to us, first this, then its control ring and all words of its pending
+ * bits.
+ */
 static inline void mp_bell_clear(struct mlg_pipe_pair *pair)
 {
 	(void)plain_xchg(&pair->bell, 0);
