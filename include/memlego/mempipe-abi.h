@@ -201,7 +201,7 @@ struct mlg_pipe_direction {
 	__u32 tx_armed;
 	__u32 reserved[11];
 	/* by the receiver */
-	__u32 head;          /* position of the first byte not read; moved when it leaves a chunk, or nothing is unread */
+	__u32 head;          /* position of the first byte not read; moved as it leaves a chunk, and as the reader arms */
 	__u32 mode_ack;
 	__u32 rx_armed;
 	__u32 attached;      /* the gen that it receives; 0: none, or no longer */

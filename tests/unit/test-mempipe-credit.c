@@ -301,6 +301,7 @@ static void sim_receive(Sim *s, uint32_t i) {
                 uint32_t n;
 
                 if (mp_rx_span(&p->rx, 0, &span) == 0) {
+                        mp_rx_arm(&p->rx);
                         p->out_wait = p->latency;
                         return;
                 }

@@ -140,8 +140,12 @@ int mp_rx_span(struct mp_rx *rx, u32 peek, struct mp_span *ret)
 void mp_rx_consume(struct mp_rx *rx, u32 bytes)
 {
 	rx->head += bytes;
-	if (rx->head != rx->tail && chunk_begin(rx->head) == chunk_begin(rx->published))
-		return;
+	if (chunk_begin(rx->head) != chunk_begin(rx->published))
+		mp_rx_publish(rx);
+}
+
+void mp_rx_publish(struct mp_rx *rx)
+{
 	if (rx->head == rx->published)
 		return;
 	rx->published = rx->head;

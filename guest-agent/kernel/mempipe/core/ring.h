@@ -10,8 +10,9 @@
  * Ordering. Bytes and map entry are written before tail is released; tail is acquired before they are read.
  * Head is released behind the last read of the bytes, and acquired before their chunk is used again.
  *
- * Head is published where it helps the sender: as it leaves a chunk, and when nothing is left to read. In
- * between the sender could do nothing with it, so its cache line stays where it is.
+ * Head is published where it helps the sender: as it leaves a chunk, and as the reader goes to sleep (mp_rx_arm()), so that a
+ * pipe that is idle can give back its last chunk. In between the sender could do nothing with it, and each time that it is
+ * published the sender has to fetch its cache line anew.
  *
  * Functions that return int: 1 yes, 0 not now, -EPROTO: the other end wrote nonsense, give up the
  * connection.
@@ -118,3 +119,6 @@ int mp_rx_look(struct mp_rx *rx, u32 *ret_bytes);
 
 /* `bytes`, at most those that spans showed, are read: mp_rx_tell() in wake.h then. */
 void mp_rx_consume(struct mp_rx *rx, u32 bytes);
+
+/* Lets the sender see head. */
+void mp_rx_publish(struct mp_rx *rx);

@@ -76,8 +76,7 @@ static int look_at_mode(struct mp_rx *rx)
 /* The pipe was read to its end. */
 static void acknowledge(struct mp_rx *rx)
 {
-	rx->published = rx->head;
-	smp_store_release(&rx->d->head, rx->head);
+	mp_rx_publish(rx);
 	rx->ack += 2;
 	rx->away = false;
 	rx->back = false;

@@ -26,6 +26,7 @@
 /* Says that we are about to sleep, or that somebody polls; look once more afterwards. */
 static inline void mp_rx_arm(struct mp_rx *rx)
 {
+	mp_rx_publish(rx); /* it is long until we consume again, perhaps */
 	WRITE_ONCE(rx->d->rx_armed, 1);
 	smp_mb();
 }
