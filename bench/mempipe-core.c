@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Bench mempipe-core: what MemPipe's ring costs by itself, without guests: two processes, each pinned on a core of its own, one
- * writes messages from a buffer, the other reads as many bytes at a time into a buffer; beside it a pipe, a Unix
- * socket and TCP over loopback doing the same, and memcpy alone.
+/* Bench mempipe-core: what MemPipe's ring costs by itself, without guests: two processes, each pinned on
+ * a core of its own, one writes messages from a buffer, the other reads as many bytes at a time into a
+ * buffer; beside it a pipe, a Unix socket and TCP over loopback doing the same, and memcpy alone.
  *
  *     mempipe-core [ROUNDS [PATH...]]
  *
- * The ring is the code that runs in mempipe.ko, told after each message as there, and large messages are written past the
- * caches, as the kernel's copy_from_iter_nocache does; who finds the ring full or empty spins, where the others sleep in
- * the kernel. memcpy is one core that copies messages from its cache to its cache: as fast as a sender could be whom
- * nobody reads. two-memcpy is what the ring has to do at least: one core copies a message in, another copies it out, with
- * a counter for each. Each number is the best of ROUNDS, as other load only ever adds. */
+ * The ring is the code that runs in mempipe.ko, told after each message as there, and large messages are
+ * written past the caches, as the kernel's copy_from_iter_nocache does; who finds the ring full or empty
+ * spins, where the others sleep in the kernel. memcpy is one core that copies messages from its cache to
+ * its cache: as fast as a sender could be whom nobody reads. two-memcpy is what the ring has to do at
+ * least: one core copies a message in, another copies it out, with a counter for each. Each number is the
+ * best of ROUNDS, as other load only ever adds. */
 #include <arpa/inet.h>
 #include <err.h>
 #include <fcntl.h>
@@ -30,7 +31,7 @@
 #include "mempipe/core/ring.h"
 #include "mempipe/core/wake.h"
 
-#define CHUNKS 32u /* 2 MiB: what a pipe gets that has some demand; sockets and the kernel's pipe may have as much */
+#define CHUNKS 32u /* 2 MiB: what a pipe gets that has some demand; the others may have about as much */
 #define NOCACHE_BYTES 4096 /* below, what is written is read so soon that it is better left in a cache */
 #define ROUND_NSEC 200000000
 #define PILOT_NSEC 20000000
@@ -104,7 +105,6 @@ static void touch_chunks(Transfer *t) {
 }
 
 /* --- mempipe --- */
-
 
 /* Lines that another core has written and still holds come from there more slowly than from memory. */
 static void copy_in(uint8_t *to, const uint8_t *from, uint32_t bytes) {
@@ -388,10 +388,11 @@ int main(int argc, char **argv) {
                                 continue;
                         t.size = sizes[s];
                         nsec = measure(&paths[p], &t, rounds);
-                        fprintf(stderr, "%-10s %8u bytes: %8.2f GB/s, %9.0f ns per message\n", paths[p].name, t.size, t.size / nsec,
-                                nsec);
-                        printf("%s{\"path\": \"%s\", \"size_bytes\": %u, \"gb_per_s\": %.3f, \"ns_per_msg\": %.1f}", separator,
-                               paths[p].name, t.size, t.size / nsec, nsec);
+                        fprintf(stderr, "%-10s %8u bytes: %8.2f GB/s, %9.0f ns per message\n", paths[p].name,
+                                t.size, t.size / nsec, nsec);
+                        printf("%s{\"path\": \"%s\", \"size_bytes\": %u, "
+                               "\"gb_per_s\": %.3f, \"ns_per_msg\": %.1f}",
+                               separator, paths[p].name, t.size, t.size / nsec, nsec);
                         separator = ", ";
                 }
         printf("]}\n");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Fuzz target: MemPipe's core with a hostile peer. The input is a list of steps: what an honest end does next, or what the peer
- * writes into a word of a slot or a pair. Whatever that is: spans lie in chunks that exist, chunks of our own are neither lost
- * nor there twice, TCP is not read beyond what came in, and nothing goes on for ever. */
+/* Fuzz target: MemPipe's core with a hostile peer. The input is a list of steps: what an honest end does
+ * next, or what the peer writes into a word of a slot or a pair. Whatever that is: spans lie in chunks
+ * that exist, chunks of our own are neither lost nor there twice, TCP is not read beyond what came in,
+ * and nothing goes on for ever. */
 #include "fuzz.h"
 
 #include <stdlib.h>
@@ -108,7 +109,8 @@ static void check_span(const struct mp_span *s) {
 static int give(World *w, uint8_t from) {
         uint32_t chunk = from % OURS;
 
-        CHECK(mp_tx_room(&w->tx) <= MLG_PIPE_WINDOW_CHUNKS && mp_tx_chunks(&w->tx) <= MLG_PIPE_WINDOW_CHUNKS);
+        CHECK(mp_tx_room(&w->tx) <= MLG_PIPE_WINDOW_CHUNKS &&
+              mp_tx_chunks(&w->tx) <= MLG_PIPE_WINDOW_CHUNKS);
         if (mp_tx_room(&w->tx) == 0 || w->given[chunk])
                 return 0;
         w->given[chunk] = true;
@@ -196,13 +198,16 @@ static int receive_all(World *w) {
                 check_span(&span);
                 mp_rx_consume(&w->rx, span.bytes);
                 bytes += span.bytes;
-                CHECK(bytes <= 2 * MLG_PIPE_WINDOW_BYTES); /* what was known of, and what the peer says then */
+                CHECK(bytes <=
+                      2 * MLG_PIPE_WINDOW_BYTES); /* what was known of, and what the peer says then */
         }
         return err;
 }
 
 static int control(World *w, Input *in) {
-        struct mlg_pipe_message m = { .type = MLG_PIPE_RETURN, .epoch = EPOCH, .chunks = { next_byte(in), next_byte(in) } };
+        struct mlg_pipe_message m = { .type = MLG_PIPE_RETURN,
+                                      .epoch = EPOCH,
+                                      .chunks = { next_byte(in), next_byte(in) } };
         int n = 0;
 
         (void) mp_ctl_put(&w->ctl_tx, &m);

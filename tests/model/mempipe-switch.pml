@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The switch protocol of MemPipe, one direction, checked exhaustively: a sender that changes between TCP and the pipe
- * at any time, a network that brings TCP's bytes when it likes, a receiver that attaches and detaches when it likes.
- * Each access to a shared word is a step of its own.
+/* The switch protocol of MemPipe, one direction, checked exhaustively: a sender that changes between TCP
+ * and the pipe at any time, a network that brings TCP's bytes when it likes, a receiver that attaches and
+ * detaches when it likes. Each access to a shared word is a step of its own.
  *
- * Byte n has the value n. Checked: the receiver gets each byte once, in order; and nobody is stuck: who ends otherwise
- * than by having all bytes is in an invalid end state.
+ * Byte n has the value n. Checked: the receiver gets each byte once, in order; and nobody is stuck: who
+ * ends otherwise than by having all bytes is in an invalid end state.
  *
- * The steps are those of guest-agent/kernel/mempipe/core/switch.c. What release and acquire order there is ordered here by
- * nature: processes take turns. tests/model/run also makes each of the mistakes below, to see that it would be found. */
+ * The steps are those of guest-agent/kernel/mempipe/core/switch.c. What release and acquire order there
+ * is ordered here by nature: processes take turns. tests/model/run also makes each of the mistakes below,
+ * to see that it would be found. */
 #define BYTES 4
 #define MODES 4 /* two excursions; three, and five bytes, are 20 million states, and no error either */
 #define WINDOW 2
@@ -147,8 +148,8 @@ active proctype receiver() {
                 if
                 :: most > 0 -> take_tcp(most)
                 :: else /* waits for anything new */
-                        -> got == BYTES || mode != m || rcv_nxt != received || (away && !back && head < tail) ||
-                           (away && back) || (!away && rcv_nxt > copied)
+                        -> got == BYTES || mode != m || rcv_nxt != received || (away && back) ||
+                           (away && !back && head < tail) || (!away && rcv_nxt > copied)
                 fi
         od
 }

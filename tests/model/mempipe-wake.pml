@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* How MemPipe wakes (guest-agent/kernel/mempipe/core/wake.h), checked exhaustively on a machine with store buffers,
- * as x86-64 is: a store is seen by others when its buffer is flushed, at any later time, or at a barrier.
+/* How MemPipe wakes (guest-agent/kernel/mempipe/core/wake.h), checked exhaustively on a machine with
+ * store buffers, as x86-64 is: a store is seen by others when its buffer is flushed, at any later time,
+ * or at a barrier.
  *
- * Two tellers share one bit, as the two directions of a slot do, on two processors; a third has another bit, and
- * all share one bell. Each moves a position, the first one twice. Two sleepers have to see all of it. Who is asleep for ever,
- * while there is something that he has not seen, is in an invalid end state. */
+ * Two tellers share one bit, as the two directions of a slot do, on two processors; a third has another
+ * bit, and all share one bell. Each moves a position, the first one twice. Two sleepers have to see all
+ * of it. Who is asleep for ever, while there is something that he has not seen, is in an invalid end
+ * state. */
 #define STEPS(t) (t == 0 -> 2 : 1)
 #define TELLERS 3
 #define SLEEPERS 2

@@ -27,7 +27,8 @@ static void test_order(void **state) {
                 if (rig_random(&random) % 2) {
                         m.proof = put;
                         m.gen = (uint32_t) put + 1;
-                        assert_int_equal(mp_ctl_put(&tx, &m), put - taken == MLG_PIPE_MESSAGES ? -EAGAIN : 0);
+                        assert_int_equal(mp_ctl_put(&tx, &m),
+                                         put - taken == MLG_PIPE_MESSAGES ? -EAGAIN : 0);
                         put += put - taken < MLG_PIPE_MESSAGES;
                 } else {
                         assert_int_equal(mp_ctl_take(&rx, EPOCH, &got), put > taken);
@@ -42,8 +43,12 @@ static void test_order(void **state) {
         assert_int_equal(rx.n_refused, 0);
 }
 
-#define TALK(t, e, g, r, s) { .type = (t), .epoch = (e), .gen = (g), .reason = (r), .nonce_slot = (s) }
-#define CHUNKS(t, f, n) { .type = (t), .epoch = EPOCH, .chunks = { .first = (f), .count = (n) } }
+#define TALK(t, e, g, r, s) \
+        { .type = (t), .epoch = (e), .gen = (g), .reason = (r), .nonce_slot = (s) }
+#define CHUNKS(t, f, n) \
+        { \
+                .type = (t), .epoch = EPOCH, .chunks = {.first = (f), .count = (n) } \
+        }
 
 static void test_what_is_taken(void **state) {
         static const struct {
@@ -111,8 +116,10 @@ static void test_out_of_step(void **state) {
 }
 
 static void test_header(void **state) {
-        static const struct mlg_pipe_header good = { .magic = MLG_PIPE_MAGIC, .version = MLG_PIPE_VERSION,
-                                                     .region_bytes = MLG_PIPE_REGION_MIN, .n_chunks = 768 };
+        static const struct mlg_pipe_header good = { .magic = MLG_PIPE_MAGIC,
+                                                     .version = MLG_PIPE_VERSION,
+                                                     .region_bytes = MLG_PIPE_REGION_MIN,
+                                                     .n_chunks = 768 };
         struct mlg_pipe_header h = good;
         uint32_t n;
 
@@ -148,8 +155,9 @@ static void test_places(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_order), cmocka_unit_test(test_what_is_taken), cmocka_unit_test(test_out_of_step),
-                cmocka_unit_test(test_header), cmocka_unit_test(test_places),
+                cmocka_unit_test(test_order),       cmocka_unit_test(test_what_is_taken),
+                cmocka_unit_test(test_out_of_step), cmocka_unit_test(test_header),
+                cmocka_unit_test(test_places),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

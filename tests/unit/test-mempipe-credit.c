@@ -20,12 +20,14 @@ static void test_share(void **state) {
         uint64_t random = 1;
 
         for (int round = 0; round < 20000; round++) {
-                uint32_t n = (uint32_t) (rig_random(&random) % 40), total = rig_random_size(&random, 1 << 18) - 1;
+                uint32_t n = (uint32_t) (rig_random(&random) % 40),
+                         total = rig_random_size(&random, 1 << 18) - 1;
                 uint64_t sum = 0, wanted = 0, floors = 0;
                 struct mp_claim c[40];
 
                 for (uint32_t i = 0; i < n; i++) {
-                        c[i].demand = rig_random(&random) % 20 == 0 ? UINT32_MAX : rig_random_size(&random, 1 << 18) - 1;
+                        c[i].demand = rig_random(&random) % 20 == 0 ? UINT32_MAX
+                                                                    : rig_random_size(&random, 1 << 18) - 1;
                         c[i].floor = rig_random_size(&random, 64) - 1;
                         floors += c[i].floor;
                         wanted += plain_max(plain_min(c[i].demand, total), c[i].floor);
@@ -36,7 +38,8 @@ static void test_share(void **state) {
                         assert_true(c[i].share <= plain_max(c[i].demand, c[i].floor));
                         if (floors <= total)
                                 assert_true(c[i].share >= c[i].floor);
-                        for (uint32_t j = 0; j < i; j++) /* who wants more of the same does not get less, but for rounding */
+                        for (uint32_t j = 0; j < i;
+                             j++) /* who wants more of the same does not get less, but for rounding */
                                 if (c[j].floor == c[i].floor && c[j].demand >= c[i].demand)
                                         assert_true(c[j].share + 1 >= c[i].share);
                 }
@@ -49,7 +52,9 @@ static void test_share(void **state) {
 }
 
 static void test_share_in_proportion(void **state) {
-        struct mp_claim c[] = { { .demand = 16, .floor = 1 }, { .demand = 31, .floor = 1 }, { .demand = 0, .floor = 1 } };
+        struct mp_claim c[] = { { .demand = 16, .floor = 1 },
+                                { .demand = 31, .floor = 1 },
+                                { .demand = 0, .floor = 1 } };
 
         mp_share(c, 3, 33);
         assert_int_equal(c[0].share, 11);
@@ -157,7 +162,8 @@ static void test_books(void **state) {
 
         guest_begin(&g, 13, RIG_CHUNKS - 7);
         for (int step = 0; step < 200000; step++) {
-                uint32_t i = (uint32_t) (rig_random(&random) % g.n), target = (uint32_t) (rig_random(&random) % 300);
+                uint32_t i = (uint32_t) (rig_random(&random) % g.n),
+                         target = (uint32_t) (rig_random(&random) % 300);
 
                 now += rig_random(&random) % 1000;
                 switch (rig_random(&random) % 8) {
@@ -212,10 +218,10 @@ typedef struct SimPipe {
         struct mlg_pipe_direction d;
         struct mp_tx tx;
         struct mp_rx rx;
-        uint32_t in_bytes, out_bytes;       /* per step, when neither waits */
-        uint32_t latency;                   /* steps until one that was awoken runs */
-        uint32_t in_wait, out_wait, phase;  /* steps left */
-        uint64_t carry;                     /* bytes that the application wants to send */
+        uint32_t in_bytes, out_bytes;      /* per step, when neither waits */
+        uint32_t latency;                  /* steps until one that was awoken runs */
+        uint32_t in_wait, out_wait, phase; /* steps left */
+        uint64_t carry;                    /* bytes that the application wants to send */
         bool waits, wrote;
 } SimPipe;
 
@@ -233,7 +239,8 @@ typedef struct Sim {
 static void next_phase(Sim *s, SimPipe *p) {
         uint64_t kind = rig_random(&s->random) % 4;
 
-        p->phase = 1 + (uint32_t) (rig_random(&s->random) % (1000000 / STEP_USEC)); /* half a second on average */
+        p->phase = 1 + (uint32_t) (rig_random(&s->random) %
+                                   (1000000 / STEP_USEC)); /* half a second on average */
         p->in_bytes = kind == 0 ? 0 : kind == 1 ? 100 : 20000 + (uint32_t) (rig_random(&s->random) % 40000);
         p->out_bytes = 10000 + (uint32_t) (rig_random(&s->random) % 60000);
         p->latency = 1 + (uint32_t) (rig_random(&s->random) % 10);
@@ -256,7 +263,8 @@ static bool sim_room(Sim *s, uint32_t i, struct mp_span *span) {
 
         while (mp_tx_span(&p->tx, span) == 0) {
                 give_back(s, i, false);
-                if (mp_tx_room(&p->tx) == 0 || !mp_credit_take(&s->guest.credit, &s->guest.pipes[i], s->now, &chunk))
+                if (mp_tx_room(&p->tx) == 0 ||
+                    !mp_credit_take(&s->guest.credit, &s->guest.pipes[i], s->now, &chunk))
                         return false;
                 mp_tx_give(&p->tx, chunk);
                 s->n_touched += !s->touched[chunk];
@@ -316,7 +324,8 @@ static void sim_receive(Sim *s, uint32_t i) {
 
 /* In use: with unread bytes, or being written. */
 static uint32_t in_use(const SimPipe *p) {
-        uint32_t begin = p->rx.head >> MLG_PIPE_CHUNK_SHIFT, end = (p->tx.tail + MLG_PIPE_CHUNK_BYTES - 1) >> MLG_PIPE_CHUNK_SHIFT;
+        uint32_t begin = p->rx.head >> MLG_PIPE_CHUNK_SHIFT,
+                 end = (p->tx.tail + MLG_PIPE_CHUNK_BYTES - 1) >> MLG_PIPE_CHUNK_SHIFT;
 
         if (p->rx.head == p->tx.tail)
                 return p->wrote && mp_tx_chunks(&p->tx) > 0;
@@ -375,10 +384,12 @@ static double utilisation(uint32_t n) {
         }
         check_books(&s->guest);
         result = 100 * s->given / s->granted;
-        print_message("%2u pipes: with pipes %.1f %% of what is granted, %.1f %% of what is backed; with unread bytes or being written %.1f %% "
-                      "of that; granted %.1f chunks, at most %u; %.0f MB/s; senders waited %.1f %%\n", n, result,
-                      100 * s->given / s->backed, 100 * s->used / s->backed, s->granted / steps, s->held_most, s->moved / SIM_USEC,
-                      100 * s->waited * STEP_USEC / n / SIM_USEC);
+        print_message(
+                "%2u pipes: with pipes %.1f %% of what is granted, %.1f %% of what is backed; with unread "
+                "bytes or being written %.1f %% of that; granted %.1f chunks, at most %u; %.0f MB/s; "
+                "senders waited %.1f %%\n",
+                n, result, 100 * s->given / s->backed, 100 * s->used / s->backed, s->granted / steps,
+                s->held_most, s->moved / SIM_USEC, 100 * s->waited * STEP_USEC / n / SIM_USEC);
         free(s);
         return result;
 }
@@ -397,8 +408,9 @@ static void test_utilisation(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_share), cmocka_unit_test(test_share_in_proportion), cmocka_unit_test(test_demand),
-                cmocka_unit_test(test_books), cmocka_unit_test(test_utilisation),
+                cmocka_unit_test(test_share),       cmocka_unit_test(test_share_in_proportion),
+                cmocka_unit_test(test_demand),      cmocka_unit_test(test_books),
+                cmocka_unit_test(test_utilisation),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* MemPipe's core while a hostile peer writes into any shared word at any moment: from another thread, so between any two
- * accesses of ours. Whatever it does, spans lie in chunks that exist, our chunks stay ours, and every call comes back. */
+/* MemPipe's core while a hostile peer writes into any shared word at any moment: from another thread, so
+ * between any two accesses of ours. Whatever it does, spans lie in chunks that exist, our chunks stay
+ * ours, and every call comes back. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -173,8 +174,9 @@ static void test_hostile(void **state) {
         WRITE_ONCE(peer.stop, 1);
         pthread_join(thread, NULL);
         begin_pipe(&e);
-        print_message("%lu hostile writes, %lu spans, nonsense found %lu times\n", (unsigned long) peer.n_writes,
-                      (unsigned long) e.n_spans, (unsigned long) e.n_nonsense);
+        print_message("%lu hostile writes, %lu spans, nonsense found %lu times\n",
+                      (unsigned long) peer.n_writes, (unsigned long) e.n_spans,
+                      (unsigned long) e.n_nonsense);
         assert_true(e.n_spans > 10000);
 }
 

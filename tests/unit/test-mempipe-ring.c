@@ -36,10 +36,12 @@ static void begin(Fixture *f, uint64_t seed, uint32_t n_chunks) {
         f->d = &mp_slot(f->base, 3, 5)->to_server;
         mp_tx_init(&f->tx, f->d, GEN);
         mp_rx_init(&f->rx, f->d, GEN, RIG_CHUNKS);
-        position = (uint32_t) -(rig_random(&f->random) % (8 << 20));
-        f->d->head = f->d->tail = f->tx.head = f->tx.tail = f->rx.head = f->rx.tail = f->rx.published = position;
+        position = (uint32_t) - (rig_random(&f->random) % (8 << 20));
+        f->d->head = f->d->tail = f->tx.head = f->tx.tail = f->rx.head = f->rx.tail = f->rx.published =
+                position;
         f->tx.first = f->tx.next = position & ~(MLG_PIPE_CHUNK_BYTES - 1);
-        f->tcp.write_seq = f->tcp.rcv_nxt = f->tcp.copied_seq = (uint32_t) -(rig_random(&f->random) % (8 << 20));
+        f->tcp.write_seq = f->tcp.rcv_nxt = f->tcp.copied_seq = (uint32_t) -
+                                                                (rig_random(&f->random) % (8 << 20));
         for (f->n_free = 0; f->n_free < n_chunks; f->n_free++)
                 f->free[f->n_free] = f->n_free * 3 % RIG_CHUNKS;
 }
@@ -91,7 +93,8 @@ static uint32_t read_pipe(Fixture *f, uint32_t bytes, bool peek) {
                 uint64_t n = f->read + (peek ? done : 0);
 
                 span.bytes = plain_min(span.bytes, bytes - done);
-                assert_int_equal(rig_match(mp_chunk(f->base, span.chunk) + span.offset, n, span.bytes), span.bytes);
+                assert_int_equal(rig_match(mp_chunk(f->base, span.chunk) + span.offset, n, span.bytes),
+                                 span.bytes);
                 done += span.bytes;
                 if (peek)
                         continue;
@@ -103,13 +106,16 @@ static uint32_t read_pipe(Fixture *f, uint32_t bytes, bool peek) {
 }
 
 static void step_ring(Fixture *f) {
-        uint32_t bytes = rig_random_size(&f->random, 300000), done, unread, expected = (uint32_t) (f->written - f->read);
+        uint32_t bytes = rig_random_size(&f->random, 300000), done, unread,
+                 expected = (uint32_t) (f->written - f->read);
 
         switch (rig_random(&f->random) % 8) {
         case 0 ... 2:
                 done = write_pipe(f, bytes);
-                if (done < bytes) /* no chunk: all are full but for what the reader is in, or the window is */
-                        assert_true(f->n_free == 0 || f->tx.tail - f->tx.head > MLG_PIPE_WINDOW_BYTES - MLG_PIPE_CHUNK_BYTES);
+                if (done <
+                    bytes) /* no chunk: all are full but for what the reader is in, or the window is */
+                        assert_true(f->n_free == 0 ||
+                                    f->tx.tail - f->tx.head > MLG_PIPE_WINDOW_BYTES - MLG_PIPE_CHUNK_BYTES);
                 break;
         case 3 ... 5:
                 assert_int_equal(read_pipe(f, bytes, false), plain_min(bytes, expected));
@@ -413,7 +419,7 @@ static void test_wake(void **state) {
         assert_false(mp_tx_tell(&f.tx, pair, 77)); /* nobody sleeps */
         mp_rx_arm(&f.rx);
         assert_true(mp_tx_tell(&f.tx, pair, 77));
-        assert_false(mp_tx_tell(&f.tx, pair, 77)); /* it is being awoken */
+        assert_false(mp_tx_tell(&f.tx, pair, 77));   /* it is being awoken */
         assert_false(mp_tx_tell(&f.tx, pair, 1100)); /* and will see this, too */
         mp_bell_clear(pair);
         assert_int_equal(mp_pending_take(pair, 1), UINT64_C(1) << 13);

@@ -21,7 +21,8 @@
 #define GEN 3
 #define SLOT 9
 #define SIZE_MOST (200u << 10)
-#define SLEEP_MOST_MS 20000 /* nothing takes that long, on however busy a machine, but a wakeup that was lost */
+#define SLEEP_MOST_MS \
+        20000 /* nothing takes that long, on however busy a machine, but a wakeup that was lost */
 
 typedef struct Shared {
         RigTcp tcp;
@@ -54,10 +55,14 @@ static void fail(const Run *run, const char *what, uint64_t at) {
         const struct mlg_pipe_direction *d = &mp_slot(run->base, 1, SLOT)->to_server;
         const RigTcp *tcp = &run->shared->tcp;
 
-        fprintf(stderr, "%s at byte %" PRIu64 "; seed %" PRIu64 ", tail %u head %u mode %u ack %u switch_seq %u end %u, armed %u %u, "
-                "TCP written %u received %u read %u\n", what, at, run->seed, READ_ONCE(d->tail), READ_ONCE(d->head),
-                READ_ONCE(d->mode), READ_ONCE(d->mode_ack), READ_ONCE(d->switch_seq), READ_ONCE(d->end), READ_ONCE(d->tx_armed),
-                READ_ONCE(d->rx_armed), READ_ONCE(tcp->write_seq), READ_ONCE(tcp->rcv_nxt), READ_ONCE(tcp->copied_seq));
+        fprintf(stderr,
+                "%s at byte %" PRIu64 "; seed %" PRIu64
+                ", tail %u head %u mode %u ack %u switch_seq %u end %u, armed %u %u, "
+                "TCP written %u received %u read %u\n",
+                what, at, run->seed, READ_ONCE(d->tail), READ_ONCE(d->head), READ_ONCE(d->mode),
+                READ_ONCE(d->mode_ack), READ_ONCE(d->switch_seq), READ_ONCE(d->end), READ_ONCE(d->tx_armed),
+                READ_ONCE(d->rx_armed), READ_ONCE(tcp->write_seq), READ_ONCE(tcp->rcv_nxt),
+                READ_ONCE(tcp->copied_seq));
         abort();
 }
 
@@ -201,7 +206,9 @@ static void *sender(void *arg) {
         for (; s->n_free < s->run->n_chunks; s->n_free++)
                 s->free[s->n_free] = s->n_free;
         while (s->written < s->run->bytes) {
-                uint32_t most = (uint32_t) (s->run->bytes - s->written < SIZE_MOST ? s->run->bytes - s->written : SIZE_MOST);
+                uint32_t most = (uint32_t) (s->run->bytes - s->written < SIZE_MOST
+                                                    ? s->run->bytes - s->written
+                                                    : SIZE_MOST);
                 uint32_t bytes = rig_random_size(&s->random, most);
 
                 if (rig_random(&s->random) % (mp_tx_in_pipe(&s->tx) ? 32 : 4) == 0)
@@ -215,8 +222,10 @@ static void *sender(void *arg) {
                 if (rig_random(&s->random) % 16 == 0)
                         reclaim(s, true);
         }
-        fprintf(stderr, "sent %" PRIu64 " bytes, %" PRIu64 " of them by the pipe, %" PRIu64 " changes, slept %" PRIu64 ", rang %" PRIu64
-                "\n", s->written, s->counts.pipe_bytes, s->counts.flips, s->counts.sleeps, s->counts.rings);
+        fprintf(stderr,
+                "sent %" PRIu64 " bytes, %" PRIu64 " of them by the pipe, %" PRIu64
+                " changes, slept %" PRIu64 ", rang %" PRIu64 "\n",
+                s->written, s->counts.pipe_bytes, s->counts.flips, s->counts.sleeps, s->counts.rings);
         if (s->counts.flips < 10 || s->counts.pipe_bytes == 0)
                 fail(s->run, "too few changes", s->counts.flips);
         free(s);
@@ -300,8 +309,8 @@ static void *receiver(void *arg) {
                 }
                 mp_rx_disarm(&r->rx);
         }
-        fprintf(stderr, "received %" PRIu64 " bytes, slept %" PRIu64 ", rang %" PRIu64 "\n", r->read, r->counts.sleeps,
-                r->counts.rings);
+        fprintf(stderr, "received %" PRIu64 " bytes, slept %" PRIu64 ", rang %" PRIu64 "\n", r->read,
+                r->counts.sleeps, r->counts.rings);
         free(r);
         return NULL;
 }
@@ -332,7 +341,8 @@ static void run(uint64_t bytes, uint64_t seed, uint32_t n_chunks, bool threads) 
         int fd = memfd_create("mempipe-stress", MFD_CLOEXEC);
         Run r = { .bytes = bytes, .seed = seed, .n_chunks = n_chunks };
 
-        fprintf(stderr, "%s, %u chunks, seed %" PRIu64 "\n", threads ? "threads" : "processes", n_chunks, seed);
+        fprintf(stderr, "%s, %u chunks, seed %" PRIu64 "\n", threads ? "threads" : "processes", n_chunks,
+                seed);
         if (fd < 0 || ftruncate(fd, (off_t) rig_bytes()) < 0)
                 fail(&r, "memfd", 0);
         r.base = rig_map(fd);
@@ -350,7 +360,8 @@ static void run(uint64_t bytes, uint64_t seed, uint32_t n_chunks, bool threads) 
 
 int main(int argc, char **argv) {
         static const uint32_t n_chunks[] = { 1, 2, 5, 100 };
-        uint64_t mib = argc > 1 ? strtoull(argv[1], NULL, 10) : 16, seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+        uint64_t mib = argc > 1 ? strtoull(argv[1], NULL, 10) : 16,
+                 seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
 
         for (int i = 0; i < 4; i++) {
 #ifndef PLAIN_TSAN /* it sees the accesses of one process only */

@@ -11,7 +11,8 @@ void mp_ctl_tx_init(struct mp_ctl_tx *tx, struct mlg_pipe_pair *pair)
 	smp_store_release(&pair->tail, 0);
 }
 
-void mp_ctl_rx_init(struct mp_ctl_rx *rx, struct mlg_pipe_pair *pair, u32 from, u32 to, u32 n_chunks, bool skip)
+void mp_ctl_rx_init(struct mp_ctl_rx *rx, struct mlg_pipe_pair *pair, u32 from, u32 to, u32 n_chunks,
+		    bool skip)
 {
 	memset(rx, 0, sizeof(*rx));
 	rx->pair = pair;

@@ -29,7 +29,8 @@ struct mp_ctl_rx {
  * predecessor (when we start).
  */
 void mp_ctl_tx_init(struct mp_ctl_tx *tx, struct mlg_pipe_pair *pair);
-void mp_ctl_rx_init(struct mp_ctl_rx *rx, struct mlg_pipe_pair *pair, u32 from, u32 to, u32 n_chunks, bool skip);
+void mp_ctl_rx_init(struct mp_ctl_rx *rx, struct mlg_pipe_pair *pair, u32 from, u32 to, u32 n_chunks,
+		    bool skip);
 
 /* 0; -EAGAIN: full; -EPROTO: head is nonsense, or the reader is not in step yet. mp_ctl_tell() in wake.h
  * after it.

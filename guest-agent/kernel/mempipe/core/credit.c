@@ -121,8 +121,8 @@ void mp_credit_leave(struct mp_credit *credit, struct mp_pipe_credit *pipe)
 	set_pipe(credit, pipe, 0, 0);
 }
 
-u32 mp_credit_divide(struct mp_credit *credit, struct mp_pipe_credit *const *pipes, struct mp_claim *claims, u32 n,
-		     u32 target, u64 now_usec)
+u32 mp_credit_divide(struct mp_credit *credit, struct mp_pipe_credit *const *pipes, struct mp_claim *claims,
+		     u32 n, u32 target, u64 now_usec)
 {
 	u32 i, total = plain_min(credit->n_held, target), level;
 	bool waited = credit->demand.waited;

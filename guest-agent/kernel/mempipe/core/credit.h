@@ -47,8 +47,8 @@ void mp_pipe_credit_init(struct mp_pipe_credit *pipe, u64 now_usec);
  */
 u32 mp_credit_grant(struct mp_credit *credit, u32 first, u32 count);
 
-/* A free chunk for a pipe. If there is none for it, it is the pipe that waits (and the guest, if it is
- * below its share).
+/* A free chunk for a pipe. If there is none for it, the pipe is taken to wait, and the guest with it. When
+ * its sender goes on, mp_demand_resume(&pipe->demand, mp_tx_unread(tx) == 0, now_usec).
  */
 bool mp_credit_take(struct mp_credit *credit, struct mp_pipe_credit *pipe, u64 now_usec, u32 *ret_chunk);
 
@@ -61,8 +61,8 @@ void mp_credit_leave(struct mp_credit *credit, struct mp_pipe_credit *pipe);
 /* Ends a window: measures, divides what may be held (`target`) among n pipes. `claims`: room for n. Returns
  * the guest's demand, to be published.
  */
-u32 mp_credit_divide(struct mp_credit *credit, struct mp_pipe_credit *const *pipes, struct mp_claim *claims, u32 n,
-		     u32 target, u64 now_usec);
+u32 mp_credit_divide(struct mp_credit *credit, struct mp_pipe_credit *const *pipes, struct mp_claim *claims,
+		     u32 n, u32 target, u64 now_usec);
 
 /* Gives up a range of free chunks, at most as many as there are beyond `target`; false: there are none. To
  * be told to the host; if it cannot be told now, mp_credit_grant() takes it back.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Demand: how many chunks somebody (a pipe, a guest) could put to use, measured over windows of time.
  *
- *     sample = 2 * peak    somebody waited for chunks, and the reader ran dry meanwhile: more would have been faster
- *            = peak        somebody waited, but the reader had enough to read: more would only make the queue longer
+ *     sample = 2 * peak    somebody waited for chunks, and the reader ran dry: more would have been faster
+ *            = peak        somebody waited, the reader did not: more would only make the queue longer
  *            = (3 * mean + peak) / 4, of what was in use over the window, otherwise
  *     level  = sample, if that is more; else level - (level - sample) / MP_DEMAND_SHRINK
  *
@@ -12,8 +12,8 @@
 
 #include "../../common/plain.h"
 
+/* By half: some windows after a burst its chunks are the host's again. */
 #define MP_DEMAND_SHRINK 2
-
 
 struct mp_demand {
 	u64 begin_usec;   /* of the window */

@@ -18,7 +18,8 @@ static inline int mp_region_check(const struct mlg_pipe_header *header, u64 byte
 		return -EAGAIN;
 	n = READ_ONCE(header->n_chunks);
 	if (READ_ONCE(header->version) != MLG_PIPE_VERSION || READ_ONCE(header->region_bytes) != bytes ||
-	    bytes < MLG_PIPE_REGION_MIN || bytes > MLG_PIPE_REGION_MAX || n == 0 || n > MLG_PIPE_CHUNKS_MAX ||
+	    bytes < MLG_PIPE_REGION_MIN || bytes > MLG_PIPE_REGION_MAX ||
+	    n == 0 || n > MLG_PIPE_CHUNKS_MAX ||
 	    n > (bytes - MLG_PIPE_CHUNKS_AT) >> MLG_PIPE_CHUNK_SHIFT)
 		return -EPROTO;
 	*ret_n_chunks = n;

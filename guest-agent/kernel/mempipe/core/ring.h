@@ -10,9 +10,9 @@
  * Ordering. Bytes and map entry are written before tail is released; tail is acquired before they are read.
  * Head is released behind the last read of the bytes, and acquired before their chunk is used again.
  *
- * Head is published where it helps the sender: as it leaves a chunk, and as the reader goes to sleep (mp_rx_arm()), so that a
- * pipe that is idle can give back its last chunk. In between the sender could do nothing with it, and each time that it is
- * published the sender has to fetch its cache line anew.
+ * Head is published where it helps the sender: as it leaves a chunk, and as the reader goes to sleep
+ * (mp_rx_arm()), so that a pipe that is idle can give back its last chunk. In between the sender could do
+ * nothing with it, and each time that it is published the sender has to fetch its cache line anew.
  *
  * Functions that return int: 1 yes, 0 not now, -EPROTO: the other end wrote nonsense, give up the
  * connection.
