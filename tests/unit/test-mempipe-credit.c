@@ -334,7 +334,7 @@ static uint32_t in_use(const SimPipe *p) {
 
 static void sim_window(Sim *s) {
         Guest *g = &s->guest;
-        uint32_t first, count, n_free = 0;
+        uint32_t first, count;
 
         for (uint32_t i = 0; i < g->n; i++) {
                 give_back(s, i, !s->pipes[i].wrote);
@@ -348,7 +348,7 @@ static void sim_window(Sim *s) {
                         s->touched[c] = false;
                 }
         for (uint32_t c = 0; c < SIM_CHUNKS && g->credit.n_held < s->target; c++)
-                n_free += mp_credit_grant(&g->credit, c, 1);
+                (void) mp_credit_grant(&g->credit, c, 1);
         s->demand = mp_credit_divide(&g->credit, g->list, g->claims, g->n, s->target, s->now);
         s->held_most = plain_max(s->held_most, g->credit.n_held);
 }

