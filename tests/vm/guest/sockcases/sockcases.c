@@ -243,7 +243,7 @@ static bool is_ready(uint16_t port) {
         return found;
 }
 
-/* A byte to and fro, until the connection has gone where it should (the client sees that). */
+/* A byte there and back, until the connection has gone where it should (the client sees that). */
 static void warm_up(Side *s, const char *name) {
         int64_t end = now_msec() + READY_MSEC;
         uint16_t port = own_port(s->fd);
