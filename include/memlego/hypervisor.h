@@ -94,6 +94,11 @@ typedef void (*MlgLookFn)(int r, const MlgRawStats *raw, void *userdata);
 /* r: 0, and raw is valid during the call; else as in MlgDoneFn, or -EBADMSG: its answer makes no sense. */
 typedef void (*MlgAskFn)(int r, const MlgRawMonitor *raw, const char *why, void *userdata);
 
+/* r: 0, and raw is valid during the call, as of after it; -EAGAIN: less than that was found to take, or it was
+ * not asked, because others were; else as said in hypervisor/cgroup.h, or -ETIMEDOUT: it may still be under
+ * way. */
+typedef void (*MlgReclaimFn)(int r, const MlgRawCgroup *raw, const char *why, void *userdata);
+
 typedef struct MlgHypervisorOps {
         const char *name;
 
@@ -115,6 +120,10 @@ typedef struct MlgHypervisorOps {
         /* Asks the QEMU guest agent of a running guest for stalls and counters; NULL: this adapter cannot. It may take as
          * long as it likes, and delays no other call. < 0: not asked, fn will not be called. */
         int (*ask_agent)(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgAskFn fn, void *userdata);
+        /* Has the host take so much of a running guest's memory, the coldest first (0: nothing), and reads the
+         * memory cgroup of its QEMU; NULL: this adapter cannot. < 0: not asked, fn will not be called. */
+        int (*reclaim)(MlgHypervisor *h, const char *uuid, uint64_t kib, uint64_t deadline_usec, MlgReclaimFn fn,
+                       void *userdata);
         /* Pending callbacks are dropped. Guests stay as they are. */
         void (*free)(MlgHypervisor *h);
 } MlgHypervisorOps;

@@ -48,6 +48,10 @@ typedef enum MlgReason {
         MLG_REASON_DRY_RUN,
         MLG_REASON_MEMORY_DEVICE,/* it has virtio-mem devices whose sizes make no sense */
         MLG_REASON_CONFIDENTIAL, /* its memory is encrypted: what its balloon holds does not become free */
+        MLG_REASON_RECLAIM,      /* it has no device to be moved by; the host takes what it does not miss */
+        MLG_REASON_NO_SWAP,      /* it would, but the host has no room in swap for it */
+        MLG_REASON_NO_CGROUP,    /* it would, but the guest has no cgroup that can be used */
+        MLG_REASON_NO_PERMISSION,/* it would, but memlegod may not ask for it */
         _MLG_REASON_MAX,
 } MlgReason;
 #define MLG_REASON_POLICY_LAST MLG_REASON_HOST_PRESSURE /* the last of those that a policy may give */

@@ -29,6 +29,7 @@ typedef enum MlgActuator {
         MLG_ACTUATOR_NONE,
         MLG_ACTUATOR_BALLOON,
         MLG_ACTUATOR_VIRTIO_MEM, /* in blocks, and never below what the guest has without such devices */
+        MLG_ACTUATOR_CGROUP,     /* it is not: the host takes what the guest does not miss */
         _MLG_ACTUATOR_MAX,
 } MlgActuator;
 
@@ -100,6 +101,15 @@ typedef struct MlgRawMonitor {
         uint64_t cold_kib;      /* memory not touched for cold_age_sec, by the kernel's own ages (MGLRU or DAMON) */
         uint64_t cold_age_sec;
 } MlgRawMonitor;
+
+/* The memory cgroup of a guest's QEMU on the host, unchecked. Counters are since it was made. */
+typedef struct MlgRawCgroup {
+        uint64_t current_kib;  /* memory that is charged to it: of the guest, of QEMU itself, and caches of its files */
+        uint64_t swap_kib;     /* swapped out of it */
+        uint64_t swap_max_kib; /* the most of that; UINT64_MAX: no limit */
+        uint64_t stall_usec;   /* "total" of its memory.pressure: some task waited for memory; 0 without PSI */
+        uint64_t refault_kib;  /* read back after it was reclaimed */
+} MlgRawCgroup;
 
 /* Who told what is known of a guest's memory. */
 typedef enum MlgSource {

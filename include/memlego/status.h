@@ -33,6 +33,13 @@ typedef enum MlgMonitorMode {
         _MLG_MONITOR_MODE_MAX,
 } MlgMonitorMode;
 
+/* May the host take memory of a guest that has no device to be moved by? */
+typedef enum MlgReclaimMode {
+        MLG_RECLAIM_MODE_OFF,
+        MLG_RECLAIM_MODE_CGROUP, /* by its QEMU's memory cgroup */
+        _MLG_RECLAIM_MODE_MAX,
+} MlgReclaimMode;
+
 /* The program inside the guest, as its channel shows it. */
 typedef enum MlgMonitorLink {
         MLG_MONITOR_LINK_NONE,    /* the guest has no channel for it, or Monitor=off */
@@ -98,6 +105,11 @@ typedef struct MlgGuestStatus {
         uint32_t stall_some_permille, stall_full_permille;
         uint64_t refault_kib_per_sec, cold_kib, oom_kills;
         uint64_t last_alarm_usec; /* CLOCK_MONOTONIC; 0: never */
+        bool knows_cgroup;        /* the four fields that follow */
+        uint64_t cgroup_kib;      /* what its QEMU's memory cgroup has */
+        uint64_t cgroup_swap_kib; /* and what is swapped out of it */
+        uint64_t reclaim_asked_kib; /* all that the host was asked to take so far; some of it came back */
+        uint64_t reclaim_paused_until_usec; /* CLOCK_MONOTONIC; nothing is taken until then; 0: it may be */
         uint64_t sample_age_usec; /* UINT64_MAX: never reported */
         uint64_t last_move_usec;  /* CLOCK_MONOTONIC; 0: never moved */
         uint64_t hold_until_usec; /* of a manual target; 0: none */
@@ -177,3 +189,5 @@ const char *mlg_mode_to_string(MlgMode m);
 int mlg_mode_from_string(const char *s, MlgMode *ret);
 const char *mlg_monitor_mode_to_string(MlgMonitorMode m);
 int mlg_monitor_mode_from_string(const char *s, MlgMonitorMode *ret);
+const char *mlg_reclaim_mode_to_string(MlgReclaimMode m);
+int mlg_reclaim_mode_from_string(const char *s, MlgReclaimMode *ret);

@@ -56,6 +56,18 @@ void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret) {
         }
 }
 
+static void show_reclaim(const MlgVm *vm, uint64_t now_usec, MlgGuestStatus *ret) {
+        const MlgReclaim *c = &vm->reclaim;
+
+        ret->knows_cgroup = ret->actuator == MLG_ACTUATOR_CGROUP && c->read_usec > 0;
+        if (!ret->knows_cgroup)
+                return;
+        ret->cgroup_kib = c->last.current_kib;
+        ret->cgroup_swap_kib = c->last.swap_kib;
+        ret->reclaim_asked_kib = c->asked_kib;
+        ret->reclaim_paused_until_usec = c->resume_usec > now_usec ? c->resume_usec : 0;
+}
+
 void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec, MlgGuestStatus *ret) {
         const MlgSample *s = &vm->sampler.last;
         const MlgDecision *d = mlg_vm_decision(vm, 0);
@@ -71,7 +83,7 @@ void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_u
                 .source = s->source,
                 .monitor = vm->monitor_link,
                 .paused = vm->paused,
-                .actuator = vm->actuator,
+                .actuator = mlg_vm_actuator(vm),
                 .has_balloon = vm->has_balloon,
                 .autodeflate = vm->autodeflate,
                 .free_page_reporting = vm->free_page_reporting,
@@ -119,6 +131,7 @@ void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_u
                 .forecast_misses = vm->forecast_misses,
                 .learned_usec = mlg_vm_learned_usec(vm),
         };
+        show_reclaim(vm, now_usec, ret);
         mlg_engine_rule_names(e, vm, ret->rules);
         g_strlcpy(ret->uuid, vm->uuid, sizeof(ret->uuid));
         g_strlcpy(ret->name, vm->name, sizeof(ret->name));

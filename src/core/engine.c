@@ -203,6 +203,24 @@ bool mlg_engine_observe_monitor(MlgEngine *e, MlgVm *vm, const MlgRawMonitor *ra
         return mlg_vm_observe_monitor(vm, raw, now_usec, now_real_sec);
 }
 
+static bool host_stalls(const MlgEngine *e) {
+        return e->host.have_psi && e->host.psi_full_avg10_centi >= e->settings.pressure_full_centi;
+}
+
+uint64_t mlg_engine_observe_cgroup(MlgEngine *e, MlgVm *vm, const MlgRawCgroup *raw, uint64_t now_usec) {
+        MlgReclaimLimits limits = {
+                .floor_kib = vm->floor_kib,
+                .host_total_kib = e->host.total_kib,
+                .swap_total_kib = e->host.swap_total_kib,
+                .swap_free_kib = e->host.swap_free_kib,
+                .host_stalls = host_stalls(e),
+        };
+        bool may = mlg_vm_may_reclaim(vm) && !mlg_vm_is_settling(vm, now_usec) && e->has_host && !e->dry_run;
+        uint64_t step = mlg_reclaim_take(&vm->reclaim, raw, &limits, now_usec);
+
+        return may ? step : 0;
+}
+
 void mlg_engine_balloon_event(MlgEngine *e, MlgVm *vm, uint64_t actual_kib, uint64_t now_usec) {
         MlgRawStats raw = { .have = MLG_HAVE_ACTUAL, .actual_kib = actual_kib };
 
@@ -315,7 +333,7 @@ static void ask_policy(MlgEngine *e, uint64_t fixed_kib, uint64_t now_usec) {
                 .budget_kib = mlg_sub_sat(e->ledger.budget_kib, mlg_add_sat(e->ledger.reserved_kib, more)),
                 .fixed_kib = fixed_kib,
                 .is_short = e->host_short,
-                .stalls = e->host.have_psi && e->host.psi_full_avg10_centi >= e->settings.pressure_full_centi,
+                .stalls = host_stalls(e),
         };
         MlgPlan plan = { .steps = e->steps, .n_steps = e->vms->len };
 

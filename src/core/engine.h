@@ -88,6 +88,8 @@ uint64_t mlg_engine_watch_host(MlgEngine *e, const MlgRawHost *raw, uint64_t now
 void mlg_engine_observe(MlgEngine *e, MlgVm *vm, const MlgRawStats *raw, uint64_t now_usec, uint64_t now_real_sec);
 /* A message of the program inside the guest. True: decide() should be called soon. */
 bool mlg_engine_observe_monitor(MlgEngine *e, MlgVm *vm, const MlgRawMonitor *raw, uint64_t now_usec, uint64_t now_real_sec);
+/* The memory cgroup of a guest's QEMU. Returns how much of it the host should be asked to take now; 0: nothing. */
+uint64_t mlg_engine_observe_cgroup(MlgEngine *e, MlgVm *vm, const MlgRawCgroup *raw, uint64_t now_usec);
 /* A balloon-change event between two polls. */
 void mlg_engine_balloon_event(MlgEngine *e, MlgVm *vm, uint64_t actual_kib, uint64_t now_usec);
 

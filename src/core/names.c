@@ -22,6 +22,7 @@ static const char *const actuator_names[] = {
         [MLG_ACTUATOR_NONE] = "none",
         [MLG_ACTUATOR_BALLOON] = "balloon",
         [MLG_ACTUATOR_VIRTIO_MEM] = "virtio-mem",
+        [MLG_ACTUATOR_CGROUP] = "cgroup",
 };
 static_assert(G_N_ELEMENTS(actuator_names) == _MLG_ACTUATOR_MAX, "actuator_names[] misses a value");
 
@@ -78,6 +79,12 @@ static const char *const monitor_mode_names[] = {
         [MLG_MONITOR_MODE_OFF] = "off",
 };
 static_assert(G_N_ELEMENTS(monitor_mode_names) == _MLG_MONITOR_MODE_MAX, "monitor_mode_names[] misses a value");
+
+static const char *const reclaim_mode_names[] = {
+        [MLG_RECLAIM_MODE_OFF] = "off",
+        [MLG_RECLAIM_MODE_CGROUP] = "cgroup",
+};
+static_assert(G_N_ELEMENTS(reclaim_mode_names) == _MLG_RECLAIM_MODE_MAX, "reclaim_mode_names[] misses a value");
 
 static const char *const mode_names[] = {
         [MLG_MODE_AUTO] = "auto",
@@ -152,5 +159,18 @@ int mlg_monitor_mode_from_string(const char *s, MlgMonitorMode *ret) {
         if (i < 0)
                 return i;
         *ret = (MlgMonitorMode) i;
+        return 0;
+}
+
+const char *mlg_reclaim_mode_to_string(MlgReclaimMode m) {
+        return NAME_OF(reclaim_mode_names, m);
+}
+
+int mlg_reclaim_mode_from_string(const char *s, MlgReclaimMode *ret) {
+        int i = find_name(reclaim_mode_names, G_N_ELEMENTS(reclaim_mode_names), s);
+
+        if (i < 0)
+                return i;
+        *ret = (MlgReclaimMode) i;
         return 0;
 }

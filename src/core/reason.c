@@ -42,6 +42,10 @@ static const struct {
         [MLG_REASON_REFUSED] = { "refused", "the hypervisor refused the last request" },
         [MLG_REASON_MEMORY_DEVICE] = { "memory-device", "it has virtio-mem devices whose sizes make no sense" },
         [MLG_REASON_CONFIDENTIAL] = { "confidential", "its memory is encrypted: what its balloon takes does not become free" },
+        [MLG_REASON_RECLAIM] = { "reclaim", "it has no device to be moved by; the host takes what it does not miss" },
+        [MLG_REASON_NO_SWAP] = { "no-swap", "the host has no room in swap for what could be taken of it" },
+        [MLG_REASON_NO_CGROUP] = { "no-cgroup", "its QEMU has no memory cgroup of its own that could be reclaimed" },
+        [MLG_REASON_NO_PERMISSION] = { "no-permission", "memlegod may not write to its cgroup's memory.reclaim" },
         [MLG_REASON_DRY_RUN] = { "dry-run", "it would be moved, but this is a dry run" },
 };
 static_assert(G_N_ELEMENTS(reasons) == _MLG_REASON_MAX, "reasons[] misses a value");

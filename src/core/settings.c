@@ -46,6 +46,9 @@ void mlg_guest_settings_default(MlgGuestSettings *ret) {
                 .mode = MLG_MODE_AUTO,
                 /* To add a device to somebody's guest is for its operator to say. */
                 .monitor = MLG_MONITOR_MODE_AUTO,
+                /* It needs swap on the host and a right that memlegod has not got by itself; and the host does not know what
+                 * the guest will need. */
+                .reclaim = MLG_RECLAIM_MODE_OFF,
                 /* A stock Linux guest cut below a quarter of its memory loses its page cache wholly. */
                 .floor = MLG_AMOUNT_PERMILLE(250),
                 .ceiling = MLG_AMOUNT_KIB(MLG_AMOUNT_MAX),

@@ -36,6 +36,7 @@ typedef struct MlgHostSettings {
 typedef struct MlgGuestSettings {
         MlgMode mode;               /* Mode= */
         MlgMonitorMode monitor;     /* Monitor= */
+        MlgReclaimMode reclaim;     /* Reclaim= */
         MlgAmount floor;            /* Floor= */
         MlgAmount ceiling;          /* Ceiling= */
         uint32_t shares;            /* Shares=, 1..10000 */

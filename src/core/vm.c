@@ -182,6 +182,8 @@ static void forget_run(MlgVm *vm, uint64_t started_usec) {
         vm->foreign_until_usec = vm->refused_until_usec = 0;
         vm->manual_kib = vm->manual_until_usec = 0;
         vm->rules = (MlgRuleState) {};
+        vm->reclaim = (MlgReclaim) {};
+        vm->reclaim_due_usec = 0;
 }
 
 static void copy_info(MlgVm *vm, const MlgGuestInfo *info) {
@@ -701,15 +703,38 @@ static MlgReason trust_reason(MlgTrust t) {
 static MlgReason alone_reason(const MlgVm *vm) {
         if (vm->settings.mode != MLG_MODE_AUTO && vm->settings.mode != MLG_MODE_ADVISE)
                 return MLG_REASON_MODE;
-        if (vm->actuator == MLG_ACTUATOR_NONE)
-                return vm->virtio_mem ? MLG_REASON_MEMORY_DEVICE : MLG_REASON_NO_BALLOON;
+        if (vm->actuator == MLG_ACTUATOR_NONE && vm->virtio_mem)
+                return MLG_REASON_MEMORY_DEVICE;
+        if (vm->actuator == MLG_ACTUATOR_NONE && vm->settings.reclaim == MLG_RECLAIM_MODE_OFF)
+                return MLG_REASON_NO_BALLOON;
         /* What QEMU unplugs of a virtio-mem device it takes out of the reach of host devices first. But what is
          * locked stays, and huge pages are of a pool that is in nobody's budget. */
         if (vm->locked || vm->hugepages || (vm->vfio && vm->actuator != MLG_ACTUATOR_VIRTIO_MEM))
                 return MLG_REASON_PINNED;
         if (vm->confidential)
                 return MLG_REASON_CONFIDENTIAL;
+        if (vm->actuator == MLG_ACTUATOR_NONE && vm->settings.mode != MLG_MODE_AUTO)
+                return MLG_REASON_MODE; /* there would be a proposal each 5 s */
         return MLG_REASON_NONE;
+}
+
+/* Plans may not name such a guest, like one that is left alone: what the host takes of it comes back when it
+ * is touched. */
+static MlgReason reclaim_reason(const MlgVm *vm, MlgReason held) {
+        if (held != MLG_REASON_NONE)
+                return held;
+        return vm->reclaim.why == MLG_REASON_NONE ? MLG_REASON_NEW : vm->reclaim.why;
+}
+
+MlgActuator mlg_vm_actuator(const MlgVm *vm) {
+        bool reclaims = vm->actuator == MLG_ACTUATOR_NONE && alone_reason(vm) == MLG_REASON_NONE;
+
+        return reclaims ? MLG_ACTUATOR_CGROUP : vm->actuator;
+}
+
+bool mlg_vm_may_reclaim(const MlgVm *vm) {
+        return mlg_vm_actuator(vm) == MLG_ACTUATOR_CGROUP && vm->state == MLG_VM_ALONE &&
+               vm->why == reclaim_reason(vm, MLG_REASON_NONE);
 }
 
 /* Not read any more, for whatever reason: what is known of it ages like a report. */
@@ -763,6 +788,9 @@ void mlg_vm_classify(MlgVm *vm, bool paused, uint64_t now_usec) {
         if (alone != MLG_REASON_NONE) {
                 vm->state = MLG_VM_ALONE;
                 vm->why = alone;
+        } else if (vm->actuator == MLG_ACTUATOR_NONE) {
+                vm->state = MLG_VM_ALONE;
+                vm->why = reclaim_reason(vm, held);
         } else if (held != MLG_REASON_NONE) {
                 vm->state = MLG_VM_HELD;
                 vm->why = held;

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 
 #include "core/ledger.h"
+#include "core/reclaim.h"
 #include "core/rules.h"
 #include "core/sample.h"
 #include "core/settings.h"
@@ -110,6 +111,9 @@ typedef struct MlgVm {
         bool asking_agent;          /* the service waits for the guest agent's answer; written by it, as the next two */
         uint64_t agent_asked_usec;  /* when it was asked last; 0: never */
         unsigned int agent_failures; /* in a row */
+        MlgReclaim reclaim;         /* where Reclaim= is on, and it has no device to be moved by ... */
+        bool reclaiming;            /* the service waits for its cgroup to be read or reclaimed; written by it, as the next */
+        uint64_t reclaim_due_usec;  /* ... when it should be read next */
         bool looking;               /* the service waits for a look at it; written by it, as the next */
         uint64_t looked_usec;       /* when the last look came back */
         uint64_t progress_usec, progress_kib; /* when it had come a good part nearer, and what it had then */
@@ -194,6 +198,11 @@ bool mlg_vm_took_unasked(const MlgVm *vm);
 
 /* A stuck one that may not be told: its target is where it is, in our books only. */
 void mlg_vm_let_go(MlgVm *vm, uint64_t now_usec);
+
+/* By what its memory is changed, as it is set up now. */
+MlgActuator mlg_vm_actuator(const MlgVm *vm);
+/* The host may be asked to take memory of it now. */
+bool mlg_vm_may_reclaim(const MlgVm *vm);
 
 /* Should it be looked at by itself, between polls? */
 typedef enum MlgLookRank {

@@ -7,6 +7,7 @@
  *   libvirt-poll.c        the bulk read, one at a time
  *   libvirt-requests.c    requests for one guest
  *   libvirt-agent.c       questions to the agent inside a guest
+ *   libvirt-cgroup.c      the memory cgroup of a guest
  *
  * Invariants:
  * (1) No call of libvirt's is made here: workers make them (libvirt-calls.c), each with its own connection.
@@ -42,6 +43,7 @@
 
 #include <glib.h>
 
+#include "hypervisor/cgroup.h"
 #include "hypervisor/libvirt-events.h"
 #include "hypervisor/workers.h"
 #include "memlego/hypervisor.h"
@@ -75,7 +77,9 @@ typedef struct MlgLibvirt {
         uint64_t call_timeout_usec;
         MlgWorkers *workers;
         MlgWorkers *askers;       /* for questions to guests' agents, which may wait long */
-        int epoll;                /* of the two */
+        MlgWorkers *reclaimers;   /* for the guests' cgroups: swapping out may take long */
+        const MlgCgroupRoots *roots; /* of these; NULL: the guests are not on this host */
+        int epoll;                /* of the three */
         GHashTable *guests;       /* uuid -> MlgLibvirtGuest */
         GQueue replies;           /* of libvirt-requests.c */
 
@@ -109,6 +113,9 @@ typedef struct MlgLibvirtCall {
         MlgGuestInfo info;
         MlgRawStats raw;
         MlgRawMonitor monitor;
+        MlgRawCgroup cgroup;
+        char *name;
+        const MlgCgroupRoots *roots; /* of those who made the adapter: they outlive it */
         bool flag;
         GArray *array;
         MlgLibvirtEvents *events;
@@ -119,9 +126,10 @@ typedef struct MlgLibvirtTicket {
         MlgLibvirt *l;
         unsigned epoch;
         char uuid[MLG_UUID_LEN + 1];
-        MlgDoneFn fn; /* one of these three */
+        MlgDoneFn fn; /* one of these four */
         MlgLookFn look;
         MlgAskFn ask;
+        MlgReclaimFn reclaim;
         void *userdata;
         unsigned job_events;       /* of the guest, when it was asked for its job */
         MlgLibvirtEvents *closing; /* the thread's from when it begins */
@@ -188,3 +196,8 @@ void mlg_libvirt_drop_replies(MlgLibvirt *l);
 /* --- libvirt-agent.c --- */
 
 int mlg_libvirt_op_ask_agent(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgAskFn fn, void *userdata);
+
+/* --- libvirt-cgroup.c --- */
+
+int mlg_libvirt_op_reclaim(MlgHypervisor *h, const char *uuid, uint64_t kib, uint64_t deadline_usec, MlgReclaimFn fn,
+                           void *userdata);

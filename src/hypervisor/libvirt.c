@@ -18,6 +18,9 @@
 /* Questions to agents: some ten milliseconds where all is well, and seconds where it is not. */
 #define ASKERS 2
 #define ASKERS_PARKED_MAX 2
+/* See libvirt-cgroup.c; a swap device that is gone parks them. */
+#define RECLAIMERS 1
+#define RECLAIMERS_PARKED_MAX 2
 
 uint64_t mlg_libvirt_deadline_or_default(const MlgLibvirt *l, uint64_t deadline_usec) {
         if (deadline_usec == 0 || deadline_usec == MLG_USEC_NEVER)
@@ -37,6 +40,7 @@ void mlg_libvirt_call_free(void *userdata) {
         if (d->array)
                 g_array_unref(d->array);
         g_free(d->uri);
+        g_free(d->name);
         g_free(d->why);
         g_free(d);
 }
@@ -92,6 +96,7 @@ static void libvirt_start(MlgHypervisor *h) {
 }
 
 static void free_parts(MlgLibvirt *l) {
+        mlg_workers_free(l->reclaimers);
         mlg_workers_free(l->askers);
         mlg_workers_free(l->workers);
         mlg_libvirt_drop_replies(l);
@@ -114,25 +119,36 @@ static short libvirt_events(void *userdata) {
         return POLLIN;
 }
 
+static uint64_t due_usec(MlgWorkers *w) {
+        const MlgPollable *p = mlg_workers_pollable(w);
+
+        return p->deadline_usec(p->userdata);
+}
+
+static int dispatch_workers(MlgWorkers *w, uint64_t now) {
+        const MlgPollable *p = mlg_workers_pollable(w);
+
+        return p->dispatch(now, p->userdata);
+}
+
 static uint64_t libvirt_deadline_usec(void *userdata) {
         MlgLibvirt *l = userdata;
-        const MlgPollable *workers = mlg_workers_pollable(l->workers), *askers = mlg_workers_pollable(l->askers);
-        uint64_t due;
 
         if (l->replies.length > 0 || l->poll_refused)
                 return 0;
-        due = mlg_min(workers->deadline_usec(workers->userdata), askers->deadline_usec(askers->userdata));
-        return mlg_min(l->connect_at_usec, due);
+        return mlg_min(mlg_min(l->connect_at_usec, due_usec(l->workers)),
+                       mlg_min(due_usec(l->askers), due_usec(l->reclaimers)));
 }
 
 static int libvirt_dispatch(uint64_t now, void *userdata) {
         MlgLibvirt *l = userdata;
-        const MlgPollable *workers = mlg_workers_pollable(l->workers), *askers = mlg_workers_pollable(l->askers);
         int r;
 
-        r = workers->dispatch(now, workers->userdata);
+        r = dispatch_workers(l->workers, now);
         if (r >= 0)
-                r = askers->dispatch(now, askers->userdata);
+                r = dispatch_workers(l->askers, now);
+        if (r >= 0)
+                r = dispatch_workers(l->reclaimers, now);
         if (r < 0)
                 return r;
         mlg_libvirt_close_unclosed(l);
@@ -153,6 +169,7 @@ static const MlgHypervisorOps libvirt_ops = {
         .set_stats_period = mlg_libvirt_op_set_stats_period,
         .attach_monitor = mlg_libvirt_op_attach_monitor,
         .ask_agent = mlg_libvirt_op_ask_agent,
+        .reclaim = mlg_libvirt_op_reclaim,
         .free = libvirt_free,
 };
 
@@ -184,7 +201,18 @@ static int pools_new(MlgLibvirt *l, uint32_t n_threads) {
         if (l->epoll < 0)
                 return -errno;
         r = workers_new(l, n_threads, PARKED_MAX, &l->workers);
-        return r < 0 ? r : workers_new(l, ASKERS, ASKERS_PARKED_MAX, &l->askers);
+        if (r >= 0)
+                r = workers_new(l, ASKERS, ASKERS_PARKED_MAX, &l->askers);
+        return r < 0 ? r : workers_new(l, RECLAIMERS, RECLAIMERS_PARKED_MAX, &l->reclaimers);
+}
+
+static const MlgCgroupRoots usual_roots;
+
+/* libvirt's file with a QEMU's process id is known for the system's own libvirtd; elsewhere it may be another host. */
+static const MlgCgroupRoots *roots_for(const MlgLibvirtOptions *o) {
+        if (o->cgroup_roots)
+                return o->cgroup_roots;
+        return g_str_equal(o->uri, "qemu:///system") ? &usual_roots : NULL;
 }
 
 int mlg_libvirt_new(const MlgLibvirtOptions *options, const MlgHypervisorCallbacks *callbacks,
@@ -202,6 +230,7 @@ int mlg_libvirt_new(const MlgLibvirtOptions *options, const MlgHypervisorCallbac
         l->connect_at_usec = MLG_USEC_NEVER;
         l->backoff_sec = 1;
         l->guests = mlg_libvirt_guests_new();
+        l->roots = roots_for(options);
         r = pools_new(l, options->workers);
         if (r < 0) {
                 free_parts(l);

@@ -3,6 +3,7 @@
  * memlego/hypervisor.h. */
 #pragma once
 
+#include "hypervisor/cgroup.h"
 #include "memlego/hypervisor.h"
 #include "util/pollable.h"
 
@@ -10,6 +11,7 @@ typedef struct MlgLibvirtOptions {
         const char *uri;
         uint32_t workers;           /* threads for calls, 1..16 */
         uint64_t call_timeout_usec; /* deadline of calls that have none of their own */
+        const MlgCgroupRoots *cgroup_roots; /* outlives the adapter; NULL: the usual ones, for qemu:///system alone */
 } MlgLibvirtOptions;
 
 /* libvirt's event implementation must be registered before. Callbacks are used from start() on. */

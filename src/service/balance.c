@@ -460,6 +460,7 @@ static void on_poll(int r, const MlgPollEntry *entries, size_t n, void *userdata
                                 mlg_daemon_want_statistics(d, vm);
                                 mlg_daemon_want_monitor(d, vm);
                                 mlg_daemon_want_agent(d, vm);
+                                mlg_daemon_want_reclaim(d, vm);
                         }
                         /* A guest that is looked at is known better than from here. */
                         if (vm && !vm->looking && now - vm->looked_usec >= LOOK_IS_BETTER_USEC)

@@ -70,6 +70,7 @@ static const MlgOption options[] = {
 
         GUEST("Mode", mode, MODE, 0, 0, "expected one of: auto, advise, observe, off"),
         GUEST("Monitor", monitor, MONITOR, 0, 0, "expected one of: auto, attach, agent, off"),
+        GUEST("Reclaim", reclaim, RECLAIM, 0, 0, "expected one of: off, cgroup"),
         GUEST("Floor", floor, AMOUNT, SIZE_MIN, ANY_SIZE, EXPECT_SIZE),
         GUEST("Ceiling", ceiling, AMOUNT_MAX, SIZE_MIN, ANY_SIZE, EXPECT_SIZE ", or max"),
         GUEST("Shares", shares, U32, 1, 10000, "expected a number from 1 to 10000"),
@@ -154,6 +155,7 @@ typedef union Value {
         MlgLogLevel log_level;
         MlgMode mode;
         MlgMonitorMode monitor;
+        MlgReclaimMode reclaim;
         bool yes;
         uint32_t u32;
         int32_t i32;
@@ -279,6 +281,8 @@ static int parse_value(const MlgOption *o, const char *s, Value *ret) {
                 return mlg_mode_from_string(s, &ret->mode);
         case MLG_OPTION_MONITOR:
                 return mlg_monitor_mode_from_string(s, &ret->monitor);
+        case MLG_OPTION_RECLAIM:
+                return mlg_reclaim_mode_from_string(s, &ret->reclaim);
         case MLG_OPTION_POLICY:
                 return parse_name(s, known_policy(s), o->size, ret->text);
         case MLG_OPTION_PREDICTOR:
@@ -405,6 +409,8 @@ char *mlg_option_format(const MlgOption *o, const void *settings) {
                 return g_strdup(mlg_mode_to_string(v.mode));
         case MLG_OPTION_MONITOR:
                 return g_strdup(mlg_monitor_mode_to_string(v.monitor));
+        case MLG_OPTION_RECLAIM:
+                return g_strdup(mlg_reclaim_mode_to_string(v.reclaim));
         case MLG_OPTION_BOOL:
                 return g_strdup(v.yes ? "yes" : "no");
         case MLG_OPTION_U32:

@@ -23,7 +23,8 @@ typedef enum MlgOptionType {
         MLG_OPTION_URI,       /* char[] */
         MLG_OPTION_LOG_LEVEL, /* MlgLogLevel */
         MLG_OPTION_MODE,      /* MlgMode */
-        MLG_OPTION_MONITOR,   /* MlgMonitorMode */
+        MLG_OPTION_MONITOR,
+        MLG_OPTION_RECLAIM,   /* MlgMonitorMode */
         MLG_OPTION_POLICY,    /* char[]: a name that the registry knows */
         MLG_OPTION_PREDICTOR, /* the same */
         MLG_OPTION_BOOL,      /* bool */

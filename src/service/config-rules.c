@@ -179,6 +179,7 @@ static unsigned int types_of(const MlgOption *o) {
         case MLG_OPTION_LOG_LEVEL:
         case MLG_OPTION_MODE:
         case MLG_OPTION_MONITOR:
+        case MLG_OPTION_RECLAIM:
         case MLG_OPTION_POLICY:
         case MLG_OPTION_PREDICTOR:
         case MLG_OPTION_BOOL:

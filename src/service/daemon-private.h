@@ -10,6 +10,7 @@
  *   statistics.c  the period of balloon statistics
  *   monitor.c   the programs inside the guests
  *   agent.c     QEMU's guest agent, where it stands in for them
+ *   reclaim.c   memory that the host takes of guests without a device to be moved by
  *   learning.c  when what predictors have learned is saved, and taken up again
  *   dump.c      everything as JSON
  * Everything runs on the loop's thread. */
@@ -123,10 +124,14 @@ enum {
         MLG_CAUSE_LEARNED,
         MLG_CAUSE_RULES,
         MLG_CAUSE_ALARM,
+        MLG_CAUSE_RECLAIM,
 };
 
 /* agent.c */
 void mlg_daemon_want_agent(MlgDaemon *d, MlgVm *vm);
+
+/* reclaim.c */
+void mlg_daemon_want_reclaim(MlgDaemon *d, MlgVm *vm);
 
 /* balance.c, monitor.c */
 void mlg_daemon_turn_soon(MlgDaemon *d, uint64_t at_usec);         /* a decision besides polls, if none is due already */

@@ -79,6 +79,8 @@ static json_object *guest_object(const MlgGuestStatus *s) {
                 U64(o, s, cold_kib);
         if (s->knows_oom)
                 U64(o, s, oom_kills);
+        if (s->knows_cgroup)
+                U64(o, s, cgroup_kib), U64(o, s, cgroup_swap_kib), U64(o, s, reclaim_asked_kib), U64(o, s, reclaim_paused_until_usec);
         U64(o, s, last_alarm_usec);
         if (s->sample_age_usec == MLG_USEC_NEVER)
                 (void) json_object_object_add(o, "sample_age_usec", NULL);

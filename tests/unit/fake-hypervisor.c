@@ -10,7 +10,7 @@
 
 #include "util/util.h"
 
-typedef enum Kind { POLL, LOOK, SET_TARGET, SET_PERIOD } Kind;
+typedef enum Kind { POLL, LOOK, SET_TARGET, SET_PERIOD, RECLAIM } Kind;
 
 typedef struct Job {
         Kind kind;
@@ -19,6 +19,7 @@ typedef struct Job {
         MlgPollFn poll_fn;
         MlgLookFn look_fn;
         MlgDoneFn done_fn;
+        MlgReclaimFn reclaim_fn;
         void *userdata;
 } Job;
 
@@ -109,6 +110,9 @@ static void finish(FakeHypervisor *f, const Job *j, int r) {
         case SET_PERIOD:
                 j->done_fn(r, r < 0 ? "the fake was told to fail" : NULL, j->userdata);
                 break;
+        case RECLAIM:
+                j->reclaim_fn(r, r < 0 ? NULL : &f->w->cgroup, r < 0 ? "the fake was told to fail" : NULL, j->userdata);
+                break;
         }
 }
 
@@ -180,6 +184,10 @@ static int execute(FakeHypervisor *f, const Job *j) {
                 f->w->n_periods++;
                 g->info.stats_period_sec = (uint32_t) j->value;
                 break;
+        case RECLAIM:
+                f->w->n_cgroup_reads += j->value == 0;
+                f->w->reclaimed_kib += f->w->cgroup_error ? 0 : j->value;
+                return f->w->cgroup_error;
         case POLL:
                 break;
         }
@@ -197,6 +205,8 @@ static bool hangs(const FakeHypervisor *f, const Job *j) {
         case SET_TARGET:
         case LOOK:
                 return g && (g->faults & SIM_STOPPED);
+        case RECLAIM: /* a cgroup answers for a QEMU that does not */
+                break;
         }
         return false;
 }
@@ -321,6 +331,22 @@ static int fake_set_stats_period(MlgHypervisor *h, const char *uuid, uint32_t pe
         return 0;
 }
 
+static int fake_reclaim(MlgHypervisor *h, const char *uuid, uint64_t kib, uint64_t deadline_usec, MlgReclaimFn fn,
+                        void *userdata) {
+        FakeHypervisor *f = (FakeHypervisor *) h;
+
+        if (!f->connected)
+                return -ENOTCONN;
+        add(f,
+            (Job) { .kind = RECLAIM,
+                   .value = kib,
+                   .deadline_usec = deadline_usec,
+                   .reclaim_fn = fn,
+                   .userdata = userdata },
+            uuid);
+        return 0;
+}
+
 static void fake_free(MlgHypervisor *h) {
         FakeHypervisor *f = (FakeHypervisor *) h;
 
@@ -337,6 +363,7 @@ static const MlgHypervisorOps fake_ops = {
         .look = fake_look,
         .set_target = fake_set_target,
         .set_stats_period = fake_set_stats_period,
+        .reclaim = fake_reclaim,
         .free = fake_free,
 };
 

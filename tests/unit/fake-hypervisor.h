@@ -20,12 +20,15 @@ typedef struct FakeWorld {
         bool periods_hang;    /* nor does setting a statistics period */
         uint64_t answer_usec; /* how long requests take */
         uint64_t watch_usec;  /* how often the adapter looks at the world; 0: never after the start */
+        int cgroup_error;     /* of reading guests' cgroups; 0: there is one, the next */
+        MlgRawCgroup cgroup;  /* the same for all guests */
         unsigned int n_guests;
         bool present[FAKE_GUESTS_MAX];
 
         /* Written by the adapter; guests by both, field by field */
         SimGuest guests[FAKE_GUESTS_MAX];
-        unsigned int n_polls, n_polls_failed, n_looks, n_sets, n_periods, n_disconnects;
+        unsigned int n_polls, n_polls_failed, n_looks, n_sets, n_periods, n_disconnects, n_cgroup_reads;
+        uint64_t reclaimed_kib;
         uint64_t cpu_usec; /* spent on simulation, which is no cost of the daemon */
 } FakeWorld;
 

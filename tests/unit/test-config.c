@@ -745,6 +745,8 @@ static size_t size_of_type(MlgOptionType type) {
                 return sizeof(MlgMode);
         case MLG_OPTION_MONITOR:
                 return sizeof(MlgMonitorMode);
+        case MLG_OPTION_RECLAIM:
+                return sizeof(MlgReclaimMode);
         case MLG_OPTION_BOOL:
                 return sizeof(bool);
         case MLG_OPTION_U32:

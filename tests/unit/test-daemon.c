@@ -669,6 +669,48 @@ static void test_host_short(void **state) {
         WAIT_FOR(f, sum_actual(f) >= before - 40 * SIM_MIB);
 }
 
+/* One without a balloon beside one with. */
+static void start_with_reclaim(Fixture *f, int error) {
+        g_autofree char *meminfo = g_build_filename(f->dir, "meminfo", NULL);
+        SimGuest *g = fake_world_add(f->w, MAXIMUM_KIB, 80 * SIM_MIB);
+
+        g->info.has_balloon = false;
+        fake_world_add(f->w, MAXIMUM_KIB, 80 * SIM_MIB);
+        f->w->cgroup = (MlgRawCgroup) { .current_kib = MAXIMUM_KIB, .swap_max_kib = UINT64_MAX };
+        f->w->cgroup_error = error;
+        assert_true(g_file_set_contents(
+                meminfo, "MemTotal: 4194304 kB\nMemAvailable: 4000000 kB\nSwapTotal: 1000000 kB\nSwapFree: 1000000 kB\n", -1, NULL));
+        start_daemon(f);
+}
+
+static void test_reclaim(void **state) {
+        Fixture *f = *state;
+
+        configure(f, "Reclaim=cgroup\n");
+        start_with_reclaim(f, 0);
+        WAIT_FOR(f, logged(f, "Guest guest-1: left alone (reclaim)"));
+        WAIT_FOR(f, f->w->reclaimed_kib > 0); /* with the second reading */
+        assert_true(f->w->n_cgroup_reads >= 2);
+        assert_in_range(f->w->reclaimed_kib, MAXIMUM_KIB / 100, MAXIMUM_KIB / 100 + 1);
+        assert_true(logged(f, "Guest guest-2: managed"));
+        assert_false(logged(f, "Resized guest guest-1"));
+}
+
+static void test_reclaim_not_allowed(void **state) {
+        Fixture *f = *state;
+
+        configure(f, "Reclaim=cgroup\n");
+        start_with_reclaim(f, -EACCES);
+        WAIT_FOR(f, logged(f, "Guest guest-1: left alone (no-permission)"));
+        assert_true(logged(f, "Guest guest-1: the host takes nothing of it: the fake was told to fail"));
+        wait_polls(f, 20);
+        assert_int_equal(f->w->n_cgroup_reads, 1); /* not again so soon */
+        /* Off again: as if it had never been on. */
+        configure(f, "");
+        assert_int_equal(kill(f->pid, SIGHUP), 0);
+        WAIT_FOR(f, logged(f, "Guest guest-1: left alone (no-balloon)"));
+}
+
 static void test_bad_starts(void **state) {
         Fixture *f = *state;
         g_autofree char *state_file = g_build_filename(f->dir, "targets.json", NULL);
@@ -825,6 +867,8 @@ int main(int argc, char *argv[]) {
                 IN_WORLD(test_learned_survives),
                 IN_WORLD(test_learned_not_writable),
                 IN_WORLD(test_host_short),
+                IN_WORLD(test_reclaim),
+                IN_WORLD(test_reclaim_not_allowed),
                 IN_WORLD(test_bad_starts),
                 IN_WORLD(test_plugin_policy),
                 IN_WORLD(test_plugin_that_crashes),

@@ -87,6 +87,73 @@ static void test_granules(void **state) {
         }
 }
 
+/* A guest that the host takes memory of is in the books with all that it may want back, and no plan names it. */
+static void test_reclaim(void **state) {
+        for (int dry_run = 0; dry_run < 2; dry_run++) {
+                Rig *t = rig_new(4 * GIB, dry_run);
+                SimGuest *other = rig_add(t, 2 * GIB, 300 * SIM_MIB), *g = sim_host_add(&t->sim, 2 * GIB, 1500 * SIM_MIB);
+                MlgRawCgroup raw = { .current_kib = 2 * GIB, .swap_max_kib = UINT64_MAX };
+                MlgRawHost host = { .total_kib = 4 * GIB, .available_kib = 2 * GIB, .swap_total_kib = GIB, .swap_free_kib = GIB };
+                MlgGuestSettings s = t->guest;
+                MlgGuestStatus status;
+                uint64_t asked = 0, charged;
+
+                g->info.has_balloon = false;
+                s.reclaim = MLG_RECLAIM_MODE_CGROUP;
+                reconfigure_guest(t, g, &s);
+                run(t, 10);
+                charged = mlg_engine_ledger(t->e)->charged_kib;
+                assert_int_equal(vm_of(t, g)->charge_kib, 2 * GIB);
+                for (int i = 0; i < 100; i++) {
+                        uint64_t step;
+
+                        run(t, 5);
+                        mlg_engine_observe_host(t->e, &host);
+                        step = mlg_engine_observe_cgroup(t->e, vm_of(t, g), &raw, t->now_usec);
+                        mlg_reclaim_asked(&vm_of(t, g)->reclaim, 0, step, t->now_usec);
+                        raw.current_kib -= step;
+                        raw.swap_kib += step;
+                        host.swap_free_kib -= step;
+                        asked += step;
+                        assert_true(raw.current_kib >= vm_of(t, g)->floor_kib);
+                }
+                assert_true(dry_run ? asked == 0 : asked > 512 * SIM_MIB);
+                assert_int_equal(vm_of(t, g)->charge_kib, 2 * GIB);
+                assert_int_equal(moves_of(t, g), 0);
+                assert_true(mlg_engine_ledger(t->e)->charged_kib <= charged);
+                assert_int_equal(vm_of(t, other)->state, MLG_VM_MANAGED);
+                mlg_engine_guest_status(t->e, vm_of(t, g), t->now_usec, &status);
+                assert_int_equal(status.actuator, MLG_ACTUATOR_CGROUP);
+                assert_true(status.knows_cgroup && status.cgroup_kib + status.cgroup_swap_kib == 2 * GIB);
+                assert_int_equal(status.reclaim_asked_kib, asked);
+                /* Paused, or just started: nothing. */
+                mlg_engine_pause(t->e, vm_of(t, g), true);
+                run(t, 5);
+                assert_int_equal(mlg_engine_observe_cgroup(t->e, vm_of(t, g), &raw, t->now_usec), 0);
+                rig_free(t);
+        }
+}
+
+static void test_reclaim_waits_for_the_start(void **state) {
+        Rig *t = rig_new(4 * GIB, false);
+        SimGuest *g = sim_host_add(&t->sim, 2 * GIB, 1500 * SIM_MIB);
+        MlgRawCgroup raw = { .current_kib = 2 * GIB, .swap_max_kib = UINT64_MAX };
+        MlgRawHost host = { .total_kib = 4 * GIB, .available_kib = 2 * GIB, .swap_total_kib = GIB, .swap_free_kib = GIB };
+        uint64_t begin = t->now_usec, step = 0;
+
+        g->info.has_balloon = false;
+        t->guest.reclaim = MLG_RECLAIM_MODE_CGROUP;
+        (void) mlg_engine_put_guest(t->e, &g->info, &t->guest, true, t->now_usec);
+        while (step == 0) {
+                run(t, 5);
+                mlg_engine_observe_host(t->e, &host);
+                step = mlg_engine_observe_cgroup(t->e, vm_of(t, g), &raw, t->now_usec);
+                assert_true(t->now_usec - begin < 60 * SIM_SEC);
+        }
+        assert_true(t->now_usec - begin >= t->guest.settle_usec);
+        rig_free(t);
+}
+
 static void test_settles(void **state) {
         static const char *const policies[] = { "static", "proportional", "equal-pressure", "iballoon", "idle-tax" };
 
@@ -1350,6 +1417,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_from_idle_to_busy_and_back),
                 cmocka_unit_test(test_granules),
+                cmocka_unit_test(test_reclaim),
+                cmocka_unit_test(test_reclaim_waits_for_the_start),
                 cmocka_unit_test(test_settles),
                 cmocka_unit_test(test_books_on_random_turns),
                 cmocka_unit_test(test_shrink_before_grow),

@@ -333,8 +333,11 @@ static void run_until(World *w, bool (*until)(World *)) {
         w->until = NULL;
 }
 
+static const MlgCgroupRoots *cgroup_roots; /* of the adapters that are made next */
+
 static void start_unstarted(World *w, const char *uri) {
-        MlgLibvirtOptions options = { .uri = uri, .workers = 2, .call_timeout_usec = CALL_TIMEOUT_USEC };
+        MlgLibvirtOptions options = { .uri = uri, .workers = 2, .call_timeout_usec = CALL_TIMEOUT_USEC,
+                                      .cgroup_roots = cgroup_roots };
 
         *w = (World) { .loop = the_loop };
         w->guests = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -428,6 +431,33 @@ static void test_default(void **state) {
         assert_int_equal(info->run_state, MLG_RUN_RUNNING);
         assert_int_equal(info->instance, 1);
         assert_int_equal(info->maximum_kib, 8388608);
+        stop(&w);
+}
+
+static void on_reclaimed(int r, const MlgRawCgroup *raw, const char *why, void *userdata) {
+        assert_true((r == 0) == (raw != NULL));
+        on_answer(r, why, userdata);
+}
+
+/* What is read and taken is test-cgroup's; this is how it gets there, and that it is only done on this host. */
+static void test_reclaim(void **state) {
+        static const MlgCgroupRoots roots = { "/nonexistent/proc", "/nonexistent/cgroup", "/nonexistent/run" };
+        World w;
+
+        start(&w, DEFAULT_URI);
+        run_until(&w, has_guest);
+        assert_int_equal(w.h->ops->reclaim(w.h, DEFAULT_UUID, 0, 0, on_reclaimed, &w), -EOPNOTSUPP);
+        stop(&w);
+        cgroup_roots = &roots;
+        start(&w, DEFAULT_URI);
+        cgroup_roots = NULL;
+        run_until(&w, has_guest);
+        assert_int_equal(w.h->ops->reclaim(w.h, NEW_UUID, 0, 0, on_reclaimed, &w), -ENODEV);
+        assert_int_equal(w.h->ops->reclaim(w.h, DEFAULT_UUID, 1024, 0, on_reclaimed, &w), 0);
+        assert_int_equal(w.n_answers, 0);
+        run_until(&w, has_answer);
+        assert_int_equal(w.answer, -ENOENT);
+        assert_non_null(strstr(w.answer_why, "/nonexistent/run/test.pid"));
         stop(&w);
 }
 
@@ -1042,6 +1072,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_options),
                 cmocka_unit_test_teardown(test_default, drain),
+                cmocka_unit_test_teardown(test_reclaim, drain),
                 cmocka_unit_test_teardown(test_before_connected, drain),
                 cmocka_unit_test_teardown(test_refused, drain),
                 cmocka_unit_test_teardown(test_life_of_a_persistent_guest, drain),

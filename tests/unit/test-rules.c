@@ -290,7 +290,7 @@ static const struct {
         { "[Rule a]\nFloor=1G\n", "x.policy:1: [Rule a]: expected When=CONDITION in it" },
         { RULE, "x.policy:1: [Rule a]: expected something that it sets, such as Floor=50% or Priority=10" },
         { RULE "When=host.short\n", "x.policy:3: [Rule a] When=host.short: expected it once in a section, it is in line 2 already" },
-        { "[Guest a]\nWhen=host.short\n", "x.policy:2: [Guest a] When=host.short: unknown key, expected one of: Mode, Monitor, "
+        { "[Guest a]\nWhen=host.short\n", "x.policy:2: [Guest a] When=host.short: unknown key, expected one of: Mode, Monitor, Reclaim, "
           "Floor, Ceiling, Shares, Priority, Cushion, CushionRatio, Predictor, HorizonSec, ShrinkRate, UrgentShrinkRate, "
           "GrowRate, DeadBand, CoolDownSec, SettleSec" },
         { RULE "Wen=host.short\n", "x.policy:3: [Rule a] Wen=host.short: unknown key, did you mean When=?" },

@@ -153,6 +153,85 @@ static void test_left_alone(void **state) {
         assert_state(f, MLG_VM_ALONE, MLG_REASON_MODE);
 }
 
+/* ---- no device to be moved by: the host may take what it does not miss ---- */
+
+static void test_reclaim(void **state) {
+        static const struct {
+                const char *what;
+                MlgMode mode;
+                MlgReclaimMode reclaim;
+                bool locked, vfio, virtio_mem, migrating, paused;
+                MlgReason known;      /* of MlgReclaim */
+                MlgActuator actuator;
+                MlgReason why;
+                bool may;
+        } rows[] = {
+                { "off", MLG_MODE_AUTO, MLG_RECLAIM_MODE_OFF, .actuator = MLG_ACTUATOR_NONE, .why = MLG_REASON_NO_BALLOON },
+                { "nothing known", MLG_MODE_AUTO, MLG_RECLAIM_MODE_CGROUP, .actuator = MLG_ACTUATOR_CGROUP,
+                  .why = MLG_REASON_NEW, .may = true },
+                { "on", MLG_MODE_AUTO, MLG_RECLAIM_MODE_CGROUP, .known = MLG_REASON_RECLAIM,
+                  .actuator = MLG_ACTUATOR_CGROUP, .why = MLG_REASON_RECLAIM, .may = true },
+                { "no right", MLG_MODE_AUTO, MLG_RECLAIM_MODE_CGROUP, .known = MLG_REASON_NO_PERMISSION,
+                  .actuator = MLG_ACTUATOR_CGROUP, .why = MLG_REASON_NO_PERMISSION, .may = true },
+                { "advise", MLG_MODE_ADVISE, MLG_RECLAIM_MODE_CGROUP, .why = MLG_REASON_MODE },
+                { "observe", MLG_MODE_OBSERVE, MLG_RECLAIM_MODE_CGROUP, .why = MLG_REASON_MODE },
+                { "locked", MLG_MODE_AUTO, MLG_RECLAIM_MODE_CGROUP, .locked = true, .why = MLG_REASON_PINNED },
+                { "vfio", MLG_MODE_AUTO, MLG_RECLAIM_MODE_CGROUP, .vfio = true, .why = MLG_REASON_PINNED },
+                { "odd virtio-mem", MLG_MODE_AUTO, MLG_RECLAIM_MODE_CGROUP, .virtio_mem = true, .why = MLG_REASON_MEMORY_DEVICE },
+                { "migrating", MLG_MODE_AUTO, MLG_RECLAIM_MODE_CGROUP, .migrating = true, .known = MLG_REASON_RECLAIM,
+                  .actuator = MLG_ACTUATOR_CGROUP, .why = MLG_REASON_MIGRATING },
+                { "paused", MLG_MODE_AUTO, MLG_RECLAIM_MODE_CGROUP, .paused = true, .known = MLG_REASON_RECLAIM,
+                  .actuator = MLG_ACTUATOR_CGROUP, .why = MLG_REASON_PAUSED },
+        };
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                MlgGuestInfo info = f->g->info;
+
+                info.has_balloon = false;
+                info.locked = rows[i].locked;
+                info.vfio = rows[i].vfio;
+                info.virtio_mem = rows[i].virtio_mem;
+                info.migrating = rows[i].migrating;
+                f->settings.mode = rows[i].mode;
+                f->settings.reclaim = rows[i].reclaim;
+                mlg_vm_set_info(f->vm, &info, f->now_usec);
+                mlg_vm_set_settings(f->vm, &f->settings);
+                f->vm->paused = rows[i].paused;
+                f->vm->reclaim.why = rows[i].known;
+                polls(f, 5);
+                if (f->vm->why != rows[i].why || mlg_vm_actuator(f->vm) != rows[i].actuator)
+                        fail_msg("%s: %s", rows[i].what, mlg_reason_to_string(f->vm->why));
+                assert_int_equal(f->vm->state, MLG_VM_ALONE);
+                assert_int_equal(mlg_vm_may_reclaim(f->vm), rows[i].may);
+                assert_int_equal(mlg_vm_due_kib(f->vm), GIB); /* it may want all of it at once */
+                assert_int_equal(mlg_vm_look_rank(f->vm, f->now_usec), MLG_LOOK_NOT);
+        }
+}
+
+/* What was known is of the run before. */
+static void test_reclaim_of_a_new_run(void **state) {
+        Fixture *f = *state;
+        MlgGuestInfo info = f->g->info;
+
+        f->vm->reclaim = (MlgReclaim) { .read_usec = 1, .asked_kib = 5, .resume_usec = UINT64_MAX, .why = MLG_REASON_RECLAIM };
+        info.instance++;
+        mlg_vm_set_info(f->vm, &info, f->now_usec);
+        assert_int_equal(f->vm->reclaim.asked_kib + f->vm->reclaim.resume_usec + f->vm->reclaim.read_usec, 0);
+}
+
+/* With a balloon that is what moves it, whatever Reclaim= says. */
+static void test_reclaim_beside_a_balloon(void **state) {
+        Fixture *f = *state;
+
+        f->settings.reclaim = MLG_RECLAIM_MODE_CGROUP;
+        mlg_vm_set_settings(f->vm, &f->settings);
+        polls(f, 5);
+        assert_managed(f);
+        assert_int_equal(mlg_vm_actuator(f->vm), MLG_ACTUATOR_BALLOON);
+        assert_false(mlg_vm_may_reclaim(f->vm));
+}
+
 static void test_run_states(void **state) {
         static const struct {
                 MlgRunState state;
@@ -1199,6 +1278,9 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 WITH_GUEST(test_from_new_to_managed),
                 WITH_GUEST(test_left_alone),
+                WITH_GUEST(test_reclaim),
+                WITH_GUEST(test_reclaim_of_a_new_run),
+                WITH_GUEST(test_reclaim_beside_a_balloon),
                 WITH_GUEST(test_run_states),
                 WITH_GUEST(test_bad_reports),
                 WITH_GUEST(test_no_statistics),
