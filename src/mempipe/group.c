@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Group: see group.h. */
+#include "mempipe/group.h"
+
+#include <errno.h>
+#include <poll.h>
+
+#include "mempipe/region.h"
+#include "mempipe/server.h"
+#include "mempipe/sharing.h"
+#include "util/util.h"
+
+/* Members ring when they start, want more or give back; this is how old a demand may be that nobody rang
+ * for. */
+#define TURN_USEC 100000
+/* Without a module in any of them there is only memory to sweep. */
+#define IDLE_TURN_USEC MLG_USEC_PER_SEC
+/* Looking for memory that is backed and nobody's reads the whole owner table. */
+#define SWEEP_USEC MLG_USEC_PER_SEC
+
+/* A module that starts again and again costs the others, who are told each time. */
+#define BEGIN_PAUSE_USEC 100000
+
+typedef struct Member {
+        MlgPipeWord word;
+        MlgPipeClaim claim;
+        bool broken;
+        uint64_t began_usec; /* its module, as of its session */
+} Member;
+
+struct MlgPipeGroup {
+        const MlgPipeGroupCallbacks *callbacks;
+        void *userdata;
+        MlgPipeRegion *region;
+        MlgPipeServer *server;
+        uint32_t quota_chunks;
+        uint64_t room_bytes;
+        uint64_t turned_usec, swept_usec, next_usec;
+        Member members[MLG_PIPE_PEERS];
+        MlgPollable pollable;
+};
+
+static bool is_there(const MlgPipeGroup *g, uint32_t id) {
+        return mlg_pipe_region_state(g->region, id) != MLG_PIPE_ABSENT;
+}
+
+/* Gets chunks. */
+static bool is_served(const MlgPipeGroup *g, uint32_t id) {
+        return mlg_pipe_region_state(g->region, id) == MLG_PIPE_PRESENT && g->members[id].word.version > 0 &&
+               !g->members[id].broken;
+}
+
+static void ring(MlgPipeGroup *g, uint32_t id) {
+        mlg_pipe_server_ring(g->server, id);
+}
+
+/* The table of peers has changed. */
+static void wake_others(MlgPipeGroup *g, uint32_t but) {
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
+                if (id != but && is_there(g, id) && mlg_pipe_region_wake(g->region, id))
+                        ring(g, id);
+}
+
+static void complain(MlgPipeGroup *g, uint32_t id, const char *what) {
+        g->members[id].broken = true;
+        g->callbacks->on_complaint(mlg_pipe_server_pid(g->server, id), what, g->userdata);
+}
+
+/* ---- what members say ---- */
+
+static void take_message(MlgPipeGroup *g, uint32_t id, const struct mlg_pipe_message *m) {
+        if (m->epoch != mlg_pipe_region_peer_epoch(g->region, id))
+                return;
+        if (m->type != MLG_PIPE_RETURN)
+                complain(g, id, "its module sent a message that is none for the host");
+        else if (mlg_pipe_region_take_back(g->region, id, m->chunks.first, m->chunks.count) < 0)
+                complain(g, id, "its module returned memory that it does not have");
+}
+
+/* One ring's worth at most: who writes as fast as we read is read again with the next turn. */
+static void take_messages(MlgPipeGroup *g, uint32_t id) {
+        struct mlg_pipe_message m;
+        int r = 0;
+
+        for (uint32_t n = 0; n < MLG_PIPE_MESSAGES && !g->members[id].broken; n++) {
+                r = mlg_pipe_region_receive(g->region, id, &m);
+                if (r <= 0)
+                        break;
+                take_message(g, id, &m);
+        }
+        if (r < 0)
+                complain(g, id, "its module wrote nonsense into its ring to the host");
+}
+
+static void listen_to(MlgPipeGroup *g, uint32_t id, uint64_t now) {
+        Member *m = &g->members[id];
+
+        mlg_pipe_region_clear_bell(g->region, id);
+        mlg_pipe_region_read_word(g->region, id, &m->word);
+        if (m->word.session != mlg_pipe_region_session(g->region, id)) {
+                m->word.version = 0;
+                if (now - m->began_usec < BEGIN_PAUSE_USEC)
+                        return;
+                mlg_pipe_region_rejoin(g->region, id, m->word.session);
+                *m = (Member) { .began_usec = now };
+                if (mlg_pipe_region_wake(g->region, id))
+                        ring(g, id);
+                wake_others(g, id);
+                return;
+        }
+        if (m->word.version > 0)
+                take_messages(g, id);
+}
+
+/* ---- who gets what ---- */
+
+static void share(MlgPipeGroup *g, uint64_t passed_usec) {
+        MlgPipeClaim claims[MLG_PIPE_PEERS];
+        uint32_t ids[MLG_PIPE_PEERS], n = 0;
+
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++) {
+                if (!is_served(g, id))
+                        continue;
+                g->members[id].claim.demand_chunks = g->members[id].word.demand_chunks;
+                claims[n] = g->members[id].claim;
+                ids[n++] = id;
+        }
+        mlg_pipe_share(claims, n, g->quota_chunks, passed_usec);
+        for (uint32_t i = 0; i < n; i++) {
+                g->members[ids[i]].claim = claims[i];
+                if (claims[i].target_chunks != mlg_pipe_region_target(g->region, ids[i])) {
+                        mlg_pipe_region_set_target(g->region, ids[i], claims[i].target_chunks);
+                        if (mlg_pipe_region_granted(g->region, ids[i]) > claims[i].target_chunks &&
+                            mlg_pipe_region_wake(g->region, ids[i]))
+                                ring(g, ids[i]); /* it has something to return */
+                }
+        }
+}
+
+static void grant(MlgPipeGroup *g, uint32_t id, uint32_t n) {
+        struct mlg_pipe_message m = { .type = MLG_PIPE_GRANT };
+        bool must_ring, any = false;
+
+        while (n > 0 && mlg_pipe_region_room(g->region, id) > 0) {
+                m.chunks.count = mlg_pipe_region_grant(g->region, id, n, &m.chunks.first);
+                if (m.chunks.count == 0)
+                        break;
+                if (mlg_pipe_region_send(g->region, id, &m, &must_ring) < 0) { /* changed under our eyes */
+                        (void) mlg_pipe_region_take_back(g->region, id, m.chunks.first, m.chunks.count);
+                        break;
+                }
+                any = any || must_ring;
+                n -= m.chunks.count;
+        }
+        if (any)
+                ring(g, id);
+}
+
+/* Chunks that can still be promised. */
+static uint32_t free_chunks(const MlgPipeGroup *g) {
+        uint32_t granted = mlg_pipe_region_granted_to_all(g->region);
+        uint64_t by_quota = mlg_sub_sat(g->quota_chunks, granted);
+
+        return (uint32_t) mlg_min(by_quota, g->room_bytes >> MLG_PIPE_CHUNK_SHIFT);
+}
+
+static void grant_all(MlgPipeGroup *g) {
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++) {
+                uint32_t before = mlg_pipe_region_granted_to_all(g->region), more;
+                uint32_t target = mlg_pipe_region_target(g->region, id);
+                uint32_t has = mlg_pipe_region_granted(g->region, id);
+
+                if (!is_served(g, id))
+                        continue;
+                grant(g, id, (uint32_t) mlg_min(mlg_sub_sat(target, has), free_chunks(g)));
+                more = mlg_pipe_region_granted_to_all(g->region) - before;
+                g->room_bytes -= (uint64_t) more << MLG_PIPE_CHUNK_SHIFT;
+        }
+}
+
+static void sweep(MlgPipeGroup *g, uint64_t now) {
+        if (now - g->swept_usec < SWEEP_USEC)
+                return;
+        g->swept_usec = now;
+        if (mlg_pipe_region_sweep(g->region) > 0)
+                g->callbacks->on_complaint(0, "a member wrote where nothing was granted to it; it was taken back",
+                                           g->userdata);
+}
+
+static void turn(MlgPipeGroup *g, uint64_t now) {
+        uint64_t wait = MLG_USEC_NEVER;
+
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
+                if (is_there(g, id)) {
+                        listen_to(g, id, now);
+                        wait = mlg_min(wait, is_served(g, id) ? TURN_USEC : IDLE_TURN_USEC);
+                }
+        share(g, now - g->turned_usec);
+        grant_all(g);
+        sweep(g, now);
+        g->turned_usec = now;
+        g->next_usec = mlg_add_sat(now, wait);
+}
+
+/* ---- coming and going ---- */
+
+static bool on_join(uint32_t id, pid_t pid, void *userdata) {
+        MlgPipeGroup *g = userdata;
+
+        if (!g->callbacks->on_join(id, pid, g->userdata))
+                return false;
+        g->members[id] = (Member) {};
+        mlg_pipe_region_join(g->region, id);
+        wake_others(g, id);
+        g->next_usec = 0;
+        return true;
+}
+
+static void on_leave(uint32_t id, void *userdata) {
+        MlgPipeGroup *g = userdata;
+
+        mlg_pipe_region_leave(g->region, id);
+        g->members[id] = (Member) {};
+        wake_others(g, id);
+        g->callbacks->on_leave(id, g->userdata);
+}
+
+static void on_ring(uint64_t now, void *userdata) {
+        turn(userdata, now);
+}
+
+static void on_refuse(pid_t pid, const char *why, void *userdata) {
+        MlgPipeGroup *g = userdata;
+
+        g->callbacks->on_complaint(pid, why, g->userdata);
+}
+
+static const MlgPipeServerCallbacks callbacks_of_server = {
+        .on_join = on_join,
+        .on_leave = on_leave,
+        .on_ring = on_ring,
+        .on_refuse = on_refuse,
+};
+
+/* ---- the pollable: the server's, and turns ---- */
+
+static short group_events(void *userdata) {
+        return POLLIN;
+}
+
+static uint64_t group_deadline_usec(void *userdata) {
+        const MlgPipeGroup *g = userdata;
+        const MlgPollable *p = mlg_pipe_server_pollable(g->server);
+
+        return mlg_min(g->next_usec, p->deadline_usec(p->userdata));
+}
+
+static int group_dispatch(uint64_t now, void *userdata) {
+        MlgPipeGroup *g = userdata;
+        const MlgPollable *p = mlg_pipe_server_pollable(g->server);
+        int r = p->dispatch(now, p->userdata);
+
+        if (r >= 0 && g->next_usec <= now)
+                turn(g, now);
+        return r;
+}
+
+int mlg_pipe_group_new(const MlgPipeGroupOptions *o, const MlgPipeGroupCallbacks *callbacks, void *userdata,
+                       MlgPipeGroup **ret) {
+        MlgPipeGroup *g = g_new0(MlgPipeGroup, 1);
+        int r;
+
+        g->callbacks = callbacks;
+        g->userdata = userdata;
+        r = mlg_pipe_region_new(o->region_bytes, o->epoch, &g->region);
+        if (r >= 0)
+                r = mlg_pipe_server_new(o->path, o->owner, mlg_pipe_region_fd(g->region),
+                                        &callbacks_of_server, g, &g->server);
+        if (r < 0) {
+                (void) mlg_pipe_group_free(g);
+                return r;
+        }
+        mlg_pipe_group_set_quota(g, o->quota_bytes);
+        g->pollable = (MlgPollable) {
+                .fd = mlg_pipe_server_pollable(g->server)->fd,
+                .events = group_events,
+                .deadline_usec = group_deadline_usec,
+                .dispatch = group_dispatch,
+                .userdata = g,
+        };
+        *ret = g;
+        return 0;
+}
+
+MlgPipeGroup *mlg_pipe_group_free(MlgPipeGroup *g) {
+        if (!g)
+                return NULL;
+        (void) mlg_pipe_server_free(g->server);
+        (void) mlg_pipe_region_free(g->region);
+        g_free(g);
+        return NULL;
+}
+
+const MlgPollable *mlg_pipe_group_pollable(const MlgPipeGroup *g) {
+        return &g->pollable;
+}
+
+const char *mlg_pipe_group_path(const MlgPipeGroup *g) {
+        return mlg_pipe_server_path(g->server);
+}
+
+void mlg_pipe_group_set_quota(MlgPipeGroup *g, uint64_t quota_bytes) {
+        g->quota_chunks = (uint32_t) mlg_min(quota_bytes >> MLG_PIPE_CHUNK_SHIFT,
+                                             mlg_pipe_region_n_chunks(g->region));
+        g->next_usec = 0;
+}
+
+void mlg_pipe_group_set_room(MlgPipeGroup *g, uint64_t bytes) {
+        g->room_bytes = bytes;
+}
+
+uint64_t mlg_pipe_group_charge_bytes(const MlgPipeGroup *g) {
+        return mlg_max((uint64_t) mlg_pipe_region_granted_to_all(g->region) << MLG_PIPE_CHUNK_SHIFT,
+                       mlg_pipe_region_backed_bytes(g->region));
+}
+
+int mlg_pipe_group_set_leaving(MlgPipeGroup *g, uint32_t id, bool leaving) {
+        if (id == MLG_PIPE_HOST || id >= MLG_PIPE_PEERS || !is_there(g, id))
+                return -ENOENT;
+        mlg_pipe_region_set_leaving(g->region, id, leaving);
+        wake_others(g, MLG_PIPE_HOST);
+        return 0;
+}
+
+void mlg_pipe_group_status(const MlgPipeGroup *g, MlgPipeGroupStatus *ret) {
+        const MlgPipeRegion *r = g->region;
+
+        *ret = (MlgPipeGroupStatus) {
+                .region_bytes = mlg_pipe_region_bytes(r),
+                .quota_bytes = (uint64_t) g->quota_chunks << MLG_PIPE_CHUNK_SHIFT,
+                .granted_bytes = (uint64_t) mlg_pipe_region_granted_to_all(r) << MLG_PIPE_CHUNK_SHIFT,
+                .backed_bytes = mlg_pipe_region_backed_bytes(r),
+                .epoch = mlg_pipe_region_epoch(r),
+        };
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++) {
+                const MlgPipeWord *w = &g->members[id].word;
+
+                if (!is_there(g, id))
+                        continue;
+                ret->members[ret->n_members++] = (MlgPipeMemberStatus) {
+                        .id = id,
+                        .epoch = mlg_pipe_region_peer_epoch(r, id),
+                        .state = mlg_pipe_region_state(r, id),
+                        .pid = mlg_pipe_server_pid(g->server, id),
+                        .speaks = w->version > 0,
+                        .broken = g->members[id].broken,
+                        .granted_chunks = mlg_pipe_region_granted(r, id),
+                        .target_chunks = mlg_pipe_region_target(r, id),
+                        .demand_chunks = w->demand_chunks,
+                        .held_chunks = w->held_chunks,
+                        .used_chunks = w->used_chunks,
+                        .n_pipes = w->n_pipes,
+                        .tx_bytes = w->tx_bytes,
+                        .blocked_usec = w->blocked_usec,
+                };
+        }
+}

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Server: see server.h.
+ *
+ * One epoll set is the pollable: the listening socket, the bell (peer 0's eventfd) and each client. A
+ * message is eight bytes and at most one descriptor; a stream socket takes or refuses so few bytes as a
+ * whole. */
+#include "mempipe/server.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "util/util.h"
+
+#define PROTOCOL_VERSION 0
+#define MEMORY_FOLLOWS (-1)
+
+/* What is said to a new client, and as much again for those who come and go until it reads: a healthy
+ * QEMU reads within milliseconds. */
+#define QUEUE_MOST (4 * MLG_PIPE_PEERS)
+
+/* Guests can ring without a pause, and it costs them nothing: the bell is answered this often at most. */
+#define BELL_PAUSE_USEC 1000
+
+/* Without a descriptor for it, who wants to connect waits; what becomes free meanwhile nobody tells us. */
+#define LISTEN_PAUSE_USEC MLG_USEC_PER_SEC
+
+#define BELL_MARK MLG_PIPE_HOST /* clients have their ids, 1 to ... */
+#define LISTENER_MARK MLG_PIPE_PEERS
+
+/* A descriptor that is watched, but not always. */
+typedef struct Source {
+        int fd;
+        uint32_t mark;
+        bool watched;
+        uint64_t again_usec; /* when it is not */
+} Source;
+
+typedef struct Message {
+        int64_t value;
+        int fd; /* ours, a copy; -1: none */
+} Message;
+
+typedef struct Client {
+        int fd;    /* -1: the id is free */
+        int event; /* by which it is rung */
+        pid_t pid;
+        GQueue queue; /* Message */
+        bool doomed;  /* dropped at the end of the round */
+        const char *why;
+} Client;
+
+struct MlgPipeServer {
+        const MlgPipeServerCallbacks *callbacks;
+        void *userdata;
+        char path[MLG_PIPE_PATH_MAX + 1];
+        uid_t owner;
+        int epoll, memory_fd;
+        Source listener, bell;
+        Client clients[MLG_PIPE_PEERS]; /* [0] is nobody's: the host has `bell` */
+        MlgPollable pollable;
+};
+
+/* ---- listener and bell ---- */
+
+static void watch(MlgPipeServer *s, Source *source) {
+        struct epoll_event e = { .events = EPOLLIN, .data.u32 = source->mark };
+
+        if (!source->watched)
+                source->watched = epoll_ctl(s->epoll, EPOLL_CTL_ADD, source->fd, &e) == 0;
+}
+
+static void pause_until(MlgPipeServer *s, Source *source, uint64_t at_usec) {
+        (void) epoll_ctl(s->epoll, EPOLL_CTL_DEL, source->fd, NULL);
+        source->watched = false;
+        source->again_usec = at_usec;
+}
+
+/* ---- saying something ---- */
+
+static void message_free(gpointer p) {
+        Message *m = p;
+
+        mlg_close_fd(&m->fd);
+        g_free(m);
+}
+
+static int send_message(int to, const Message *m) {
+        int64_t value = (int64_t) htole64((uint64_t) m->value);
+        struct iovec data = { .iov_base = &value, .iov_len = sizeof(value) };
+        union {
+                struct cmsghdr header;
+                char bytes[CMSG_SPACE(sizeof(int))];
+        } control = {};
+        struct msghdr h = { .msg_iov = &data, .msg_iovlen = 1 };
+        ssize_t n;
+
+        if (m->fd >= 0) {
+                h.msg_control = control.bytes;
+                h.msg_controllen = sizeof(control.bytes);
+                *CMSG_FIRSTHDR(&h) = (struct cmsghdr) {
+                        .cmsg_level = SOL_SOCKET,
+                        .cmsg_type = SCM_RIGHTS,
+                        .cmsg_len = CMSG_LEN(sizeof(int)),
+                };
+                memcpy(CMSG_DATA(CMSG_FIRSTHDR(&h)), &m->fd, sizeof(int));
+        }
+        n = sendmsg(to, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0)
+                return errno == EINTR ? -EAGAIN : -errno;
+        return n == sizeof(value) ? 0 : -EIO;
+}
+
+static void watch_client(MlgPipeServer *s, uint32_t id, int op) {
+        Client *c = &s->clients[id];
+        struct epoll_event e = {
+                .events = EPOLLIN | (g_queue_is_empty(&c->queue) ? 0 : EPOLLOUT),
+                .data.u32 = id,
+        };
+
+        (void) epoll_ctl(s->epoll, op, c->fd, &e);
+}
+
+static void doom(Client *c, const char *why) {
+        c->doomed = true;
+        if (!c->why)
+                c->why = why;
+}
+
+static void flush(MlgPipeServer *s, uint32_t id) {
+        Client *c = &s->clients[id];
+        int r = 0;
+
+        while (!g_queue_is_empty(&c->queue) && (r = send_message(c->fd, g_queue_peek_head(&c->queue))) == 0)
+                message_free(g_queue_pop_head(&c->queue));
+        if (r < 0 && r != -EAGAIN)
+                doom(c, NULL);
+        else
+                watch_client(s, id, EPOLL_CTL_MOD);
+}
+
+static void say(MlgPipeServer *s, uint32_t id, int64_t value, int fd) {
+        Client *c = &s->clients[id];
+        Message *m;
+
+        if (c->doomed)
+                return;
+        if (g_queue_get_length(&c->queue) >= QUEUE_MOST) {
+                doom(c, "it does not read what it is told");
+                return;
+        }
+        m = g_new(Message, 1);
+        *m = (Message) { .value = value, .fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3) };
+        g_queue_push_tail(&c->queue, m);
+        if (fd >= 0 && m->fd < 0)
+                doom(c, "there are no more descriptors");
+}
+
+static bool is_there(const Client *c) {
+        return c->fd >= 0 && !c->doomed;
+}
+
+/* ---- coming and going ---- */
+
+static void close_client(Client *c) {
+        g_queue_clear_full(&c->queue, message_free);
+        mlg_close_fd(&c->fd); /* epoll forgets it */
+        mlg_close_fd(&c->event);
+        *c = (Client) { .fd = -1, .event = -1 };
+}
+
+/* One of those that go may let others overflow, who are doomed then: until there are none. */
+static void drop_doomed(MlgPipeServer *s) {
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++) {
+                Client *c = &s->clients[id];
+
+                if (c->fd < 0 || !c->doomed)
+                        continue;
+                if (c->why)
+                        s->callbacks->on_refuse(c->pid, c->why, s->userdata);
+                close_client(c);
+                s->callbacks->on_leave(id, s->userdata);
+                for (uint32_t other = 1; other < MLG_PIPE_PEERS; other++)
+                        if (is_there(&s->clients[other])) {
+                                say(s, other, id, -1);
+                                flush(s, other);
+                        }
+                id = 0;
+        }
+}
+
+static void welcome(MlgPipeServer *s, uint32_t id) {
+        say(s, id, PROTOCOL_VERSION, -1);
+        say(s, id, id, -1);
+        say(s, id, MEMORY_FOLLOWS, s->memory_fd);
+        say(s, id, MLG_PIPE_HOST, s->bell.fd);
+        for (uint32_t other = 1; other < MLG_PIPE_PEERS; other++)
+                if (other != id && is_there(&s->clients[other])) {
+                        say(s, other, id, s->clients[id].event);
+                        flush(s, other);
+                        say(s, id, other, s->clients[other].event);
+                }
+        say(s, id, id, s->clients[id].event); /* its own: by this it is interrupted */
+        flush(s, id);
+}
+
+static const char *refusal(const MlgPipeServer *s, const struct ucred *who, uint32_t *ret_id) {
+        if (who->uid != 0 && who->uid != s->owner)
+                return "its user is neither root nor the one that runs guests";
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
+                if (s->clients[id].fd < 0) {
+                        *ret_id = id;
+                        return NULL;
+                }
+        return "the group is full: more guests need another group";
+}
+
+static void accept_client(MlgPipeServer *s, uint64_t now) {
+        _mlg_cleanup_fd_ int fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        _mlg_cleanup_fd_ int event = -1;
+        struct ucred who = {};
+        socklen_t size = sizeof(who);
+        const char *why;
+        uint32_t id;
+
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS))
+                pause_until(s, &s->listener, now + LISTEN_PAUSE_USEC);
+        if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
+                return;
+        why = refusal(s, &who, &id);
+        if (!why && (event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+                why = "there are no more descriptors";
+        if (why) {
+                s->callbacks->on_refuse(who.pid, why, s->userdata);
+                return;
+        }
+        if (!s->callbacks->on_join(id, who.pid, s->userdata)) /* it has told why */
+                return;
+        s->clients[id] = (Client) { .fd = fd, .event = event, .pid = who.pid };
+        fd = event = -1;
+        watch_client(s, id, EPOLL_CTL_ADD);
+        welcome(s, id);
+}
+
+/* It has nothing to say: either this is the end of it, or nonsense. */
+static void client_event(MlgPipeServer *s, uint32_t id, uint32_t events) {
+        Client *c = &s->clients[id];
+        char byte;
+        ssize_t n;
+
+        if (!is_there(c))
+                return;
+        if (events & ~(uint32_t) EPOLLOUT) {
+                n = recv(c->fd, &byte, sizeof(byte), MSG_DONTWAIT);
+                if (n > 0)
+                        doom(c, "it speaks, which no client of an ivshmem server does");
+                else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+                        doom(c, NULL);
+        }
+        if (is_there(c) && (events & EPOLLOUT))
+                flush(s, id);
+}
+
+/* ---- the bell ---- */
+
+static void bell_rang(MlgPipeServer *s, uint64_t now) {
+        uint64_t count;
+
+        if (read(s->bell.fd, &count, sizeof(count)) != sizeof(count))
+                return;
+        pause_until(s, &s->bell, now + BELL_PAUSE_USEC);
+        s->callbacks->on_ring(now, s->userdata);
+}
+
+void mlg_pipe_server_ring(MlgPipeServer *s, uint32_t id) {
+        uint64_t one = 1;
+
+        if (s->clients[id].fd >= 0)
+                (void) !write(s->clients[id].event, &one, sizeof(one)); /* full: it has been rung */
+}
+
+pid_t mlg_pipe_server_pid(const MlgPipeServer *s, uint32_t id) {
+        return s->clients[id].fd >= 0 ? s->clients[id].pid : 0;
+}
+
+/* ---- the pollable ---- */
+
+static short server_events(void *userdata) {
+        return POLLIN;
+}
+
+static uint64_t server_deadline_usec(void *userdata) {
+        const MlgPipeServer *s = userdata;
+
+        return mlg_min(s->bell.watched ? MLG_USEC_NEVER : s->bell.again_usec,
+                       s->listener.watched ? MLG_USEC_NEVER : s->listener.again_usec);
+}
+
+static int server_dispatch(uint64_t now, void *userdata) {
+        MlgPipeServer *s = userdata;
+        struct epoll_event events[MLG_PIPE_PEERS + 1];
+        int n;
+
+        if (s->bell.again_usec <= now)
+                watch(s, &s->bell);
+        if (s->listener.again_usec <= now)
+                watch(s, &s->listener);
+        n = epoll_wait(s->epoll, events, G_N_ELEMENTS(events), 0);
+        for (int i = 0; i < n; i++)
+                if (events[i].data.u32 == BELL_MARK)
+                        bell_rang(s, now);
+                else if (events[i].data.u32 == LISTENER_MARK)
+                        accept_client(s, now);
+                else
+                        client_event(s, events[i].data.u32, events[i].events);
+        drop_doomed(s);
+        return 0;
+}
+
+/* ---- making one ---- */
+
+/* The directory decides who sees the socket, its owner and mode who may connect. */
+static int listen_at(const char *path, uid_t owner, int *ret) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _mlg_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        if (fd < 0)
+                return -errno;
+        if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >= sizeof(address.sun_path))
+                return -ENAMETOOLONG;
+        if (unlink(path) < 0 && errno != ENOENT)
+                return -errno;
+        if (fchmod(fd, 0600) < 0 || /* the file gets this mode, and never had another */
+            bind(fd, (const struct sockaddr *) &address, sizeof(address)) < 0 ||
+            (owner != (uid_t) -1 && chown(path, owner, (gid_t) -1) < 0) || listen(fd, MLG_PIPE_PEERS) < 0)
+                return -errno;
+        *ret = fd;
+        fd = -1;
+        return 0;
+}
+
+static int start(MlgPipeServer *s) {
+        int r;
+
+        if ((s->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 ||
+            (s->bell.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+                return -errno;
+        if ((r = listen_at(s->path, s->owner, &s->listener.fd)) < 0)
+                return r;
+        watch(s, &s->listener);
+        watch(s, &s->bell);
+        return s->listener.watched && s->bell.watched ? 0 : -ENOMEM;
+}
+
+int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd,
+                        const MlgPipeServerCallbacks *callbacks, void *userdata, MlgPipeServer **ret) {
+        MlgPipeServer *s = g_new0(MlgPipeServer, 1);
+        int r;
+
+        s->callbacks = callbacks;
+        s->userdata = userdata;
+        g_strlcpy(s->path, path, sizeof(s->path));
+        s->owner = owner;
+        s->memory_fd = memory_fd;
+        s->epoll = -1;
+        s->listener = (Source) { .fd = -1, .mark = LISTENER_MARK };
+        s->bell = (Source) { .fd = -1, .mark = BELL_MARK };
+        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++)
+                s->clients[id] = (Client) { .fd = -1, .event = -1 };
+        r = start(s);
+        if (r < 0) {
+                (void) mlg_pipe_server_free(s);
+                return r;
+        }
+        s->pollable = (MlgPollable) {
+                .fd = s->epoll,
+                .events = server_events,
+                .deadline_usec = server_deadline_usec,
+                .dispatch = server_dispatch,
+                .userdata = s,
+        };
+        *ret = s;
+        return 0;
+}
+
+MlgPipeServer *mlg_pipe_server_free(MlgPipeServer *s) {
+        if (!s)
+                return NULL;
+        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++)
+                close_client(&s->clients[id]);
+        if (s->listener.fd >= 0)
+                (void) unlink(s->path);
+        mlg_close_fd(&s->listener.fd);
+        mlg_close_fd(&s->bell.fd);
+        mlg_close_fd(&s->epoll);
+        g_free(s);
+        return NULL;
+}
+
+const MlgPollable *mlg_pipe_server_pollable(const MlgPipeServer *s) {
+        return &s->pollable;
+}
+
+const char *mlg_pipe_server_path(const MlgPipeServer *s) {
+        return s->path;
+}
