@@ -44,6 +44,7 @@ typedef struct MlgGuestInfo {
         bool migrating;
         bool virtio_serial;              /* has a controller that a channel can be added to */
         bool agent;                      /* the QEMU guest agent is there, and listens */
+        char pipe_path[MLG_MONITOR_PATH_MAX + 1]; /* server of its device for shared memory (memlego/pipe.h); "": none */
         char monitor_path[MLG_MONITOR_PATH_MAX + 1]; /* socket on which QEMU serves the monitor's channel; "": none */
 } MlgGuestInfo;
 
@@ -117,6 +118,12 @@ typedef struct MlgHypervisorOps {
         /* Adds the channel of the monitor (memlego/monitor-proto.h) to a running guest, until it is off; NULL: this
          * adapter cannot. The guest is reported anew when it is there. */
         int (*attach_monitor)(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgDoneFn fn, void *userdata);
+        /* Adds the device for shared memory, served at `path`, to a running guest until it is off, or takes it away; NULL: this
+         * adapter cannot. The guest is reported anew when it is there, or gone. */
+        int (*attach_pipe)(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
+                           void *userdata);
+        int (*detach_pipe)(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
+                           void *userdata);
         /* Asks the QEMU guest agent of a running guest for stalls and counters; NULL: this adapter cannot. It may take as
          * long as it likes, and delays no other call. < 0: not asked, fn will not be called. */
         int (*ask_agent)(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgAskFn fn, void *userdata);

@@ -19,6 +19,7 @@
 #define MLG_POLKIT_SET_TARGET "org.memlego1.set-target"
 #define MLG_POLKIT_RESERVE "org.memlego1.reserve"
 #define MLG_POLKIT_APPROVE "org.memlego1.approve"
+#define MLG_POLKIT_PIPE "org.memlego1.pipe"
 
 /* The group whose members may read everything on the bus. */
 #define MLG_GROUP "memlego"
@@ -38,6 +39,9 @@
 #define MLG_STATE_FILE_NAME "targets.json"
 #define MLG_LEARNED_DIR_NAME "learned" /* in the same directory */
 #define MLG_PLUGIN_RUNNING_NAME "plugins.running" /* there, too: which plug-in runs just now */
+
+#define MLG_PIPE_DIR "/run/memlego/pipe" /* NAME.sock of each group that shares memory */
+#define MLG_GUEST_PIDS_DIR "/run/libvirt/qemu" /* libvirt's: NAME.pid of each guest */
 
 /* Metadata of a libvirt domain: <memlego:guest xmlns:memlego="https://memlego.org/guest/1" labels="db gold"/> */
 #define MLG_METADATA_URI "https://memlego.org/guest/1"

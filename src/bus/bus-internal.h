@@ -17,6 +17,7 @@
 #define MLG_BUS_RESERVATIONS_MAX 1024   /* shown by ListReservations */
 #define MLG_BUS_RULES_MAX 64            /* of one guest: all that there may be */
 #define MLG_BUS_PLUGINS_MAX 64          /* shown by ListPlugins */
+#define MLG_BUS_PIPES_MAX 128           /* shown by ListPipes: those configured, and those that go */
 #define MLG_BUS_PROPOSALS_MAX 4096      /* shown by ListProposals; one of each guest */
 
 /* Limits on arguments. */
@@ -91,6 +92,12 @@ int mlg_bus_on_reject(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int mlg_bus_on_approve_all(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int mlg_bus_on_end_approval(sd_bus_message *m, void *userdata, sd_bus_error *error);
 
+/* pipes.c */
+int mlg_bus_on_list_pipes(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int mlg_bus_on_list_pipe_members(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int mlg_bus_on_attach_pipe(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int mlg_bus_on_detach_pipe(sd_bus_message *m, void *userdata, sd_bus_error *error);
+
 /* guest.c */
 extern const sd_bus_vtable mlg_bus_guest_vtable[];
 int mlg_bus_guest_publish(MlgBus *b);
@@ -109,6 +116,8 @@ typedef enum MlgRequestKind {
         MLG_REQUEST_REJECT,
         MLG_REQUEST_APPROVE_ALL,
         MLG_REQUEST_END_APPROVAL,
+        MLG_REQUEST_ATTACH_PIPE,
+        MLG_REQUEST_DETACH_PIPE,
         _MLG_REQUEST_KIND_MAX,
 } MlgRequestKind;
 

@@ -12,6 +12,7 @@
 #include <glib.h>
 #include <systemd/sd-bus.h>
 
+#include "memlego/pipe.h"
 #include "memlego/proposal.h"
 #include "memlego/status.h"
 #include "util/error.h"
@@ -29,6 +30,7 @@ typedef struct MlgBusOps {
         size_t (*rules)(const char *uuid, MlgRuleStatus *ret, size_t max, void *userdata);
         size_t (*reservations)(MlgReservationStatus *ret, size_t max, void *userdata);
         size_t (*proposals)(MlgProposalStatus *ret, size_t max, void *userdata);
+        size_t (*pipes)(MlgPipeStatus *ret, size_t max, void *userdata);
         size_t (*plugins)(MlgPluginStatus *ret, size_t max, void *userdata);
 
         /* *ret_changes: NULL-terminated sentences, one per change. The running configuration stays on
@@ -45,6 +47,8 @@ typedef struct MlgBusOps {
         bool (*approve_all)(const char *uuid, uint64_t usec, const MlgProposalVoter *by, uint32_t *ret_n, GError **error,
                             void *userdata);
         bool (*end_approval)(const char *uuid, const MlgProposalVoter *by, GError **error, void *userdata);
+        /* Its device for shared memory; done later. */
+        bool (*plug_pipe)(const char *uuid, bool attach, GError **error, void *userdata);
         char *(*dump)(void *userdata);   /* JSON, one object */
         char *(*config)(void *userdata); /* the configuration in force, as text, each key with its origin */
 } MlgBusOps;

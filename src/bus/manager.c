@@ -331,6 +331,10 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
                                 SD_BUS_RESULT("a(tttts)", reservations), on_list_reservations, U),
         SD_BUS_METHOD_WITH_ARGS("ListProposals", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("aa{sv}", proposals), mlg_bus_on_list_proposals, U),
+        SD_BUS_METHOD_WITH_ARGS("ListPipes", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("aa{sv}", pipes), mlg_bus_on_list_pipes, U),
+        SD_BUS_METHOD_WITH_ARGS("ListPipeMembers", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("aa{sv}", members), mlg_bus_on_list_pipe_members, U),
         SD_BUS_METHOD_WITH_ARGS("ListPlugins", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("a(sssss)", plugins), on_list_plugins, U),
         SD_BUS_METHOD_WITH_ARGS("Dump", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json), on_dump, U),
@@ -351,6 +355,9 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
                                 SD_BUS_RESULT("u", approved), mlg_bus_on_approve_all, U),
         SD_BUS_METHOD_WITH_ARGS("EndApproval", SD_BUS_ARGS("s", guest), SD_BUS_NO_RESULT, mlg_bus_on_end_approval, U),
 
+        SD_BUS_METHOD_WITH_ARGS("AttachPipe", SD_BUS_ARGS("s", guest), SD_BUS_NO_RESULT, mlg_bus_on_attach_pipe, U),
+        SD_BUS_METHOD_WITH_ARGS("DetachPipe", SD_BUS_ARGS("s", guest), SD_BUS_NO_RESULT, mlg_bus_on_detach_pipe, U),
+
         SD_BUS_PROPERTY("Version", "s", get_version, 0, CONST),
         SD_BUS_PROPERTY("State", "s", NULL, HOST(state), EMITS),
         SD_BUS_PROPERTY("Policy", "s", mlg_bus_get_chars, HOST(st.policy), EMITS),
@@ -363,6 +370,7 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
         SD_BUS_PROPERTY("ReserveKiB", "t", NULL, HOST(st.reserve_kib), EMITS),
         SD_BUS_PROPERTY("BudgetKiB", "t", NULL, HOST(st.budget_kib), 0),
         SD_BUS_PROPERTY("ChargedKiB", "t", NULL, HOST(st.charged_kib), 0),
+        SD_BUS_PROPERTY("PipesKiB", "t", NULL, HOST(st.pipes_kib), 0),
         SD_BUS_PROPERTY("ReservedKiB", "t", NULL, HOST(st.reserved_kib), EMITS),
         SD_BUS_PROPERTY("FreeKiB", "t", NULL, HOST(st.free_kib), 0),
         SD_BUS_PROPERTY("ShortageKiB", "t", NULL, HOST(st.shortage_kib), 0),

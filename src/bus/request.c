@@ -45,6 +45,8 @@ static const char *const actions[] = {
         [MLG_REQUEST_REJECT] = MLG_POLKIT_APPROVE,
         [MLG_REQUEST_APPROVE_ALL] = MLG_POLKIT_APPROVE,
         [MLG_REQUEST_END_APPROVAL] = MLG_POLKIT_APPROVE,
+        [MLG_REQUEST_ATTACH_PIPE] = MLG_POLKIT_PIPE,
+        [MLG_REQUEST_DETACH_PIPE] = MLG_POLKIT_PIPE,
 };
 static_assert(G_N_ELEMENTS(actions) == _MLG_REQUEST_KIND_MAX, "actions[] misses a value");
 
@@ -215,6 +217,8 @@ static bool do_guest(MlgPending *p, GError **e) {
                 return false;
         if (p->q.kind == MLG_REQUEST_SET_TARGET)
                 return b->ops->set_target(uuid, p->q.amount, p->q.usec, e, b->userdata);
+        if (p->q.kind == MLG_REQUEST_ATTACH_PIPE || p->q.kind == MLG_REQUEST_DETACH_PIPE)
+                return b->ops->plug_pipe(uuid, p->q.kind == MLG_REQUEST_ATTACH_PIPE, e, b->userdata);
         return b->ops->pause(uuid, p->q.kind == MLG_REQUEST_PAUSE, e, b->userdata);
 }
 
@@ -274,6 +278,8 @@ static int request_do(MlgPending *p, sd_bus_error *error) {
         case MLG_REQUEST_PAUSE:
         case MLG_REQUEST_RESUME:
         case MLG_REQUEST_SET_TARGET:
+        case MLG_REQUEST_ATTACH_PIPE:
+        case MLG_REQUEST_DETACH_PIPE:
                 ok = do_guest(p, &e);
                 break;
         case MLG_REQUEST_RELEASE:

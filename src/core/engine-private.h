@@ -52,6 +52,8 @@ struct MlgEngine {
         bool knows_others;
         uint64_t others_kib, resident_kib; /* as of the last reading, too */
         MlgLedger ledger;
+        uint64_t pipes_kib;      /* of what is charged: by pipes */
+        uint64_t shared_kib;     /* of these, what is in memory */
         MlgReservation reservations[MLG_RESERVATIONS_MAX];
         size_t n_reservations;
         uint64_t shortage_kib;

@@ -35,6 +35,7 @@ void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret) {
         ret->reserve_kib = mlg_amount_resolve(e->settings.reserve, e->host.total_kib);
         ret->budget_kib = e->ledger.budget_kib;
         ret->charged_kib = e->ledger.charged_kib;
+        ret->pipes_kib = e->pipes_kib;
         ret->reserved_kib = e->ledger.reserved_kib;
         ret->free_kib = mlg_ledger_free_kib(&e->ledger);
         ret->shortage_kib = e->shortage_kib;

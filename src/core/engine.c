@@ -528,7 +528,7 @@ static uint64_t wanted_kib(const MlgVm *vm, uint64_t now_usec) {
 /* Somebody's own change of a guest's memory is respected; but not at the price of the others' needs and cushions, for
  * the guest's driver may be who made it. */
 static void end_costly_holds(MlgEngine *e, uint64_t now_usec) {
-        uint64_t wanted = e->ledger.reserved_kib;
+        uint64_t wanted = mlg_add_sat(e->ledger.reserved_kib, e->pipes_kib);
 
         for (guint i = 0; i < e->vms->len; i++)
                 wanted = mlg_add_sat(wanted, wanted_kib(e->vms->pdata[i], now_usec));
@@ -554,7 +554,7 @@ static void classify(MlgEngine *e, MlgVm *vm, uint64_t now_usec) {
 }
 
 size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
-        uint64_t fixed = 0;
+        uint64_t fixed = e->pipes_kib; /* no plan of the policy's can move that */
 
         *ret = e->moves;
         e->facts_are_new = e->decided = false;
@@ -592,6 +592,26 @@ void mlg_engine_answer(MlgEngine *e, MlgVm *vm, int r, uint64_t now_usec) {
                 d->result = r;
         mlg_vm_answered(vm, r, now_usec);
         book(e, vm);
+}
+
+/* ---- pipes ---- */
+
+uint64_t mlg_engine_grant_pipe(MlgEngine *e, uint64_t *charge_kib, uint64_t to_kib) {
+        uint64_t before = *charge_kib;
+
+        if (mlg_engine_is_overrun(e) || e->host_short)
+                return before; /* what is free on paper is not there */
+        e->pipes_kib += mlg_ledger_grant(&e->ledger, charge_kib, to_kib) - before;
+        return *charge_kib;
+}
+
+void mlg_engine_book_pipe(MlgEngine *e, uint64_t *charge_kib, uint64_t to_kib) {
+        e->pipes_kib = e->pipes_kib - *charge_kib + to_kib;
+        mlg_ledger_book(&e->ledger, charge_kib, to_kib);
+}
+
+void mlg_engine_tell_shared(MlgEngine *e, uint64_t shared_kib) {
+        e->shared_kib = shared_kib;
 }
 
 /* ---- operators ---- */

@@ -140,6 +140,13 @@ const MlgProposalEnd *mlg_engine_proposal_end(const MlgEngine *e, uint64_t id);
 void mlg_engine_set_last_proposal(MlgEngine *e, uint64_t id);
 uint64_t mlg_engine_last_proposal(const MlgEngine *e);
 
+/* Memory that guests share by pipes, an account of the ledger beside theirs. `*charge_kib` is one group's, kept by the caller.
+ * A grant gives as much as there is room for and returns the new charge; what is a fact is booked. */
+uint64_t mlg_engine_grant_pipe(MlgEngine *e, uint64_t *charge_kib, uint64_t to_kib);
+void mlg_engine_book_pipe(MlgEngine *e, uint64_t *charge_kib, uint64_t to_kib);
+/* How much of it is in the host's memory now, of all groups. Guests' shared_kib is the caller's to set, too. */
+void mlg_engine_tell_shared(MlgEngine *e, uint64_t shared_kib);
+
 /* For display. Fields that the engine does not know (uri, connected, polls...) are left alone. */
 void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret);
 void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec, MlgGuestStatus *ret);

@@ -59,20 +59,26 @@ static void count_reading(MlgEngine *e, const MlgRawHost *h, unsigned int most) 
                 e->short_readings++;
 }
 
+/* What of its QEMU's memory is its own: shared memory that it has touched is in the RSS of each who did. How much
+ * that is cannot be told from outside; all that there is of it is taken off, so that nothing is counted twice. */
+static uint64_t own_rss_kib(const MlgVm *vm) {
+        return mlg_sub_sat(vm->sampler.last.rss_kib, vm->shared_kib);
+}
+
 /* What all that is neither a guest nor a cache nor a pool uses, roughly: the figures are not of one
  * instant. */
 static void take_others(MlgEngine *e) {
         const MlgRawHost *h = &e->host;
         uint64_t known;
 
-        e->resident_kib = 0;
+        e->resident_kib = e->shared_kib;
         e->knows_others = true;
         for (guint i = 0; i < e->vms->len; i++) {
                 const MlgVm *vm = e->vms->pdata[i];
                 uint64_t rss = vm->run_state == MLG_RUN_OFF ? 0 : vm->sampler.last.rss_kib;
 
                 e->knows_others &= rss > 0 || vm->run_state == MLG_RUN_OFF;
-                e->resident_kib = mlg_add_sat(e->resident_kib, rss);
+                e->resident_kib = mlg_add_sat(e->resident_kib, rss > 0 ? own_rss_kib(vm) : 0);
         }
         /* Pages that are kept once are in the RSS of each who has them. */
         known = mlg_sub_sat(e->resident_kib, h->ksm_saved_kib);
@@ -91,14 +97,14 @@ static void take_others(MlgEngine *e) {
  * apart the books still add up. What was swapped out, into zswap too, is no longer in the RSS, and zswap's
  * pool is gone from MemAvailable. */
 static void take_facts(MlgEngine *e, uint64_t reserve) {
-        uint64_t occupied = 0;
+        uint64_t occupied = e->shared_kib; /* pipes are charged that at least */
 
         for (guint i = 0; i < e->vms->len; i++) {
                 const MlgVm *vm = e->vms->pdata[i];
                 uint64_t rss = vm->sampler.last.rss_kib;
                 uint64_t has = vm->polled ? mlg_min(vm->actual_kib, vm->charge_kib) : vm->charge_kib;
 
-                occupied += rss ? mlg_min(rss, has) : has;
+                occupied += rss ? mlg_min(own_rss_kib(vm), has) : has;
         }
         occupied = mlg_sub_sat(occupied, e->host.ksm_saved_kib);
         e->by_fact_kib = mlg_sub_sat(mlg_add_sat(occupied, e->host.available_kib), reserve);

@@ -7,6 +7,7 @@
 #include <glib.h>
 
 #include "memlego/status.h"
+#include "memlego/pipe.h"
 
 static const char *const run_state_names[] = {
         [MLG_RUN_UNKNOWN] = "unknown",
@@ -85,6 +86,13 @@ static const char *const reclaim_mode_names[] = {
         [MLG_RECLAIM_MODE_CGROUP] = "cgroup",
 };
 static_assert(G_N_ELEMENTS(reclaim_mode_names) == _MLG_RECLAIM_MODE_MAX, "reclaim_mode_names[] misses a value");
+static const char *const pipe_state_names[] = {
+        [MLG_PIPE_STATE_SILENT] = "silent",
+        [MLG_PIPE_STATE_TALKS] = "talks",
+        [MLG_PIPE_STATE_LEAVING] = "leaving",
+        [MLG_PIPE_STATE_BROKEN] = "broken",
+};
+static_assert(G_N_ELEMENTS(pipe_state_names) == _MLG_PIPE_STATE_MAX, "pipe_state_names[] misses a value");
 
 static const char *const mode_names[] = {
         [MLG_MODE_AUTO] = "auto",
@@ -114,6 +122,10 @@ const char *mlg_alarm_to_string(MlgAlarm a) {
 
 const char *mlg_monitor_link_to_string(MlgMonitorLink l) {
         return NAME_OF(monitor_link_names, l);
+}
+
+const char *mlg_pipe_state_to_string(MlgPipeState s) {
+        return NAME_OF(pipe_state_names, s);
 }
 
 const char *mlg_trust_to_string(MlgTrust t) {

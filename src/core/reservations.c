@@ -57,7 +57,7 @@ bool mlg_reservations_wait(const MlgEngine *e) {
 
 /* What could be made free at most: all but what cannot be moved, what guests need, and their floors. */
 static uint64_t reservable_kib(const MlgEngine *e) {
-        uint64_t bound = e->ledger.reserved_kib;
+        uint64_t bound = mlg_add_sat(e->ledger.reserved_kib, e->pipes_kib);
 
         for (guint i = 0; i < e->vms->len; i++) {
                 const MlgVm *vm = e->vms->pdata[i];

@@ -167,6 +167,8 @@ static void forget_run(MlgVm *vm, uint64_t started_usec) {
         restart_predictor(vm);
         vm->polled = vm->missed = vm->unresponsive = vm->silent = vm->has_forecast = vm->rises = false;
         vm->period_asked_usec = vm->monitor_asked_usec = vm->agent_asked_usec = vm->looked_usec = vm->judge_usec = 0;
+        vm->pipe_off = vm->pipe_wanted = false;
+        vm->pipe_next_usec = vm->pipe_leave_usec = vm->pipe_dead_usec = 0;
         vm->agent_failures = 0;
         memset(vm->rise_usec, 0, sizeof(vm->rise_usec));
         vm->reports = 0;
@@ -208,6 +210,7 @@ static void copy_info(MlgVm *vm, const MlgGuestInfo *info) {
         vm->confidential = info->confidential;
         vm->migrating = info->migrating;
         vm->virtio_serial = info->virtio_serial;
+        g_strlcpy(vm->pipe_path, info->pipe_path, sizeof(vm->pipe_path));
         g_strlcpy(vm->monitor_path, info->monitor_path, sizeof(vm->monitor_path));
         vm->agent = info->agent;
 }

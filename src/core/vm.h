@@ -46,6 +46,7 @@ typedef struct MlgVm {
         bool has_balloon, autodeflate, free_page_reporting, vfio, locked, hugepages, virtio_mem, confidential, migrating;
         bool virtio_serial;
         char monitor_path[MLG_MONITOR_PATH_MAX + 1];
+        char pipe_path[MLG_MONITOR_PATH_MAX + 1];
         bool agent;
 
         /* Settings as configured; with what rules say that hold, which are those that count; and what these come to for
@@ -108,6 +109,13 @@ typedef struct MlgVm {
         bool asking_monitor;        /* the service waits for its channel to be added; written by it, as the next two */
         uint64_t monitor_asked_usec;
         MlgMonitorLink monitor_link;
+        bool asking_pipe;           /* the service waits for its device for shared memory to come or go; written by it, as
+                                     * the next five */
+        bool pipe_off;              /* an operator took the device away, and gives it back */
+        bool pipe_wanted;           /* an operator wants it, whatever Attach= says */
+        uint64_t pipe_next_usec;    /* nothing is asked of it before then */
+        uint64_t pipe_leave_usec;   /* since when it is to leave; 0: it does not */
+        uint64_t pipe_dead_usec;    /* since when nobody is behind its device; 0: somebody is */
         bool asking_agent;          /* the service waits for the guest agent's answer; written by it, as the next two */
         uint64_t agent_asked_usec;  /* when it was asked last; 0: never */
         unsigned int agent_failures; /* in a row */
@@ -123,6 +131,7 @@ typedef struct MlgVm {
         uint64_t stuck_until_usec, stuck_wait_usec;
         uint64_t foreign_until_usec, refused_until_usec;
         uint64_t manual_kib, manual_until_usec; /* 0: none */
+        uint64_t shared_kib;        /* at most so much of its rss_kib is memory that it shares; written by the service */
         bool paused;
         bool give_up;               /* stuck: the target must be set to what it has */
         uint64_t shown_kib;         /* last target shown in a dry run */

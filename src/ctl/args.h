@@ -28,8 +28,18 @@ typedef enum MlgCommand {
         MLG_COMMAND_PROPOSALS,
         MLG_COMMAND_APPROVE,
         MLG_COMMAND_REJECT,
+        MLG_COMMAND_PIPE,
         _MLG_COMMAND_MAX,
 } MlgCommand;
+
+typedef enum MlgPipeVerb {
+        MLG_PIPE_VERB_LIST,
+        MLG_PIPE_VERB_SHOW,
+        MLG_PIPE_VERB_ATTACH,
+        MLG_PIPE_VERB_DETACH,
+        MLG_PIPE_VERB_XML,
+        _MLG_PIPE_VERB_MAX,
+} MlgPipeVerb;
 
 /* Everything is checked and in range; strings point into argv. */
 typedef struct MlgArgs {
@@ -38,6 +48,8 @@ typedef struct MlgArgs {
         bool json, names, watch;
         const char *address;   /* NULL: the system bus */
         const char *guest;     /* explain, set; pause, resume and approve: NULL means all. Never empty. */
+        MlgPipeVerb verb;      /* pipe */
+        const char *group;     /* pipe show: NULL means all; pipe xml */
         char **patterns;       /* status: NULL-terminated, may have no entries */
         uint64_t size_kib;     /* set, reserve; 1 MiB at least */
         uint64_t id;           /* release, reject; approve without --all and --end */

@@ -449,6 +449,36 @@ static const Field proposal_fields[] = {
         { "ExpiresUSec", 't', G_STRUCT_OFFSET(MlgCtlProposal, expires_in_usec) },
 };
 
+static const Field pipe_fields[] = {
+        { "Name", 's', G_STRUCT_OFFSET(MlgCtlPipe, name) },
+        { "Path", 's', G_STRUCT_OFFSET(MlgCtlPipe, path) },
+        { "State", 's', G_STRUCT_OFFSET(MlgCtlPipe, state) },
+        { "Attach", 's', G_STRUCT_OFFSET(MlgCtlPipe, attach) },
+        { "RegionKiB", 't', G_STRUCT_OFFSET(MlgCtlPipe, region_kib) },
+        { "QuotaKiB", 't', G_STRUCT_OFFSET(MlgCtlPipe, quota_kib) },
+        { "GrantedKiB", 't', G_STRUCT_OFFSET(MlgCtlPipe, granted_kib) },
+        { "BackedKiB", 't', G_STRUCT_OFFSET(MlgCtlPipe, backed_kib) },
+        { "ChargedKiB", 't', G_STRUCT_OFFSET(MlgCtlPipe, charged_kib) },
+        { "Epoch", 't', G_STRUCT_OFFSET(MlgCtlPipe, epoch) },
+        { "Members", 't', G_STRUCT_OFFSET(MlgCtlPipe, n_members) },
+};
+
+static const Field member_fields[] = {
+        { "Pipe", 's', G_STRUCT_OFFSET(MlgCtlPipeMember, pipe) },
+        { "Guest", 's', G_STRUCT_OFFSET(MlgCtlPipeMember, guest) },
+        { "State", 's', G_STRUCT_OFFSET(MlgCtlPipeMember, state) },
+        { "ID", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, id) },
+        { "Epoch", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, epoch) },
+        { "GrantedKiB", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, granted_kib) },
+        { "TargetKiB", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, target_kib) },
+        { "DemandKiB", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, demand_kib) },
+        { "HeldKiB", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, held_kib) },
+        { "UsedKiB", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, used_kib) },
+        { "Connections", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, connections) },
+        { "SentBytes", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, sent_bytes) },
+        { "BlockedUSec", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, blocked_usec) },
+};
+
 /* The value at hand, a variant of the expected type, into its field. */
 static int read_value(sd_bus_message *m, char type, void *field) {
         const char *s;
@@ -560,6 +590,28 @@ GArray *mlg_client_proposals(MlgClient *c, GError **error) {
                        NULL;
 }
 
+static void clear_pipe(void *p) {
+        mlg_ctl_pipe_clear(p);
+}
+
+GArray *mlg_client_pipes(MlgClient *c, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ListPipes", NULL, error, "");
+
+        return reply ? read_dicts(reply, pipe_fields, G_N_ELEMENTS(pipe_fields), sizeof(MlgCtlPipe), clear_pipe, error) : NULL;
+}
+
+static void clear_member(void *m) {
+        mlg_ctl_pipe_member_clear(m);
+}
+
+GArray *mlg_client_pipe_members(MlgClient *c, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ListPipeMembers", NULL, error, "");
+
+        return reply ? read_dicts(reply, member_fields, G_N_ELEMENTS(member_fields), sizeof(MlgCtlPipeMember), clear_member,
+                                  error) :
+                       NULL;
+}
+
 /* ---- changes ---- */
 
 char **mlg_client_reload(MlgClient *c, GError **error) {
@@ -632,6 +684,12 @@ bool mlg_client_approve_all(MlgClient *c, const char *guest, uint64_t usec, uint
 
 bool mlg_client_end_approval(MlgClient *c, const char *guest, GError **error) {
         g_autoptr(BusMessage) reply = call(c, "EndApproval", MLG_POLKIT_APPROVE, error, "s", guest ? guest : "");
+
+        return reply != NULL;
+}
+
+bool mlg_client_plug_pipe(MlgClient *c, const char *guest, bool attach, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, attach ? "AttachPipe" : "DetachPipe", MLG_POLKIT_PIPE, error, "s", guest);
 
         return reply != NULL;
 }

@@ -49,5 +49,9 @@ GArray *mlg_client_explain(MlgClient *c, const char *guest,
 GArray *mlg_client_explain_rules(MlgClient *c, const char *guest, GError **error); /* MlgCtlRule */
 GArray *mlg_client_proposals(MlgClient *c, GError **error);                     /* MlgCtlProposal */
 
+GArray *mlg_client_pipes(MlgClient *c, GError **error);                         /* MlgCtlPipe */
+GArray *mlg_client_pipe_members(MlgClient *c, GError **error);                  /* MlgCtlPipeMember */
+bool mlg_client_plug_pipe(MlgClient *c, const char *guest, bool attach, GError **error);
+
 /* Pure: the exit code for an error of the bus. `name` may be NULL; `error` is a positive errno. */
 int mlg_client_error_to_exit(const char *name, int error);

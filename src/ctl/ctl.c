@@ -18,6 +18,7 @@
 #include "ctl/text.h"
 #include "ctl/watch.h"
 #include "memlego/monitor-proto.h"
+#include "memlego/pipe.h"
 #include "util/parse.h"
 
 G_DEFINE_QUARK(mlg-ctl-error-quark, mlg_ctl_error)
@@ -244,6 +245,45 @@ static bool run_dump(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GStr
         return true;
 }
 
+static bool show_pipes(const MlgArgs *a, const GArray *pipes, const GArray *members, const MlgStyle *style, GString *out,
+                       GError **error) {
+        const MlgCtlPipe *p = (const MlgCtlPipe *) (void *) pipes->data;
+        const MlgCtlPipeMember *m = (const MlgCtlPipeMember *) (void *) members->data;
+        const char *path = NULL;
+
+        for (guint i = 0; a->group && i < pipes->len; i++)
+                if (g_str_equal(p[i].name, a->group))
+                        path = p[i].path;
+        if (a->group && !path) {
+                g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_FAILED, "there is no group '%s' ('memlegoctl pipe' lists them all)",
+                            a->group);
+                return false;
+        }
+        if (a->verb == MLG_PIPE_VERB_XML) {
+                g_autofree char *xml = g_markup_printf_escaped(MLG_PIPE_XML, path);
+
+                append_escaped(out, xml, MLG_TEXT_LINE, style);
+        } else if (a->json) {
+                g_autofree char *json = mlg_pipes_to_json(p, pipes->len, m, members->len, a->group, style->utf8);
+
+                g_string_append(out, json);
+        } else if (a->verb == MLG_PIPE_VERB_LIST)
+                mlg_render_pipes(p, pipes->len, style, out);
+        else
+                mlg_render_pipe_members(m, members->len, a->group, style, out);
+        return true;
+}
+
+static bool run_pipe(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_autoptr(GArray) pipes = NULL, members = NULL;
+
+        if (a->verb == MLG_PIPE_VERB_ATTACH || a->verb == MLG_PIPE_VERB_DETACH)
+                return mlg_client_plug_pipe(c, a->guest, a->verb == MLG_PIPE_VERB_ATTACH, error);
+        pipes = mlg_client_pipes(c, error);
+        members = pipes ? mlg_client_pipe_members(c, error) : NULL;
+        return members && show_pipes(a, pipes, members, style, out, error);
+}
+
 static const CommandFn command_fns[] = {
         [MLG_COMMAND_STATUS] = run_status,
         [MLG_COMMAND_SHOW] = run_show,
@@ -264,6 +304,7 @@ static const CommandFn command_fns[] = {
         [MLG_COMMAND_PROPOSALS] = run_list,
         [MLG_COMMAND_APPROVE] = run_approve,
         [MLG_COMMAND_REJECT] = run_reject,
+        [MLG_COMMAND_PIPE] = run_pipe,
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(command_fns) == _MLG_COMMAND_MAX);
 

@@ -55,11 +55,24 @@ typedef struct MlgCtlPlugin {
         char *name, *kind, *state, *file, *why; /* why: it is refused or off; else "" */
 } MlgCtlPlugin;
 
+/* A group of guests that share memory, and a member of one; the strings are owned. */
+typedef struct MlgCtlPipe {
+        char *name, *path, *state, *attach;
+        uint64_t region_kib, quota_kib, granted_kib, backed_kib, charged_kib, epoch, n_members;
+} MlgCtlPipe;
+
+typedef struct MlgCtlPipeMember {
+        char *pipe, *guest, *state;
+        uint64_t id, epoch, granted_kib, target_kib, demand_kib, held_kib, used_kib, connections, sent_bytes, blocked_usec;
+} MlgCtlPipeMember;
+
 void mlg_ctl_decision_clear(MlgCtlDecision *d);
 void mlg_ctl_rule_clear(MlgCtlRule *r);
 void mlg_ctl_proposal_clear(MlgCtlProposal *p);
 void mlg_ctl_reservation_clear(MlgCtlReservation *r);
 void mlg_ctl_plugin_clear(MlgCtlPlugin *p);
+void mlg_ctl_pipe_clear(MlgCtlPipe *p);
+void mlg_ctl_pipe_member_clear(MlgCtlPipeMember *m);
 
 void mlg_render_host(const MlgSnapshot *s, const MlgStyle *style, GString *out);
 void mlg_render_guests(const MlgSnapshot *s, const MlgStyle *style, const MlgStatusView *view, GString *out);
@@ -89,3 +102,11 @@ char *mlg_plugins_to_json(const void *plugins, size_t n, bool utf8);
 /* {"NAME": [...]}, of the i-th element what `element` makes. */
 typedef json_object *(*MlgElementFn)(const void *list, size_t i);
 char *mlg_list_to_json(const char *name, const void *list, size_t n, MlgElementFn element, bool utf8);
+
+void mlg_render_pipes(const MlgCtlPipe *pipes, size_t n, const MlgStyle *style, GString *out);
+/* `group`: NULL means of all. */
+void mlg_render_pipe_members(const MlgCtlPipeMember *members, size_t n, const char *group, const MlgStyle *style,
+                             GString *out);
+/* Groups with their members; `group` as above. */
+char *mlg_pipes_to_json(const MlgCtlPipe *pipes, size_t n, const MlgCtlPipeMember *members, size_t n_members,
+                        const char *group, bool utf8);

@@ -17,7 +17,6 @@
 #include <libvirt/virterror.h>
 
 #include "hypervisor/libvirt-xml.h"
-#include "memlego/monitor-proto.h"
 #include "util/util.h"
 
 /* As libvirt's own programs have it: a libvirtd that hangs is given up after 5 s * (5 + 1). */
@@ -400,10 +399,12 @@ static int guest_set_stats_period(virDomainPtr domain, const GuestCall *call, ch
         return 0;
 }
 
-static int guest_attach_monitor(virDomainPtr domain, const GuestCall *call, char **ret_why) {
-        if (virDomainAttachDeviceFlags(domain, MLG_MONITOR_XML, VIR_DOMAIN_AFFECT_LIVE) < 0)
-                return fail(ret_why);
-        return 0;
+static int guest_attach(virDomainPtr domain, const GuestCall *call, char **ret_why) {
+        return virDomainAttachDeviceFlags(domain, call->text, VIR_DOMAIN_AFFECT_LIVE) < 0 ? fail(ret_why) : 0;
+}
+
+static int guest_detach(virDomainPtr domain, const GuestCall *call, char **ret_why) {
+        return virDomainDetachDeviceFlags(domain, call->text, VIR_DOMAIN_AFFECT_LIVE) < 0 ? fail(ret_why) : 0;
 }
 
 /* libvirt has one code for all errors that an agent answers with, and it is one of libvirt's own mistakes. */
@@ -499,8 +500,14 @@ int mlg_libvirt_set_stats_period(MlgLibvirtContext *c, const char *uuid, uint32_
         return with_connection(c, call_guest, &call, ret_why);
 }
 
-int mlg_libvirt_attach_monitor(MlgLibvirtContext *c, const char *uuid, char **ret_why) {
-        GuestCall call = { .uuid = uuid, .fn = guest_attach_monitor };
+int mlg_libvirt_attach(MlgLibvirtContext *c, const char *uuid, const char *xml, char **ret_why) {
+        GuestCall call = { .uuid = uuid, .fn = guest_attach, .text = xml };
+
+        return with_connection(c, call_guest, &call, ret_why);
+}
+
+int mlg_libvirt_detach(MlgLibvirtContext *c, const char *uuid, const char *xml, char **ret_why) {
+        GuestCall call = { .uuid = uuid, .fn = guest_detach, .text = xml };
 
         return with_connection(c, call_guest, &call, ret_why);
 }

@@ -52,7 +52,9 @@ int mlg_libvirt_set_target(MlgLibvirtContext *c, const char *uuid, uint64_t kib,
 /* The same by its virtio-mem devices. */
 int mlg_libvirt_set_plugged(MlgLibvirtContext *c, const char *uuid, uint64_t kib, char **ret_why);
 int mlg_libvirt_set_stats_period(MlgLibvirtContext *c, const char *uuid, uint32_t sec, char **ret_why);
-int mlg_libvirt_attach_monitor(MlgLibvirtContext *c, const char *uuid, char **ret_why);
+/* Any device, by its XML. */
+int mlg_libvirt_attach(MlgLibvirtContext *c, const char *uuid, const char *xml, char **ret_why);
+int mlg_libvirt_detach(MlgLibvirtContext *c, const char *uuid, const char *xml, char **ret_why);
 /* One command for the QEMU guest agent; *ret is its answer, which comes from the guest. -ENOENT: the agent says no. */
 int mlg_libvirt_ask_agent(MlgLibvirtContext *c, const char *uuid, const char *command, int timeout_sec, char **ret,
                           char **ret_why);

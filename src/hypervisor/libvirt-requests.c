@@ -6,6 +6,8 @@
 #include <limits.h>
 
 #include "hypervisor/libvirt-calls.h"
+#include "memlego/monitor-proto.h"
+#include "memlego/pipe.h"
 
 /* A callback that is due in the next dispatch. */
 typedef struct Reply {
@@ -98,8 +100,8 @@ static void on_request(int r, void *data, void *userdata) {
                 mlg_libvirt_lost(l, why);
 }
 
-/* Why this guest cannot be sent anything now, or 0. */
-static int refusal(MlgLibvirt *l, MlgLibvirtGuest *g, const char **ret_why) {
+/* Why this guest cannot be sent anything now, or 0. `text`: it is about a device, and not about its memory. */
+static int refusal(MlgLibvirt *l, MlgLibvirtGuest *g, const char *text, const char **ret_why) {
         if (!l->events) {
                 *ret_why = "no connection to libvirt";
                 return -ENOTCONN;
@@ -112,7 +114,7 @@ static int refusal(MlgLibvirt *l, MlgLibvirtGuest *g, const char **ret_why) {
                 *ret_why = "the guest is off";
                 return -ENODEV;
         }
-        if (!g->info.has_balloon && !mlg_libvirt_guest_has_devices(g)) {
+        if (!text && !g->info.has_balloon && !mlg_libvirt_guest_has_devices(g)) {
                 *ret_why = "the guest has no balloon";
                 return -EOPNOTSUPP;
         }
@@ -123,18 +125,19 @@ static int refusal(MlgLibvirt *l, MlgLibvirtGuest *g, const char **ret_why) {
         return 0;
 }
 
-static int request(MlgLibvirt *l, const char *uuid, uint64_t value, MlgJobRunFn run, uint64_t deadline_usec,
-                   MlgDoneFn fn, MlgLookFn look, void *userdata) {
+static int request(MlgLibvirt *l, const char *uuid, uint64_t value, const char *text, MlgJobRunFn run,
+                   uint64_t deadline_usec, MlgDoneFn fn, MlgLookFn look, void *userdata) {
         MlgLibvirtGuest *g = mlg_libvirt_guest_get(l, uuid);
         const char *why = NULL;
         MlgLibvirtCall *d;
         MlgLibvirtTicket *t;
         int r;
 
-        r = refusal(l, g, &why);
+        r = refusal(l, g, text, &why);
         if (r >= 0) {
                 d = mlg_libvirt_call_new(uuid);
                 d->value = value;
+                d->text = g_strdup(text);
                 d->calls = g_atomic_rc_box_acquire(g->calls);
                 g_atomic_int_inc(d->calls);
                 t = mlg_libvirt_ticket_new(l, uuid);
@@ -158,7 +161,7 @@ static int run_look(void *context, void *data) {
 
 int mlg_libvirt_op_look(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgLookFn fn,
                         void *userdata) {
-        return request((MlgLibvirt *) h, uuid, 0, run_look, deadline_usec, NULL, fn, userdata);
+        return request((MlgLibvirt *) h, uuid, 0, NULL, run_look, deadline_usec, NULL, fn, userdata);
 }
 
 static int run_set_target(void *context, void *data) {
@@ -183,7 +186,7 @@ int mlg_libvirt_op_set_target(MlgHypervisor *h, const char *uuid, uint64_t targe
                 reply_later(l, -ERANGE, "not a size of a guest", fn, NULL, userdata);
                 return 0;
         }
-        return request(l, uuid, target_kib, run, deadline_usec, fn, NULL, userdata);
+        return request(l, uuid, target_kib, NULL, run, deadline_usec, fn, NULL, userdata);
 }
 
 static int run_set_stats_period(void *context, void *data) {
@@ -200,16 +203,42 @@ int mlg_libvirt_op_set_stats_period(MlgHypervisor *h, const char *uuid, uint32_t
                 reply_later(l, -ERANGE, "not a period", fn, NULL, userdata);
                 return 0;
         }
-        return request(l, uuid, period_sec, run_set_stats_period, deadline_usec, fn, NULL, userdata);
+        return request(l, uuid, period_sec, NULL, run_set_stats_period, deadline_usec, fn, NULL, userdata);
 }
 
 static int run_attach_monitor(void *context, void *data) {
         MlgLibvirtCall *d = data;
 
-        return mlg_libvirt_attach_monitor(context, d->uuid, &d->why);
+        return mlg_libvirt_attach(context, d->uuid, MLG_MONITOR_XML, &d->why);
 }
 
 int mlg_libvirt_op_attach_monitor(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgDoneFn fn,
                                   void *userdata) {
-        return request((MlgLibvirt *) h, uuid, 0, run_attach_monitor, deadline_usec, fn, NULL, userdata);
+        return request((MlgLibvirt *) h, uuid, 0, NULL, run_attach_monitor, deadline_usec, fn, NULL, userdata);
+}
+
+static int run_attach(void *context, void *data) {
+        MlgLibvirtCall *d = data;
+
+        return mlg_libvirt_attach(context, d->uuid, d->text, &d->why);
+}
+
+static int run_detach(void *context, void *data) {
+        MlgLibvirtCall *d = data;
+
+        return mlg_libvirt_detach(context, d->uuid, d->text, &d->why);
+}
+
+int mlg_libvirt_op_attach_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
+                               void *userdata) {
+        g_autofree char *xml = g_markup_printf_escaped(MLG_PIPE_XML, path);
+
+        return request((MlgLibvirt *) h, uuid, 0, xml, run_attach, deadline_usec, fn, NULL, userdata);
+}
+
+int mlg_libvirt_op_detach_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
+                               void *userdata) {
+        g_autofree char *xml = g_markup_printf_escaped(MLG_PIPE_XML, path);
+
+        return request((MlgLibvirt *) h, uuid, 0, xml, run_detach, deadline_usec, fn, NULL, userdata);
 }

@@ -10,6 +10,7 @@
 #include <libxml/tree.h>
 
 #include "memlego/monitor-proto.h"
+#include "memlego/pipe.h"
 #include "memlego/names.h"
 #include "util/parse.h"
 #include "util/util.h"
@@ -283,6 +284,16 @@ static void read_channel(const xmlNode *channel, MlgGuestInfo *ret) {
                 (void) g_strlcpy(ret->monitor_path, path, sizeof(ret->monitor_path));
 }
 
+/* The device for shared memory, if it is one of ours. */
+static void read_shmem(const xmlNode *shmem, MlgGuestInfo *ret) {
+        g_autofree char *path = attribute(child(shmem, "server"), "path");
+
+        if (attribute_is(shmem, "name", MLG_PIPE_DEVICE) &&
+            attribute_is(child(shmem, "model"), "type", "ivshmem-doorbell") && path && path[0] == '/' &&
+            strlen(path) < sizeof(ret->pipe_path))
+                (void) g_strlcpy(ret->pipe_path, path, sizeof(ret->pipe_path));
+}
+
 static void read_devices(const xmlNode *domain, MlgGuestInfo *ret) {
         const xmlNode *devices = child(domain, "devices");
         const xmlNode *balloon = child(devices, "memballoon");
@@ -294,6 +305,8 @@ static void read_devices(const xmlNode *domain, MlgGuestInfo *ret) {
                 ret->virtio_serial |= is_element(n, "controller") && attribute_is(n, "type", "virtio-serial");
                 if (is_element(n, "channel"))
                         read_channel(n, ret);
+                if (is_element(n, "shmem"))
+                        read_shmem(n, ret);
         }
 }
 

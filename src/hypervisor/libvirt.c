@@ -41,6 +41,7 @@ void mlg_libvirt_call_free(void *userdata) {
                 g_array_unref(d->array);
         g_free(d->uri);
         g_free(d->name);
+        g_free(d->text);
         g_free(d->why);
         g_free(d);
 }
@@ -168,6 +169,8 @@ static const MlgHypervisorOps libvirt_ops = {
         .set_target = mlg_libvirt_op_set_target,
         .set_stats_period = mlg_libvirt_op_set_stats_period,
         .attach_monitor = mlg_libvirt_op_attach_monitor,
+        .attach_pipe = mlg_libvirt_op_attach_pipe,
+        .detach_pipe = mlg_libvirt_op_detach_pipe,
         .ask_agent = mlg_libvirt_op_ask_agent,
         .reclaim = mlg_libvirt_op_reclaim,
         .free = libvirt_free,

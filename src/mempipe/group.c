@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "memlego/mempipe-abi.h"
 #include "mempipe/region.h"
 #include "mempipe/server.h"
 #include "mempipe/sharing.h"
 #include "util/util.h"
+
+G_STATIC_ASSERT(MLG_PIPE_MEMBERS_MAX == MLG_PIPE_PEERS - 1);
 
 /* Members ring when they start, want more or give back; this is how old a demand may be that nobody rang
  * for. */
@@ -33,12 +36,15 @@ struct MlgPipeGroup {
         void *userdata;
         MlgPipeRegion *region;
         MlgPipeServer *server;
-        uint32_t quota_chunks;
-        uint64_t room_bytes;
+        uint32_t quota_chunks, limit_chunks;
         uint64_t turned_usec, swept_usec, next_usec;
         Member members[MLG_PIPE_PEERS];
         MlgPollable pollable;
 };
+
+static uint64_t bytes_of(uint32_t chunks) {
+        return (uint64_t) chunks << MLG_PIPE_CHUNK_SHIFT;
+}
 
 static bool is_there(const MlgPipeGroup *g, uint32_t id) {
         return mlg_pipe_region_state(g->region, id) != MLG_PIPE_ABSENT;
@@ -125,7 +131,7 @@ static void share(MlgPipeGroup *g, uint64_t passed_usec) {
                 claims[n] = g->members[id].claim;
                 ids[n++] = id;
         }
-        mlg_pipe_share(claims, n, g->quota_chunks, passed_usec);
+        mlg_pipe_share(claims, n, MIN(g->quota_chunks, g->limit_chunks), passed_usec);
         for (uint32_t i = 0; i < n; i++) {
                 g->members[ids[i]].claim = claims[i];
                 if (claims[i].target_chunks != mlg_pipe_region_target(g->region, ids[i])) {
@@ -156,25 +162,29 @@ static void grant(MlgPipeGroup *g, uint32_t id, uint32_t n) {
                 ring(g, id);
 }
 
-/* Chunks that can still be promised. */
-static uint32_t free_chunks(const MlgPipeGroup *g) {
-        uint32_t granted = mlg_pipe_region_granted_to_all(g->region);
-        uint64_t by_quota = mlg_sub_sat(g->quota_chunks, granted);
-
-        return (uint32_t) mlg_min(by_quota, g->room_bytes >> MLG_PIPE_CHUNK_SHIFT);
+static uint32_t lacks(const MlgPipeGroup *g, uint32_t id) {
+        if (!is_served(g, id))
+                return 0;
+        return (uint32_t) mlg_sub_sat(mlg_pipe_region_target(g->region, id), mlg_pipe_region_granted(g->region, id));
 }
 
+/* Targets sum up to the quota at most, but those who have to return something first may not have done so. */
 static void grant_all(MlgPipeGroup *g) {
-        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++) {
-                uint32_t before = mlg_pipe_region_granted_to_all(g->region), more;
-                uint32_t target = mlg_pipe_region_target(g->region, id);
-                uint32_t has = mlg_pipe_region_granted(g->region, id);
+        uint32_t granted = mlg_pipe_region_granted_to_all(g->region), wanted = 0, free_chunks;
+        uint64_t to;
 
-                if (!is_served(g, id))
-                        continue;
-                grant(g, id, (uint32_t) mlg_min(mlg_sub_sat(target, has), free_chunks(g)));
-                more = mlg_pipe_region_granted_to_all(g->region) - before;
-                g->room_bytes -= (uint64_t) more << MLG_PIPE_CHUNK_SHIFT;
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
+                wanted += lacks(g, id);
+        wanted = (uint32_t) mlg_min(wanted, mlg_sub_sat(g->quota_chunks, granted));
+        if (wanted == 0)
+                return;
+        to = g->callbacks->on_grant(bytes_of(granted + wanted), g->userdata) >> MLG_PIPE_CHUNK_SHIFT;
+        free_chunks = (uint32_t) mlg_min(mlg_sub_sat(to, granted), wanted);
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS && free_chunks > 0; id++) {
+                uint32_t before = mlg_pipe_region_granted_to_all(g->region);
+
+                grant(g, id, MIN(lacks(g, id), free_chunks));
+                free_chunks -= mlg_pipe_region_granted_to_all(g->region) - before;
         }
 }
 
@@ -185,6 +195,12 @@ static void sweep(MlgPipeGroup *g, uint64_t now) {
         if (mlg_pipe_region_sweep(g->region) > 0)
                 g->callbacks->on_complaint(0, "a member wrote where nothing was granted to it; it was taken back",
                                            g->userdata);
+}
+
+static void tell_charge(MlgPipeGroup *g) {
+        uint64_t granted = bytes_of(mlg_pipe_region_granted_to_all(g->region));
+
+        g->callbacks->on_charge(mlg_max(granted, mlg_pipe_region_backed_bytes(g->region)), g->userdata);
 }
 
 static void turn(MlgPipeGroup *g, uint64_t now) {
@@ -198,6 +214,7 @@ static void turn(MlgPipeGroup *g, uint64_t now) {
         share(g, now - g->turned_usec);
         grant_all(g);
         sweep(g, now);
+        tell_charge(g);
         g->turned_usec = now;
         g->next_usec = mlg_add_sat(now, wait);
 }
@@ -222,6 +239,7 @@ static void on_leave(uint32_t id, void *userdata) {
         mlg_pipe_region_leave(g->region, id);
         g->members[id] = (Member) {};
         wake_others(g, id);
+        tell_charge(g);
         g->callbacks->on_leave(id, g->userdata);
 }
 
@@ -281,6 +299,7 @@ int mlg_pipe_group_new(const MlgPipeGroupOptions *o, const MlgPipeGroupCallbacks
                 return r;
         }
         mlg_pipe_group_set_quota(g, o->quota_bytes);
+        g->limit_chunks = UINT32_MAX;
         g->pollable = (MlgPollable) {
                 .fd = mlg_pipe_server_pollable(g->server)->fd,
                 .events = group_events,
@@ -315,13 +334,12 @@ void mlg_pipe_group_set_quota(MlgPipeGroup *g, uint64_t quota_bytes) {
         g->next_usec = 0;
 }
 
-void mlg_pipe_group_set_room(MlgPipeGroup *g, uint64_t bytes) {
-        g->room_bytes = bytes;
-}
+void mlg_pipe_group_set_limit(MlgPipeGroup *g, uint64_t bytes) {
+        uint32_t chunks = (uint32_t) mlg_min(bytes >> MLG_PIPE_CHUNK_SHIFT, UINT32_MAX);
 
-uint64_t mlg_pipe_group_charge_bytes(const MlgPipeGroup *g) {
-        return mlg_max((uint64_t) mlg_pipe_region_granted_to_all(g->region) << MLG_PIPE_CHUNK_SHIFT,
-                       mlg_pipe_region_backed_bytes(g->region));
+        if (chunks != g->limit_chunks)
+                g->next_usec = 0;
+        g->limit_chunks = chunks;
 }
 
 int mlg_pipe_group_set_leaving(MlgPipeGroup *g, uint32_t id, bool leaving) {
@@ -332,36 +350,60 @@ int mlg_pipe_group_set_leaving(MlgPipeGroup *g, uint32_t id, bool leaving) {
         return 0;
 }
 
-void mlg_pipe_group_status(const MlgPipeGroup *g, MlgPipeGroupStatus *ret) {
-        const MlgPipeRegion *r = g->region;
+int mlg_pipe_group_reset(MlgPipeGroup *g, uint32_t id) {
+        if (id == MLG_PIPE_HOST || id >= MLG_PIPE_PEERS || !is_there(g, id))
+                return -ENOENT;
+        mlg_pipe_region_rejoin(g->region, id, mlg_pipe_region_session(g->region, id));
+        g->members[id] = (Member) {};
+        wake_others(g, id);
+        return 0;
+}
 
-        *ret = (MlgPipeGroupStatus) {
-                .region_bytes = mlg_pipe_region_bytes(r),
-                .quota_bytes = (uint64_t) g->quota_chunks << MLG_PIPE_CHUNK_SHIFT,
-                .granted_bytes = (uint64_t) mlg_pipe_region_granted_to_all(r) << MLG_PIPE_CHUNK_SHIFT,
-                .backed_bytes = mlg_pipe_region_backed_bytes(r),
-                .epoch = mlg_pipe_region_epoch(r),
+uint64_t mlg_pipe_group_backed_bytes(const MlgPipeGroup *g) {
+        return mlg_pipe_region_backed_bytes(g->region);
+}
+
+static uint64_t kib_of(uint32_t chunks) {
+        return bytes_of(chunks) / 1024;
+}
+
+static MlgPipeState state_of(const MlgPipeGroup *g, uint32_t id) {
+        if (mlg_pipe_region_state(g->region, id) == MLG_PIPE_LEAVING)
+                return MLG_PIPE_STATE_LEAVING;
+        if (g->members[id].broken)
+                return MLG_PIPE_STATE_BROKEN;
+        return g->members[id].word.version > 0 ? MLG_PIPE_STATE_TALKS : MLG_PIPE_STATE_SILENT;
+}
+
+static MlgPipeMember show_member(const MlgPipeGroup *g, uint32_t id) {
+        const MlgPipeWord *w = &g->members[id].word;
+
+        return (MlgPipeMember) {
+                .id = id,
+                .epoch = mlg_pipe_region_peer_epoch(g->region, id),
+                .pid = mlg_pipe_server_pid(g->server, id),
+                .state = state_of(g, id),
+                .granted_kib = kib_of(mlg_pipe_region_granted(g->region, id)),
+                .target_kib = kib_of(mlg_pipe_region_target(g->region, id)),
+                .demand_kib = kib_of(w->demand_chunks),
+                .held_kib = kib_of(w->held_chunks),
+                .used_kib = kib_of(w->used_chunks),
+                .sent_bytes = w->tx_bytes,
+                .blocked_usec = w->blocked_usec,
+                .n_pipes = w->n_pipes,
         };
-        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++) {
-                const MlgPipeWord *w = &g->members[id].word;
+}
 
-                if (!is_there(g, id))
-                        continue;
-                ret->members[ret->n_members++] = (MlgPipeMemberStatus) {
-                        .id = id,
-                        .epoch = mlg_pipe_region_peer_epoch(r, id),
-                        .state = mlg_pipe_region_state(r, id),
-                        .pid = mlg_pipe_server_pid(g->server, id),
-                        .speaks = w->version > 0,
-                        .broken = g->members[id].broken,
-                        .granted_chunks = mlg_pipe_region_granted(r, id),
-                        .target_chunks = mlg_pipe_region_target(r, id),
-                        .demand_chunks = w->demand_chunks,
-                        .held_chunks = w->held_chunks,
-                        .used_chunks = w->used_chunks,
-                        .n_pipes = w->n_pipes,
-                        .tx_bytes = w->tx_bytes,
-                        .blocked_usec = w->blocked_usec,
-                };
-        }
+void mlg_pipe_group_status(const MlgPipeGroup *g, MlgPipeStatus *ret) {
+        *ret = (MlgPipeStatus) {
+                .region_kib = mlg_pipe_region_bytes(g->region) / 1024,
+                .quota_kib = kib_of(g->quota_chunks),
+                .granted_kib = kib_of(mlg_pipe_region_granted_to_all(g->region)),
+                .backed_kib = mlg_pipe_region_backed_bytes(g->region) / 1024,
+                .epoch = mlg_pipe_region_epoch(g->region),
+        };
+        g_strlcpy(ret->path, mlg_pipe_server_path(g->server), sizeof(ret->path));
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
+                if (is_there(g, id))
+                        ret->members[ret->n_members++] = show_member(g, id);
 }

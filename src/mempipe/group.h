@@ -12,7 +12,7 @@
 
 #include <glib.h>
 
-#include "memlego/mempipe-abi.h"
+#include "memlego/pipe.h"
 #include "util/pollable.h"
 
 typedef struct MlgPipeGroup MlgPipeGroup;
@@ -21,6 +21,11 @@ typedef struct MlgPipeGroupCallbacks {
         /* Who connected: true if it may be a member. */
         bool (*on_join)(uint32_t id, pid_t pid, void *userdata);
         void (*on_leave)(uint32_t id, void *userdata);
+        /* The group is about to grant, up to so much altogether; returns up to where it may. */
+        uint64_t (*on_grant)(uint64_t to_bytes, void *userdata);
+        /* What it has in fact: granted, or backed if that is more, for members can write where nothing was granted to them.
+         * After each turn. */
+        void (*on_charge)(uint64_t bytes, void *userdata);
         /* About the client with this process, or (0) the group; a sentence for people. */
         void (*on_complaint)(pid_t pid, const char *what, void *userdata);
 } MlgPipeGroupCallbacks;
@@ -33,23 +38,6 @@ typedef struct MlgPipeGroupOptions {
         uint64_t epoch; /* of the region: never one that was used since the host booted */
 } MlgPipeGroupOptions;
 
-typedef struct MlgPipeMemberStatus {
-        uint32_t id, epoch;
-        enum mlg_pipe_peer_state state;
-        pid_t pid;
-        bool speaks, broken; /* its module is there; it broke the protocol */
-        uint32_t granted_chunks, target_chunks;
-        /* By its own words: */
-        uint32_t demand_chunks, held_chunks, used_chunks, n_pipes;
-        uint64_t tx_bytes, blocked_usec;
-} MlgPipeMemberStatus;
-
-typedef struct MlgPipeGroupStatus {
-        uint64_t region_bytes, quota_bytes, granted_bytes, backed_bytes, epoch;
-        uint32_t n_members;
-        MlgPipeMemberStatus members[MLG_PIPE_PEERS];
-} MlgPipeGroupStatus;
-
 int mlg_pipe_group_new(const MlgPipeGroupOptions *options, const MlgPipeGroupCallbacks *callbacks,
                        void *userdata, MlgPipeGroup **ret);
 MlgPipeGroup *mlg_pipe_group_free(MlgPipeGroup *g);
@@ -57,12 +45,14 @@ const MlgPollable *mlg_pipe_group_pollable(const MlgPipeGroup *g);
 const char *mlg_pipe_group_path(const MlgPipeGroup *g);
 
 void mlg_pipe_group_set_quota(MlgPipeGroup *g, uint64_t quota_bytes);
-/* What the host can promise to the group besides what it has; from now on. */
-void mlg_pipe_group_set_room(MlgPipeGroup *g, uint64_t bytes);
-/* What the group has: granted, or backed if that is more, for members can write where nothing was granted
- * to them. */
-uint64_t mlg_pipe_group_charge_bytes(const MlgPipeGroup *g);
+/* For now it shares out no more than this, whatever its quota; UINT64_MAX: no limit. */
+void mlg_pipe_group_set_limit(MlgPipeGroup *g, uint64_t bytes);
 
-/* -ENOENT: there is no such member. */
+/* -ENOENT, both: there is no such member. */
 int mlg_pipe_group_set_leaving(MlgPipeGroup *g, uint32_t id, bool leaving);
-void mlg_pipe_group_status(const MlgPipeGroup *g, MlgPipeGroupStatus *ret);
+/* Its guest was reset: what its module has said and was granted is void, although the device stays. */
+int mlg_pipe_group_reset(MlgPipeGroup *g, uint32_t id);
+
+uint64_t mlg_pipe_group_backed_bytes(const MlgPipeGroup *g);
+/* All but what only the service knows: names, and what is configured. */
+void mlg_pipe_group_status(const MlgPipeGroup *g, MlgPipeStatus *ret);

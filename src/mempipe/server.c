@@ -62,6 +62,7 @@ struct MlgPipeServer {
         void *userdata;
         char path[MLG_PIPE_PATH_MAX + 1];
         uid_t owner;
+        bool sees_all_users;
         int epoll, memory_fd;
         Source listener, bell;
         Client clients[MLG_PIPE_PEERS]; /* [0] is nobody's: the host has `bell` */
@@ -211,8 +212,21 @@ static void welcome(MlgPipeServer *s, uint32_t id) {
         flush(s, id);
 }
 
+/* In a user namespace with few users (PrivateUsers= of systemd) all others look alike: then the socket's mode has to do. */
+#define UID_OF_OTHERS 65534
+
+static bool sees_all_users(void) {
+        g_autofree char *map = NULL;
+
+        return g_file_get_contents("/proc/self/uid_map", &map, NULL, NULL) && strstr(map, "4294967295");
+}
+
+static bool is_user(const MlgPipeServer *s, uid_t uid) {
+        return uid == 0 || uid == geteuid() || uid == s->owner || (uid == UID_OF_OTHERS && !s->sees_all_users);
+}
+
 static const char *refusal(const MlgPipeServer *s, const struct ucred *who, uint32_t *ret_id) {
-        if (who->uid != 0 && who->uid != s->owner)
+        if (!is_user(s, who->uid))
                 return "its user is neither root nor the one that runs guests";
         for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
                 if (s->clients[id].fd < 0) {
@@ -326,7 +340,8 @@ static int server_dispatch(uint64_t now, void *userdata) {
 
 /* ---- making one ---- */
 
-/* The directory decides who sees the socket, its owner and mode who may connect. */
+/* Who may connect: the socket's owner and group. The group is the directory's, if that has the set-group-id bit (then
+ * memlegod needs no rights to give it); the owner is set where we may. */
 static int listen_at(const char *path, uid_t owner, int *ret) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         _mlg_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -339,7 +354,8 @@ static int listen_at(const char *path, uid_t owner, int *ret) {
                 return -errno;
         if (fchmod(fd, 0600) < 0 || /* the file gets this mode, and never had another */
             bind(fd, (const struct sockaddr *) &address, sizeof(address)) < 0 ||
-            (owner != (uid_t) -1 && chown(path, owner, (gid_t) -1) < 0) || listen(fd, MLG_PIPE_PEERS) < 0)
+            (owner != (uid_t) -1 && geteuid() == 0 && chown(path, owner, (gid_t) -1) < 0) || chmod(path, 0660) < 0 ||
+            listen(fd, MLG_PIPE_PEERS) < 0)
                 return -errno;
         *ret = fd;
         fd = -1;
@@ -368,6 +384,7 @@ int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd,
         s->userdata = userdata;
         g_strlcpy(s->path, path, sizeof(s->path));
         s->owner = owner;
+        s->sees_all_users = sees_all_users();
         s->memory_fd = memory_fd;
         s->epoll = -1;
         s->listener = (Source) { .fd = -1, .mark = LISTENER_MARK };

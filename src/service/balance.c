@@ -271,6 +271,8 @@ static void decide(MlgDaemon *d, uint64_t now) {
         mlg_daemon_host_status(&status, d);
         tell_shortage(d, &status, now);
         mlg_daemon_tell_alarm(d, &status);
+        mlg_daemon_limit_pipes(d);
+        mlg_daemon_want_pipes(d);
         mlg_daemon_sync_state(d);
 }
 
@@ -330,6 +332,7 @@ static bool read_host(MlgDaemon *d, uint64_t now) {
         MlgRawHost host = {};
         int r = mlg_hostmem_read(d->hostmem, &host);
 
+        mlg_daemon_tell_shared(d);
         if (r >= 0)
                 mlg_engine_observe_host(d->engine, &host);
         else if (mlg_log_limited("", MLG_CAUSE_HOSTMEM, now))

@@ -3,7 +3,7 @@
  *
  * Invariants: a row's type fits its field (a unit test checks it); a value outside its range, or not wholly
  * such a value, is refused with words that say what would be right. Limits carry their reason in the row. */
-#include "service/config-options.h"
+#include "service/config-private.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -38,6 +38,11 @@
         { \
                 MLG_OPTION_GUEST, key, MLG_OPTION_##type, FIELD(MlgGuestSettings, field), min, max, \
                         expected, false \
+        }
+#define PIPE(key, field, type, min, max, expected, at_start) \
+        { \
+                MLG_OPTION_PIPE, key, MLG_OPTION_##type, FIELD(MlgPipeSettings, field), min, max, expected, \
+                        at_start \
         }
 
 static const MlgOption options[] = {
@@ -88,6 +93,14 @@ static const MlgOption options[] = {
         GUEST("DeadBand", dead_band_permille, PERMILLE, 0, 500, "expected a part from 0% to 50%"),
         GUEST("CoolDownSec", cool_down_usec, USEC, 0, SEC(3600), "expected a time from 0 to 1h such as 30"),
         GUEST("SettleSec", settle_usec, USEC, 0, SEC(3600), "expected a time from 0 to 1h such as 30"),
+
+        PIPE("Guests", guests, PATTERNS, 0, 0,
+             "expected patterns such as web-* or label=gold, with blanks between them, at most 255 characters", false),
+        /* The ends are those of the contract: 80 MiB of tables, and a table of owners for 16 GiB. */
+        PIPE("RegionSize", region_kib, SIZE_2, MIB(128), MIB(16384),
+             "expected a power of two from 128M to 16G such as 1G", true),
+        PIPE("Quota", quota_kib, SIZE, MIB(1), MIB(16384), "expected a size from 1M to 16G such as 256M", false),
+        PIPE("Attach", attach, ATTACH, 0, 0, "expected auto or manual", false),
 };
 static_assert(G_N_ELEMENTS(options) + MLG_OPTIONS_OF_RULES <= MLG_OPTIONS_MAX, "sets of options are bits of a uint64_t");
 
@@ -95,6 +108,7 @@ static const char *const section_names[] = {
         [MLG_OPTION_DAEMON] = "Daemon",
         [MLG_OPTION_HOST] = "Host",
         [MLG_OPTION_GUEST] = "Guest",
+        [MLG_OPTION_PIPE] = "Pipe",
 };
 static_assert(G_N_ELEMENTS(section_names) == _MLG_OPTION_SECTION_MAX, "section_names[] misses a value");
 
@@ -132,6 +146,19 @@ static void daemon_defaults(MlgDaemonSettings *ret) {
         };
 }
 
+static void pipe_defaults(MlgPipeSettings *ret) {
+        *ret = (MlgPipeSettings) {
+                .guests = "",
+                /* A smaller one is put below 4 GiB by the guest's firmware, where AMD's processors do not cache it;
+                 * what is not used costs nothing. */
+                .region_kib = MIB(1024),
+                /* 64 full windows of 4 MiB: more connections than that are seldom full at once. */
+                .quota_kib = MIB(256),
+                /* Who names the guests wants it, and nothing works without the device. */
+                .attach = true,
+        };
+}
+
 void mlg_option_defaults(MlgOptionSection section, MlgOptionSettings *ret) {
         *ret = (MlgOptionSettings) {};
         switch (section) {
@@ -143,6 +170,9 @@ void mlg_option_defaults(MlgOptionSection section, MlgOptionSettings *ret) {
                 break;
         case MLG_OPTION_GUEST:
                 mlg_guest_settings_default(&ret->guest);
+                break;
+        case MLG_OPTION_PIPE:
+                pipe_defaults(&ret->pipe);
                 break;
         case _MLG_OPTION_SECTION_MAX:
                 g_assert_not_reached();
@@ -271,6 +301,40 @@ static int parse_amount(const MlgOption *o, const char *s, MlgAmount *ret) {
         return 0;
 }
 
+static int parse_size(const MlgOption *o, const char *s, uint64_t *ret) {
+        uint64_t kib;
+        int r;
+
+        r = mlg_parse_size_kib(s, &kib);
+        if (r < 0)
+                return r;
+        if (kib < (uint64_t) o->min || kib > (uint64_t) o->max)
+                return -ERANGE;
+        if (o->type == MLG_OPTION_SIZE_2 && (kib & (kib - 1)) != 0)
+                return -EINVAL;
+        *ret = kib;
+        return 0;
+}
+
+static int parse_patterns(const char *s, size_t size, char *ret) {
+        g_auto(GStrv) words = g_strsplit_set(s, " \t", -1);
+
+        if (strlen(s) >= size)
+                return -EINVAL;
+        for (char **w = words; *w; w++)
+                if (**w && !mlg_config_pattern_is_valid(*w))
+                        return -EINVAL;
+        (void) g_strlcpy(ret, s, size);
+        return 0;
+}
+
+static int parse_attach(const char *s, bool *ret) {
+        if (strcmp(s, "auto") != 0 && strcmp(s, "manual") != 0)
+                return -EINVAL;
+        *ret = strcmp(s, "auto") == 0;
+        return 0;
+}
+
 static int parse_value(const MlgOption *o, const char *s, Value *ret) {
         switch (o->type) {
         case MLG_OPTION_URI:
@@ -304,6 +368,13 @@ static int parse_value(const MlgOption *o, const char *s, Value *ret) {
         case MLG_OPTION_AMOUNT:
         case MLG_OPTION_AMOUNT_MAX:
                 return parse_amount(o, s, &ret->amount);
+        case MLG_OPTION_SIZE:
+        case MLG_OPTION_SIZE_2:
+                return parse_size(o, s, &ret->u64);
+        case MLG_OPTION_PATTERNS:
+                return parse_patterns(s, o->size, ret->text);
+        case MLG_OPTION_ATTACH:
+                return parse_attach(s, &ret->yes);
         case _MLG_OPTION_TYPE_MAX:
                 break;
         }
@@ -402,7 +473,13 @@ char *mlg_option_format(const MlgOption *o, const void *settings) {
         case MLG_OPTION_URI:
         case MLG_OPTION_POLICY:
         case MLG_OPTION_PREDICTOR:
+        case MLG_OPTION_PATTERNS:
                 return g_strdup(v.text);
+        case MLG_OPTION_SIZE:
+        case MLG_OPTION_SIZE_2:
+                return format_size(v.u64);
+        case MLG_OPTION_ATTACH:
+                return g_strdup(v.yes ? "auto" : "manual");
         case MLG_OPTION_LOG_LEVEL:
                 return g_strdup(log_level_names[v.log_level]);
         case MLG_OPTION_MODE:

@@ -16,6 +16,7 @@ typedef enum MlgOptionSection {
         MLG_OPTION_DAEMON, /* fields of MlgDaemonSettings */
         MLG_OPTION_HOST,   /* of MlgHostSettings */
         MLG_OPTION_GUEST,  /* of MlgGuestSettings */
+        MLG_OPTION_PIPE,   /* of MlgPipeSettings */
         _MLG_OPTION_SECTION_MAX,
 } MlgOptionSection;
 
@@ -36,6 +37,10 @@ typedef enum MlgOptionType {
         MLG_OPTION_CENTI,     /* uint32_t, hundredths of a percent, written with one digit after the point */
         MLG_OPTION_AMOUNT, /* MlgAmount: a size or a part; `min` is in KiB, and if it is > 0 a part is too */
         MLG_OPTION_AMOUNT_MAX, /* the same, or the word "max" */
+        MLG_OPTION_SIZE,     /* uint64_t, KiB: no part */
+        MLG_OPTION_SIZE_2,   /* the same, a power of two */
+        MLG_OPTION_PATTERNS, /* char[]: patterns of guests, with blanks between them */
+        MLG_OPTION_ATTACH,   /* bool: auto, manual */
         _MLG_OPTION_TYPE_MAX,
 } MlgOptionType;
 
@@ -69,6 +74,7 @@ typedef union MlgOptionSettings {
         MlgDaemonSettings daemon;
         MlgHostSettings host;
         MlgGuestSettings guest;
+        MlgPipeSettings pipe;
 } MlgOptionSettings;
 
 void mlg_option_defaults(MlgOptionSection section, MlgOptionSettings *ret);

@@ -40,6 +40,14 @@ typedef struct MlgConfigRule {
         GPtrArray *lines; /* char *: "Key=value" as they were read */
 } MlgConfigRule;
 
+/* [Pipe NAME]: one section each. */
+typedef struct MlgConfigPipe {
+        char *name;
+        MlgConfigOrigin at;
+        MlgConfigOrigin origins[MLG_OPTIONS_MAX];
+        MlgOptionSettings values;
+} MlgConfigPipe;
+
 struct MlgConfig {
         char *directory;  /* of the main file, with its last '/': cut off where names are shown */
         GPtrArray *files; /* char *: names, for origins */
@@ -48,6 +56,7 @@ struct MlgConfig {
         GPtrArray *guests;               /* MlgConfigSection */
         GPtrArray *rules;                /* MlgConfigRule */
         MlgRules *compiled;              /* NULL: there are none */
+        GPtrArray *pipes;                /* MlgConfigPipe */
         size_t n_sections;
 };
 
@@ -73,7 +82,16 @@ int mlg_config_rule_set(MlgConfig *c, MlgConfigRule *rule, size_t key, const cha
                         char **ret_expected);
 bool mlg_config_rules_check(const MlgConfig *c, GError **error);
 
+/* config-pipes.c */
+void mlg_config_pipe_free(void *pipe);
+const MlgConfigPipe *mlg_config_pipe_find(const MlgConfig *c, const char *name); /* or NULL */
+/* A section [Pipe NAME] begins. NULL: *error is set. */
+MlgConfigPipe *mlg_config_pipe_open(MlgConfig *c, const char *header, const char *name, const MlgConfigOrigin *at,
+                                    GError **error);
+bool mlg_config_pipes_check(const MlgConfig *c, GError **error);
+
 /* config.c */
+bool mlg_config_name_is_valid(const char *name, size_t max); /* letters, digits, -, _ and . */
 bool mlg_config_pattern_is_valid(const char *pattern);
 bool mlg_config_pattern_matches(const char *pattern, const char *name, const char *uuid, const char *labels);
 

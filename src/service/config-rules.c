@@ -38,14 +38,6 @@ void mlg_config_rule_free(void *rule) {
         g_free(r);
 }
 
-static bool is_name(const char *s) {
-        size_t n = 0;
-
-        while (g_ascii_isalnum(s[n]) || (s[n] && strchr("-_.", s[n])))
-                n++;
-        return n > 0 && n <= MLG_RULE_NAME_MAX && s[n] == '\0';
-}
-
 const MlgConfigRule *mlg_config_rule_find(const MlgConfig *c, const char *name) {
         for (size_t i = 0; i < c->rules->len; i++)
                 if (strcmp(((const MlgConfigRule *) c->rules->pdata[i])->name, name) == 0)
@@ -76,7 +68,7 @@ MlgConfigRule *mlg_config_rule_open(MlgConfig *c, const char *header, const char
                                     const MlgConfigOrigin *at, GError **error) {
         const MlgConfigRule *same = mlg_config_rule_find(c, name);
 
-        if (!is_name(name))
+        if (!mlg_config_name_is_valid(name, MLG_RULE_NAME_MAX))
                 mlg_config_file_error(
                         error, at->file, at->line, header, NULL, NULL,
                         "expected [Rule NAME] alone on its line, with a name of 1 to %d letters, "
@@ -185,6 +177,10 @@ static unsigned int types_of(const MlgOption *o) {
         case MLG_OPTION_BOOL:
         case MLG_OPTION_SECONDS:
         case MLG_OPTION_CENTI:
+        case MLG_OPTION_SIZE:
+        case MLG_OPTION_SIZE_2:
+        case MLG_OPTION_PATTERNS:
+        case MLG_OPTION_ATTACH:
         case _MLG_OPTION_TYPE_MAX:
                 break;
         }

@@ -159,6 +159,42 @@ static void append_rule(GString *s, const MlgConfig *c, const MlgConfigRule *rul
         g_string_append_c(s, '\n');
 }
 
+/* ---- pipes ---- */
+
+static void diff_pipe(GPtrArray *out, const MlgConfig *new_, const MlgConfigPipe *was, const MlgConfigPipe *is) {
+        g_autofree char *section = g_strconcat("Pipe ", is->name, NULL);
+
+        for (size_t i = 0; i < mlg_option_count(); i++) {
+                const MlgOption *o = mlg_option_at(i);
+                g_autofree char *before = NULL, *after = NULL;
+
+                if (o->section != MLG_OPTION_PIPE)
+                        continue;
+                before = mlg_option_format(o, &was->values);
+                after = mlg_option_format(o, &is->values);
+                if (strcmp(before, after) != 0)
+                        diff_value(out, new_, section, o, before, after, &is->origins[i]);
+        }
+}
+
+static void diff_pipes(GPtrArray *out, const MlgConfig *old, const MlgConfig *new_) {
+        for (size_t i = 0; i < new_->pipes->len; i++) {
+                const MlgConfigPipe *is = new_->pipes->pdata[i], *was = mlg_config_pipe_find(old, is->name);
+                g_autofree char *where = origin_to_string(new_, &is->at);
+
+                if (was)
+                        diff_pipe(out, new_, was, is);
+                else
+                        g_ptr_array_add(out, g_strdup_printf("[Pipe %s] added (%s)", is->name, where));
+        }
+        for (size_t i = 0; i < old->pipes->len; i++) {
+                const MlgConfigPipe *was = old->pipes->pdata[i];
+
+                if (!mlg_config_pipe_find(new_, was->name))
+                        g_ptr_array_add(out, g_strdup_printf("[Pipe %s] gone", was->name));
+        }
+}
+
 /* ---- all of it ---- */
 
 char **mlg_config_diff(const MlgConfig *old, const MlgConfig *new_) {
@@ -168,7 +204,7 @@ char **mlg_config_diff(const MlgConfig *old, const MlgConfig *new_) {
                 const MlgOption *o = mlg_option_at(i);
                 g_autofree char *was = NULL, *is = NULL;
 
-                if (o->section == MLG_OPTION_GUEST)
+                if (o->section == MLG_OPTION_GUEST || o->section == MLG_OPTION_PIPE)
                         continue;
                 was = mlg_option_format(o, settings_of(old, o));
                 is = mlg_option_format(o, settings_of(new_, o));
@@ -178,6 +214,7 @@ char **mlg_config_diff(const MlgConfig *old, const MlgConfig *new_) {
         }
         diff_guests(out, old, new_);
         diff_rules(out, old, new_);
+        diff_pipes(out, old, new_);
         g_ptr_array_add(out, NULL);
         return (char **) g_ptr_array_free(out, FALSE);
 }
@@ -208,6 +245,16 @@ static void append_guest(GString *s, const MlgConfig *c, const MlgConfigSection 
         g_string_append_c(s, '\n');
 }
 
+static void append_pipe(GString *s, const MlgConfig *c, const MlgConfigPipe *p) {
+        g_autofree char *where = origin_to_string(c, &p->at);
+
+        g_string_append_printf(s, "# %s\n[Pipe %s]\n", where, p->name);
+        for (size_t i = 0; i < mlg_option_count(); i++)
+                if (mlg_option_at(i)->section == MLG_OPTION_PIPE)
+                        append_key(s, c, mlg_option_at(i), &p->values, &p->origins[i]);
+        g_string_append_c(s, '\n');
+}
+
 char *mlg_config_to_text(const MlgConfig *c) {
         static const MlgConfigOrigin by_default = {};
         GString *s = g_string_new(NULL);
@@ -229,5 +276,7 @@ char *mlg_config_to_text(const MlgConfig *c) {
         }
         for (size_t i = 0; i < c->rules->len; i++)
                 append_rule(s, c, c->rules->pdata[i]);
+        for (size_t i = 0; i < c->pipes->len; i++)
+                append_pipe(s, c, c->pipes->pdata[i]);
         return g_string_free(s, FALSE);
 }

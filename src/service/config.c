@@ -34,6 +34,7 @@ static MlgConfig *config_new(const char *path) {
         c->files = g_ptr_array_new_with_free_func(g_free);
         c->guests = g_ptr_array_new_with_free_func(guest_section_free);
         c->rules = g_ptr_array_new_with_free_func(mlg_config_rule_free);
+        c->pipes = g_ptr_array_new_with_free_func(mlg_config_pipe_free);
         mlg_option_defaults(MLG_OPTION_DAEMON, &c->daemon);
         mlg_option_defaults(MLG_OPTION_HOST, &c->host);
         return c;
@@ -46,6 +47,7 @@ MlgConfig *mlg_config_free(MlgConfig *c) {
         g_ptr_array_unref(c->files);
         g_ptr_array_unref(c->guests);
         g_ptr_array_unref(c->rules);
+        g_ptr_array_unref(c->pipes);
         g_free(c->compiled);
         g_free(c);
         return NULL;
@@ -109,7 +111,7 @@ static MlgOptionSection find_section(const char *word) {
 
 static bool unknown_section(const Loader *l, const char *header, const char *word, unsigned int line,
                             GError **error) {
-        static const char *const names[] = { "Daemon", "Host", "Guest", "Rule", NULL };
+        static const char *const names[] = { "Daemon", "Host", "Guest", "Rule", "Pipe", NULL };
         const char *meant = mlg_config_file_suggest(word, names);
 
         if (meant)
@@ -117,12 +119,14 @@ static bool unknown_section(const Loader *l, const char *header, const char *wor
                                       "unknown section, did you mean [%s%s]?", meant,
                                       strcmp(meant, "Guest") == 0  ? " PATTERN"
                                       : strcmp(meant, "Rule") == 0 ? " NAME"
+                                      : strcmp(meant, "Pipe") == 0 ? " NAME"
                                                                    : "");
         else
                 mlg_config_file_error(error, l->name, line, header, NULL, NULL,
                                       "unknown section, expected %s",
-                                      l->is_policy ? "[Host], [Guest PATTERN] or [Rule NAME]"
-                                                   : "[Daemon], [Host], [Guest PATTERN] or [Rule NAME]");
+                                      l->is_policy
+                                              ? "[Host], [Guest PATTERN], [Rule NAME] or [Pipe NAME]"
+                                              : "[Daemon], [Host], [Guest PATTERN], [Rule NAME] or [Pipe NAME]");
         return false;
 }
 
@@ -149,6 +153,14 @@ static bool pattern_is_balanced(const char *p) {
                 }
         }
         return true;
+}
+
+bool mlg_config_name_is_valid(const char *name, size_t max) {
+        size_t n = 0;
+
+        while (g_ascii_isalnum(name[n]) || (name[n] && strchr("-_.", name[n])))
+                n++;
+        return n > 0 && n <= max && name[n] == '\0';
 }
 
 bool mlg_config_pattern_is_valid(const char *pattern) {
@@ -217,6 +229,16 @@ static bool open_rule(Loader *l, const char *header, const char *name, unsigned 
         return true;
 }
 
+static bool open_pipe(Loader *l, const char *header, const char *name, unsigned int line, GError **error) {
+        MlgConfigPipe *p = mlg_config_pipe_open(l->config, header, name, &(MlgConfigOrigin) { l->name, line }, error);
+
+        if (!p)
+                return false;
+        l->settings = &p->values;
+        l->origins = p->origins;
+        return true;
+}
+
 static bool on_section(const char *header, unsigned int line, void *userdata, GError **error) {
         Loader *l = userdata;
         size_t len = strcspn(header, " \t");
@@ -243,6 +265,8 @@ static bool on_section(const char *header, unsigned int line, void *userdata, GE
                 return open_single(l, header, rest, line, error);
         case MLG_OPTION_GUEST:
                 return open_guest(l, header, rest, line, error);
+        case MLG_OPTION_PIPE:
+                return open_pipe(l, header, rest, line, error);
         case _MLG_OPTION_SECTION_MAX:
                 break;
         }
@@ -276,7 +300,9 @@ static size_t find_key(const Loader *l, const char *key, const char *value, unsi
                 mlg_config_file_error(error, l->name, line, l->header, key, value,
                                       "unknown key here, it belongs into [%s%s]",
                                       mlg_option_section_to_string(other->section),
-                                      other->section == MLG_OPTION_GUEST ? " PATTERN" : "");
+                                      other->section == MLG_OPTION_GUEST  ? " PATTERN"
+                                      : other->section == MLG_OPTION_PIPE ? " NAME"
+                                                                          : "");
         else if (meant)
                 mlg_config_file_error(error, l->name, line, l->header, key, value,
                                       "unknown key, did you mean %s=?", meant);
@@ -427,7 +453,7 @@ static bool check_config(const MlgConfig *c, GError **error) {
                 if (!check_limits(all, g_hash_table_lookup(summaries, g->pattern), error))
                         return false;
         }
-        return mlg_config_rules_check(c, error);
+        return mlg_config_rules_check(c, error) && mlg_config_pipes_check(c, error);
 }
 
 /* With less than this part of the host for guests, all of them would sit at their floors: no reserve is

@@ -32,6 +32,18 @@ struct MlgDaemonSettings {
 };
 typedef struct MlgDaemonSettings MlgDaemonSettings;
 
+/* A group of guests that may share memory. */
+struct MlgPipeSettings {
+        char guests[256];    /* Guests=: patterns as of [Guest], with blanks between them */
+        uint64_t region_kib; /* RegionSize=: of the device */
+        uint64_t quota_kib;  /* Quota=: that may be in use of it */
+        bool attach;         /* Attach=auto: running guests get the device */
+};
+typedef struct MlgPipeSettings MlgPipeSettings;
+
+#define MLG_PIPE_NAME_MAX 31
+#define MLG_PIPES_MAX 64
+
 typedef struct MlgConfig MlgConfig;
 
 /* `path`: the configuration file; policy.d is looked for beside it. A missing default file is an empty one;
@@ -55,6 +67,12 @@ void mlg_config_guest(const MlgConfig *c, const char *name, const char *uuid, co
 const MlgRules *mlg_config_rules(const MlgConfig *c);
 /* Where the i-th of them stands: "policy.d/50-web.policy:12". g_free() */
 char *mlg_config_rule_origin(const MlgConfig *c, size_t i);
+
+/* [Pipe NAME] sections, in the order in which they were read. */
+size_t mlg_config_n_pipes(const MlgConfig *c);
+const char *mlg_config_pipe(const MlgConfig *c, size_t i, MlgPipeSettings *ret); /* its name, valid as long as `c` */
+/* The group that a guest belongs to: the last one whose patterns match it. NULL: none. */
+const char *mlg_config_pipe_of(const MlgConfig *c, const char *name, const char *uuid, const char *labels);
 
 /* What differs, as sentences for people ("[Guest web-*] Floor: 25% -> 512M (policy.d/50-web.policy:12)");
  * NULL-terminated, g_strfreev(). */

@@ -9,6 +9,7 @@
  *   plugins.c   predictors and policies from outside
  *   statistics.c  the period of balloon statistics
  *   monitor.c   the programs inside the guests
+ *   pipe.c      groups of guests that share memory
  *   agent.c     QEMU's guest agent, where it stands in for them
  *   reclaim.c   memory that the host takes of guests without a device to be moved by
  *   learning.c  when what predictors have learned is saved, and taken up again
@@ -21,6 +22,7 @@
 #include "hypervisor/hostmem.h"
 #include "hypervisor/monitor.h"
 #include "memlego/hypervisor.h"
+#include "memlego/pipe.h"
 #include "service/config.h"
 #include "service/daemon.h"
 #include "service/learned.h"
@@ -36,6 +38,7 @@ typedef struct MlgDaemon {
         MlgHypervisor *hypervisor;
         MlgHostmem *hostmem;
         MlgMonitors *monitors;
+        GPtrArray *pipes;             /* MlgDaemonPipe, of pipe.c */
         MlgState *state;
         MlgLearned *learned;
         char uri[256];
@@ -125,6 +128,7 @@ enum {
         MLG_CAUSE_RULES,
         MLG_CAUSE_ALARM,
         MLG_CAUSE_RECLAIM,
+        MLG_CAUSE_PIPE,
 };
 
 /* agent.c */
@@ -164,6 +168,16 @@ size_t mlg_daemon_plugins(MlgPluginStatus *ret, size_t max, void *daemon);
 
 /* rules.c */
 size_t mlg_daemon_rules(const char *uuid, MlgRuleStatus *ret, size_t max, void *daemon);
+/* pipe.c */
+void mlg_daemon_configure_pipes(MlgDaemon *d);                     /* at the start, and at a reload */
+void mlg_daemon_want_pipe(MlgDaemon *d, MlgVm *vm);                /* plugs its device in, or out */
+void mlg_daemon_want_pipes(MlgDaemon *d);                          /* of all */
+void mlg_daemon_reset_pipe(MlgDaemon *d, const MlgVm *vm);         /* it was rebooted */
+void mlg_daemon_tell_shared(MlgDaemon *d);                         /* to the engine, before the host is read */
+void mlg_daemon_limit_pipes(MlgDaemon *d);                         /* after each decision */
+void mlg_daemon_end_pipes(MlgDaemon *d);
+size_t mlg_daemon_pipes(MlgPipeStatus *ret, size_t max, void *daemon);
+bool mlg_daemon_plug_pipe(const char *uuid, bool attach, GError **error, void *daemon);
 
 /* dump.c */
 char *mlg_daemon_dump(void *daemon);

@@ -75,6 +75,7 @@ static void on_guest(const MlgGuestInfo *info, void *userdata) {
                 mlg_bus_guest_changed(d->bus, vm->uuid);
         mlg_daemon_want_statistics(d, vm);
         mlg_daemon_want_monitor(d, vm);
+        mlg_daemon_want_pipe(d, vm);
         mlg_daemon_want_learned(d, vm);
 }
 
@@ -109,6 +110,7 @@ static void on_event(const char *uuid, MlgGuestEvent event, uint64_t value, void
         case MLG_GUEST_EVENT_REBOOT:
                 mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name, "Guest %s: rebooted", vm->name);
                 mlg_engine_rebooted(d->engine, vm, now);
+                mlg_daemon_reset_pipe(d, vm);
                 break;
         case _MLG_GUEST_EVENT_MAX:
                 break;
@@ -227,6 +229,7 @@ static void apply(MlgDaemon *d) {
         mlg_log_open(log_priority(mlg_config_daemon(d->config)->log_level), d->options->foreground);
         mlg_engine_configure(d->engine, mlg_config_host(d->config));
         mlg_engine_set_rules(d->engine, mlg_config_rules(d->config));
+        mlg_daemon_configure_pipes(d);
         for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++) {
                 MlgVm *vm = mlg_engine_guest_at(d->engine, i);
                 MlgGuestSettings s;
@@ -238,6 +241,8 @@ static void apply(MlgDaemon *d) {
                 mlg_daemon_want_statistics(d, vm);
                 mlg_daemon_want_monitor(d, vm);
                 mlg_daemon_want_agent(d, vm);
+                vm->pipe_next_usec = 0; /* what could not be may be possible now */
+                mlg_daemon_want_pipe(d, vm);
                 mlg_daemon_want_learned(d, vm);
                 if (d->bus)
                         mlg_bus_guest_changed(d->bus, vm->uuid);
@@ -414,6 +419,7 @@ static int start(MlgDaemon *d) {
         d->engine = mlg_engine_new(mlg_config_host(d->config), d->dry_run);
         mlg_engine_set_rules(d->engine, mlg_config_rules(d->config));
         load_state(d);
+        mlg_daemon_configure_pipes(d);
         r = mlg_daemon_start_monitors(d);
         if (r >= 0)
                 r = start_hypervisor(d);
@@ -455,6 +461,7 @@ static void end(MlgDaemon *d) {
         d->ready_timer = mlg_timer_free(d->ready_timer);
         d->learn_timer = mlg_timer_free(d->learn_timer);
         d->watchdog_timer = mlg_timer_free(d->watchdog_timer);
+        mlg_daemon_end_pipes(d);
         (void) mlg_engine_free(d->engine);
         (void) mlg_state_free(d->state);
         (void) mlg_learned_free(d->learned);

@@ -24,6 +24,8 @@ typedef struct MlgDaemonOptions {
         const char *plugin_dir;    /* NULL: no plug-ins ... */
         uid_t plugin_owner;        /* ... which may belong to this user, besides root */
         const char *sys_root;      /* NULL: /sys */
+        const char *pipe_dir;      /* sockets of groups that share memory; NULL: MLG_PIPE_DIR */
+        const char *guest_pids_dir; /* NULL: MLG_GUEST_PIDS_DIR */
         bool dry_run;
         bool foreground;
 } MlgDaemonOptions;

@@ -215,6 +215,8 @@ const MlgBusOps mlg_daemon_bus_ops = {
         .reject = mlg_daemon_reject,
         .approve_all = mlg_daemon_approve_all,
         .end_approval = mlg_daemon_end_approval,
+        .pipes = mlg_daemon_pipes,
+        .plug_pipe = mlg_daemon_plug_pipe,
         .dump = mlg_daemon_dump,
         .config = config,
 };

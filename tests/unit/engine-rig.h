@@ -45,6 +45,7 @@ typedef struct Rig {
         uint64_t watch_usec, hurry_usec, look_usec;
         uint64_t own_kib_per_sec, own_most_kib;    /* the host's own use grows */
         uint64_t ksm_saved_kib;
+        uint64_t pipe_kib;                         /* charged to a group that shares memory */
         MlgRawHost watched;
 } Rig;
 

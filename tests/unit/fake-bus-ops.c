@@ -87,6 +87,27 @@ static size_t fake_proposals(MlgProposalStatus *ret, size_t max, void *userdata)
         return n;
 }
 
+static size_t fake_pipes(MlgPipeStatus *ret, size_t max, void *userdata) {
+        ret[0] = (MlgPipeStatus) {
+                .name = "group-a", .path = "/run/memlego/pipe/group-a.sock", .region_kib = 1024 * 1024, .quota_kib = 65536,
+                .granted_kib = 2048, .backed_kib = 1024, .charged_kib = 2048, .epoch = 7, .attach = true, .n_members = 2,
+                .members = {
+                        { .name = "web-1", .id = 1, .epoch = 3, .state = MLG_PIPE_STATE_TALKS, .granted_kib = 1024,
+                          .target_kib = 2048, .demand_kib = 4096, .n_pipes = 5, .sent_bytes = 123456789 },
+                        { .name = "\xff\x1b[2J", .id = 2, .epoch = 1, .state = MLG_PIPE_STATE_SILENT },
+                },
+        };
+        return 1;
+}
+
+static bool fake_plug_pipe(const char *uuid, bool attach, GError **error, void *userdata) {
+        FakeService *f = userdata;
+
+        (void) g_snprintf(f->answers, sizeof(f->answers), "%s", attach ? "attach" : "detach");
+        (void) g_strlcpy(f->last_uuid, uuid, sizeof(f->last_uuid));
+        return true;
+}
+
 /* A proposal of the fake has id 17. */
 static bool answer(FakeService *f, const char *what, uint64_t id, const MlgProposalVoter *by, GError **error) {
         if (fails(f, error))
@@ -229,6 +250,8 @@ const MlgBusOps fake_bus_ops = {
         .reserve = fake_reserve,
         .release = fake_release,
         .proposals = fake_proposals,
+        .pipes = fake_pipes,
+        .plug_pipe = fake_plug_pipe,
         .approve = fake_approve,
         .reject = fake_reject,
         .approve_all = fake_approve_all,

@@ -127,6 +127,16 @@ static int answer_list_proposals(sd_bus_message *m) {
         return r;
 }
 
+static int answer_list_pipes(sd_bus_message *m) {
+        return sd_bus_reply_method_return(m, "aa{sv}", 1, 5, "Name", "s", "group-a", "Path", "s", "/run/it's/group-a.sock",
+                                          "QuotaKiB", "t", UINT64_C(65536), "Members", "t", UINT64_C(1), "State", "s", "serving");
+}
+
+static int answer_list_pipe_members(sd_bus_message *m) {
+        return sd_bus_reply_method_return(m, "aa{sv}", 1, 4, "Pipe", "s", "group-a", "Guest", "s", "web\033[2J", "State", "s",
+                                          "talks", "GrantedKiB", "t", UINT64_C(1024));
+}
+
 /* ApproveProposal, RejectProposal */
 static int answer_proposal(sd_bus_message *m) {
         uint64_t id;
@@ -204,6 +214,10 @@ static int answer_well(Fake *f, sd_bus_message *m, const char *method) {
         if (g_str_equal(method, "ListPlugins"))
                 return sd_bus_reply_method_return(m, "a(sssss)", 1, "mine", "policy", "off", "/lib/mine.so",
                                                   "too slow");
+        if (g_str_equal(method, "ListPipes"))
+                return answer_list_pipes(m);
+        if (g_str_equal(method, "ListPipeMembers"))
+                return answer_list_pipe_members(m);
         if (g_str_equal(method, "ListProposals"))
                 return answer_list_proposals(m);
         if (g_str_equal(method, "Explain"))

@@ -171,6 +171,9 @@ check memlegoctl-understands-proposals grep -q "17  web-1  400 MiB  660 MiB  pre
 "$ctl" plugins >"$t/out" 2>&1
 check memlegoctl-understands-plugins grep -q "^theirs is refused: it is" "$t/out"
 
+"$ctl" pipe show >"$t/out" 2>&1
+check memlegoctl-understands-pipes grep -q "^group-a  web-1  *1  talks" "$t/out"
+
 # ---- changing ----
 
 expect root-changes yes busctl call "${manager[@]}" Pause s web-1
@@ -191,6 +194,8 @@ check memlegoctl-approves "$ctl" approve 17
 expect ended-proposal "no proposal 16" "$ctl" approve 16
 expect group-does-not-approve "Authentication is required\|[Ii]nteractive" \
         as nobody games busctl call "${manager[@]}" ApproveProposal t 17
+expect group-does-not-plug "Authentication is required\|[Ii]nteractive" \
+        as nobody games busctl call "${manager[@]}" AttachPipe s web-1
 expect rule-for-reserving-does-not-approve "Authentication is required\|[Ii]nteractive" \
         as www-data www-data busctl call "${manager[@]}" ApproveAll st "" 0
 expect proposals-are-not-probed "Authentication is required\|[Ii]nteractive" \

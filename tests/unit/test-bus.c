@@ -1040,6 +1040,45 @@ static void test_proposals_answers(void **state) {
         assert_error(manager(f, "EndApproval", "s", "nobody"), "org.memlego1.Error.NoSuchGuest");
 }
 
+static void test_pipes(void **state) {
+        static const struct { const char *key, *value; } group[] = {
+                { "Name", "group-a" }, { "State", "serving" }, { "Attach", "auto" }, { "QuotaKiB", "65536" },
+                { "GrantedKiB", "2048" }, { "BackedKiB", "1024" }, { "Epoch", "7" }, { "Members", "2" },
+        };
+        static const struct { const char *key, *value; } first[] = {
+                { "Pipe", "group-a" }, { "Guest", "web-1" }, { "State", "talks" }, { "ID", "1" }, { "DemandKiB", "4096" },
+                { "Connections", "5" }, { "SentBytes", "123456789" },
+        };
+        g_autoptr(GHashTable) pipe = NULL, member = NULL;
+        Fixture *f = *state;
+        sd_bus_message *m = manager(f, "ListPipes", NULL);
+
+        assert_ok(m);
+        assert_true(sd_bus_message_enter_container(m, 'a', "a{sv}") > 0);
+        assert_true(sd_bus_message_enter_container(m, 'a', "{sv}") > 0);
+        pipe = read_dict(m);
+        for (size_t i = 0; i < G_N_ELEMENTS(group); i++)
+                assert_has(pipe, group[i].key, group[i].value);
+        sd_bus_message_unref(m);
+
+        m = manager(f, "ListPipeMembers", NULL);
+        assert_ok(m);
+        assert_true(sd_bus_message_enter_container(m, 'a', "a{sv}") > 0);
+        assert_true(sd_bus_message_enter_container(m, 'a', "{sv}") > 0);
+        member = read_dict(m);
+        for (size_t i = 0; i < G_N_ELEMENTS(first); i++)
+                assert_has(member, first[i].key, first[i].value);
+        sd_bus_message_unref(m);
+
+        assert_done(manager(f, "AttachPipe", "s", "web-1"));
+        assert_string_equal(f->service.answers, "attach");
+        assert_string_equal(f->service.last_uuid, WEB_UUID);
+        assert_done(manager(f, "DetachPipe", "s", "web-1"));
+        assert_string_equal(f->service.answers, "detach");
+        assert_error(manager(f, "DetachPipe", "s", ""), "org.memlego1.Error.InvalidArgument");
+        assert_error(manager(f, "AttachPipe", "s", "nobody"), "org.memlego1.Error.NoSuchGuest");
+}
+
 static void test_proposals_signals(void **state) {
         Fixture *f = *state;
 
@@ -1088,6 +1127,7 @@ int main(void) {
                 TEST(reserve_limit),
                 TEST(reserve_client_leaves),
                 TEST(reserve_service_leaves),
+                TEST(pipes),
                 TEST(proposals_list),
                 TEST(proposals_answers),
                 TEST(proposals_signals),

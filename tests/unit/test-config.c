@@ -31,6 +31,9 @@ static MlgConfig *load_or_fail(const char *text, bool is_policy) {
 
 #define EXPECT_SIZE "expected a size of at least 16M such as 512M or 1.5G, or a part such as 25%"
 #define EXPECT_STATS "expected whole seconds from 1 to 60, or 0 to leave statistics off where they are off"
+#define EXPECT_PIPE \
+        "expected [Pipe NAME] alone on its line, with a name of 1 to 31 letters, digits, -, _ or ., the first of them " \
+        "no ."
 #define EXPECT_PATTERN                                                                                 \
         "expected [Guest PATTERN] alone on its line, with a pattern of 1 to 255 bytes such as web-*, " \
         "a UUID or label=gold"
@@ -54,8 +57,8 @@ static const struct {
         { false, "[Deamon]\n", "x.conf:1: [Deamon]: unknown section, did you mean [Daemon]?" },
         { false, "[guest x]\n", "x.conf:1: [guest x]: unknown section, did you mean [Guest PATTERN]?" },
         { false, "[Storage]\n",
-          "x.conf:1: [Storage]: unknown section, expected [Daemon], [Host], [Guest PATTERN] or [Rule NAME]" },
-        { true, "[]\n", "x.conf:1: []: unknown section, expected [Host], [Guest PATTERN] or [Rule NAME]" },
+          "x.conf:1: [Storage]: unknown section, expected [Daemon], [Host], [Guest PATTERN], [Rule NAME] or [Pipe NAME]" },
+        { true, "[]\n", "x.conf:1: []: unknown section, expected [Host], [Guest PATTERN], [Rule NAME] or [Pipe NAME]" },
         { false, "[Host web]\n", "x.conf:1: [Host web]: expected [Host] without anything else" },
         { true, "[Daemon]\n",
           "x.conf:1: [Daemon]: expected [Host] or [Guest PATTERN]: [Daemon] belongs into memlegod.conf" },
@@ -123,6 +126,29 @@ static const struct {
         { false, "[Guest a]\nFloor=512M \\\n",
           "x.conf:2: [Guest a] Floor=512M \\: expected the whole value on one line: "
           "lines cannot be continued with \\" },
+        { false, "[Pipe]\n", "x.conf:1: [Pipe]: " EXPECT_PIPE },
+        { false, "[Pipe a/b]\n", "x.conf:1: [Pipe a/b]: " EXPECT_PIPE },
+        { false, "[Pipe ..]\n", "x.conf:1: [Pipe ..]: " EXPECT_PIPE },
+        { false, "[Pipe abcdefghijklmnopqrstuvwxyz012345]\n",
+          "x.conf:1: [Pipe abcdefghijklmnopqrstuvwxyz012345]: " EXPECT_PIPE },
+        { false, "[Pipe a]\nGuests=*\n[Pipe a]\n",
+          "x.conf:3: [Pipe a]: expected another name, there is one of this name in x.conf:1 already" },
+        { true, "[Host]\n[Pipe a]\nQuota=1G\n",
+          "x.conf:2: [Pipe a]: expected Guests=, the patterns of the guests that may share memory" },
+        { false, "[Pipe a]\nGuests=web-[\n",
+          "x.conf:2: [Pipe a] Guests=web-[: expected patterns such as web-* or label=gold, with blanks between them, "
+          "at most 255 characters" },
+        { false, "[Pipe a]\nRegionSize=192M\n",
+          "x.conf:2: [Pipe a] RegionSize=192M: expected a power of two from 128M to 16G such as 1G" },
+        { false, "[Pipe a]\nRegionSize=64M\n",
+          "x.conf:2: [Pipe a] RegionSize=64M: expected a power of two from 128M to 16G such as 1G" },
+        { false, "[Pipe a]\nQuota=10%\n", "x.conf:2: [Pipe a] Quota=10%: expected a size from 1M to 16G such as 256M" },
+        { false, "[Pipe a]\nAttach=yes\n", "x.conf:2: [Pipe a] Attach=yes: expected auto or manual" },
+        { false, "[Pipe a]\nGuests=*\nRegionSize=128M\n",
+          "x.conf:1: [Pipe a]: expected Quota= to be at most RegionSize= less 80M, which tables take" },
+        { false, "[Pipe a]\nFloor=1G\n", "x.conf:2: [Pipe a] Floor=1G: unknown key here, it belongs into [Guest PATTERN]" },
+        { false, "[Guest a]\nQuota=1G\n", "x.conf:2: [Guest a] Quota=1G: unknown key here, it belongs into [Pipe NAME]" },
+        { false, "[Pipes a]\n", "x.conf:1: [Pipes a]: unknown section, did you mean [Pipe NAME]?" },
         { false, "[Guest]\n",
           "x.conf:1: [Guest]: " EXPECT_PATTERN },
         { false, "[Guest label=]\n",
@@ -630,6 +656,42 @@ static void assert_diff(const MlgConfig *old, const MlgConfig *new_, const char 
         }
 }
 
+static void test_pipes(void **state) {
+        static const char text[] = "[Pipe a]\nGuests=web-* label=gold\nQuota=64M\n"
+                                   "[Pipe b]\nGuests=web-1  4dea22b3-*\nRegionSize=4G\nAttach=manual\n";
+        g_autoptr(MlgConfig) none = load_or_fail("", false), c = load_or_fail(text, true), again = NULL;
+        g_autofree char *all = mlg_config_to_text(c);
+        MlgPipeSettings s;
+
+        assert_int_equal(mlg_config_n_pipes(none), 0);
+        assert_int_equal(mlg_config_n_pipes(c), 2);
+        assert_string_equal(mlg_config_pipe(c, 0, &s), "a");
+        assert_int_equal(s.quota_kib, 64 * 1024);
+        assert_int_equal(s.region_kib, 1024 * 1024);
+        assert_true(s.attach);
+        assert_string_equal(mlg_config_pipe(c, 1, &s), "b");
+        assert_int_equal(s.region_kib, 4096 * 1024);
+        assert_false(s.attach);
+        assert_string_equal(mlg_config_pipe_of(c, "web-2", NULL, ""), "a");
+        assert_string_equal(mlg_config_pipe_of(c, "web-1", NULL, ""), "b"); /* the last one */
+        assert_string_equal(mlg_config_pipe_of(c, "x", NULL, "silver gold"), "a");
+        assert_string_equal(mlg_config_pipe_of(c, "x", "4dea22b3-0ee8-4b6c-9a26-5f6dd7b6b001", ""), "b");
+        assert_null(mlg_config_pipe_of(c, "x", NULL, NULL));
+        assert_diff(none, c, (const char *const[]) { "[Pipe a] added (x.conf:1)", "[Pipe b] added (x.conf:4)", NULL });
+        assert_diff(c, none, (const char *const[]) { "[Pipe a] gone", "[Pipe b] gone", NULL });
+        again = load_or_fail(all, false);
+        assert_int_equal(mlg_config_n_pipes(again), 2);
+        assert_string_equal(mlg_config_pipe(again, 1, &s), "b");
+        assert_string_equal(s.guests, "web-1  4dea22b3-*");
+        assert_int_equal(s.region_kib, 4096 * 1024);
+        assert_false(s.attach);
+        (void) mlg_config_free(g_steal_pointer(&again));
+        again = load_or_fail("[Pipe a]\nGuests=web-* label=gold\nQuota=65M\nRegionSize=2G\n", false);
+        assert_diff(c, again, (const char *const[]) {
+                "[Pipe a] RegionSize: 1G -> 2G (x.conf:4), takes effect when memlegod is started anew",
+                "[Pipe a] Quota: 64M -> 65M (x.conf:3)", "[Pipe b] gone", NULL });
+}
+
 static void test_diff(void **state) {
         g_autoptr(MlgConfig)
                 a = load_or_fail("[Daemon]\nLogLevel=info\n[Host]\nStuckSec=7\n[Guest web-*]\nFloor=25%\n"
@@ -735,6 +797,7 @@ static void test_to_text(void **state) {
 static size_t size_of_type(MlgOptionType type) {
         switch (type) {
         case MLG_OPTION_URI:
+        case MLG_OPTION_PATTERNS:
                 return 256;
         case MLG_OPTION_POLICY:
         case MLG_OPTION_PREDICTOR:
@@ -748,6 +811,7 @@ static size_t size_of_type(MlgOptionType type) {
         case MLG_OPTION_RECLAIM:
                 return sizeof(MlgReclaimMode);
         case MLG_OPTION_BOOL:
+        case MLG_OPTION_ATTACH:
                 return sizeof(bool);
         case MLG_OPTION_U32:
         case MLG_OPTION_I32:
@@ -756,6 +820,8 @@ static size_t size_of_type(MlgOptionType type) {
         case MLG_OPTION_CENTI:
                 return 4;
         case MLG_OPTION_USEC:
+        case MLG_OPTION_SIZE:
+        case MLG_OPTION_SIZE_2:
                 return 8;
         case MLG_OPTION_AMOUNT:
         case MLG_OPTION_AMOUNT_MAX:
@@ -814,7 +880,7 @@ static void assert_documents(GHashTable *found, const char *where, unsigned int 
                         fail_msg("%s does not mention %s=", where, o->key);
                 mlg_option_defaults(o->section, &defaults);
                 value = mlg_option_format(o, &defaults);
-                if (strcmp(d->value, value) != 0)
+                if (*value != '\0' && strcmp(d->value, value) != 0) /* without a default there is an example */
                         fail_msg("%s says that the default of %s= is %s, but it is %s", where, o->key,
                                  d->value, value);
                 if (d->section && strcmp(d->section, mlg_option_section_to_string(o->section)) != 0)
@@ -861,7 +927,8 @@ static void test_file_documents_all(void **state) {
                 g_autoptr(GMatchInfo) match = NULL;
 
                 for (int s = 0; s < _MLG_OPTION_SECTION_MAX; s++)
-                        if (**l == '[' && g_str_has_prefix(*l + 1, mlg_option_section_to_string(s)))
+                        if ((**l == '[' || g_str_has_prefix(*l, "#[")) &&
+                            g_str_has_prefix(*l + strspn(*l, "#["), mlg_option_section_to_string(s)))
                                 section = mlg_option_section_to_string(s);
                 if (g_regex_match(key, *l, 0, &match)) {
                         g_autofree char *value = g_match_info_fetch(match, 2);
@@ -874,7 +941,7 @@ static void test_file_documents_all(void **state) {
 
 /* As it is installed it changes nothing; with all comments of keys taken away it still is the defaults. */
 static void test_file_loads(void **state) {
-        g_autoptr(GRegex) commented = g_regex_new("^#([A-Za-z]+=)", G_REGEX_MULTILINE, 0, NULL);
+        g_autoptr(GRegex) commented = g_regex_new("^#([A-Za-z]+=|\\[)", G_REGEX_MULTILINE, 0, NULL);
         g_autoptr(MlgConfig) none = load_or_fail("", false), as_is = NULL, all = NULL;
         g_auto(GStrv) lines = read_lines("conf/memlegod.conf");
         g_autofree char *text = g_strjoinv("\n", lines);
@@ -921,6 +988,7 @@ static void check_page(const char *page, unsigned int sections) {
 static void test_pages_document_all(void **state) {
         check_page("man/memlegod.conf.5", 1u << MLG_OPTION_DAEMON | 1u << MLG_OPTION_HOST);
         check_page("man/memlego-policy.5", 1u << MLG_OPTION_GUEST);
+        check_page("man/memlego-pipe.7", 1u << MLG_OPTION_PIPE);
 }
 
 static void test_free_nothing(void **state) {
@@ -930,6 +998,7 @@ static void test_free_nothing(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_refusals),
+                cmocka_unit_test(test_pipes),
                 cmocka_unit_test(test_limits),
                 cmocka_unit_test(test_defaults),
                 cmocka_unit_test(test_every_key),

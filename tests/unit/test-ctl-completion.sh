@@ -16,6 +16,7 @@ timeout() {
         shift 2
         printf '%s\n' "$*" >"$asked"
         case $* in
+        *'pipe list') printf '%s\n' 'NAME  STATE' 'web-group  serving' 'db  going' ;;
         *proposals) printf '%s\n' 'ID  GUEST' '17  web-1' ;;
         *'simulate --trace /dev/null --policy ?') echo "there is no policy '?', expected one of: proportional, static, mine" ;;
         *reservations) printf '%s\n' 'ID   SIZE' ' 7  2 GiB' '12  1 GiB' ;;
@@ -42,7 +43,7 @@ expect() {
 evil=$(printf %q "\$(touch $asked.evil)")
 guests="web-1 web\\ 2 $evil db vm:a vm:b\\ 2 me@db it\\'s a\\!\\\"\\\$\\\`b"
 
-expect "status show explain pause resume set reserve release reservations plugins reload config dump record simulate monitor-xml proposals approve reject" 'memlegoctl '
+expect "status show explain pause resume set reserve release reservations plugins reload config dump record simulate monitor-xml proposals approve reject pipe" 'memlegoctl '
 expect "resume reserve release reservations reload record reject" 'memlegoctl re'
 expect "resume reserve release reservations reload record reject" 'memlegoctl re' 'load'
 expect "--help --version --system --address --json --names --watch" 'memlegoctl -'
@@ -56,6 +57,11 @@ expect "proportional static mine" 'memlegoctl simulate --policy '
 expect "mine" 'memlegoctl simulate --policy=m'
 expect "--timeout" 'memlegoctl reserve 1G --t'
 expect "$guests" 'memlegoctl explain '
+expect "list show attach detach xml" 'memlegoctl pipe '
+expect 'web-1 web\ 2' 'memlegoctl pipe detach w'
+expect "web-group" 'memlegoctl pipe show w'
+expect "" 'memlegoctl pipe xml db '
+expect "" 'memlegoctl pipe list '
 expect 'web-1 web\ 2' 'memlegoctl pause w'
 expect "" 'memlegoctl explain web-1 '
 expect "db" 'memlegoctl status web-1 d'

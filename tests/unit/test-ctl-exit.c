@@ -145,6 +145,13 @@ static void test_good(void **state) {
                   "Approved 1; for 10min nothing needs approval of web-1.\n", NULL },
                 { "approve --end web-1", MLG_EXIT_OK, NULL, NULL },
                 { "approve --end nobody", MLG_EXIT_NO_SUCH_GUEST, NULL, "nobody" },
+                { "pipe", MLG_EXIT_OK, "group-a  serving        1  64 MiB", NULL },
+                { "pipe show", MLG_EXIT_OK, "group-a  web\\x1b[2J", NULL },
+                { "pipe show group-b", MLG_EXIT_FAILED, NULL, "there is no group 'group-b'" },
+                { "pipe list --json", MLG_EXIT_OK, "\"guest\": \"web\\u001b[2J\"", NULL },
+                { "pipe xml group-a", MLG_EXIT_OK, "<server path='/run/it&apos;s/group-a.sock'/>", NULL },
+                { "pipe attach web-1", MLG_EXIT_OK, NULL, NULL },
+                { "pipe detach nobody", MLG_EXIT_NO_SUCH_GUEST, NULL, "nobody" },
                 { "reload", MLG_EXIT_OK, "[Guest web-*] Floor: 25% -> 512M\\x1b[2J\n", NULL },
                 { "config", MLG_EXIT_OK, "[Host]\nPolicy=proportional\t# \\x1bdefault\n", NULL },
                 { "dump", MLG_EXIT_OK, "\"psi_some_avg10_centi\": 12", NULL },
@@ -180,6 +187,7 @@ static void test_denied(void **state) {
                 { "reload", MLG_EXIT_DENIED, NULL, "org.memlego1.reload" },
                 { "reserve 1G", MLG_EXIT_DENIED, NULL, "org.memlego1.reserve" },
                 { "approve 17", MLG_EXIT_DENIED, NULL, "org.memlego1.approve" },
+                { "pipe attach web-1", MLG_EXIT_DENIED, NULL, "org.memlego1.pipe" },
         };
 
         check(FAKE_DENIES, cases, G_N_ELEMENTS(cases));
@@ -197,7 +205,7 @@ static void test_garbled(void **state) {
         static const char *const lines[] = { "status",        "status --json", "status --names",
                                              "explain web-1", "reserve 1G",    "reload",
                                              "reservations",  "config",        "--watch",
-                                             "proposals" };
+                                             "proposals",     "pipe",          "pipe xml a" };
 
         fake_peer_start(&peer, FAKE_GARBLED, dump);
         for (size_t i = 0; i < G_N_ELEMENTS(lines); i++)

@@ -210,6 +210,15 @@ static void test_args(void **state) {
                 { "reject 17", NULL, MLG_COMMAND_REJECT },
                 { "reject --all", "--all makes no sense with 'reject'", 0 },
                 { "reject", "usage: memlegoctl reject ID", 0 },
+                { "pipe", NULL, MLG_COMMAND_PIPE },
+                { "pipe list --json", NULL, MLG_COMMAND_PIPE },
+                { "pipe show", NULL, MLG_COMMAND_PIPE },
+                { "pipe show a", NULL, MLG_COMMAND_PIPE },
+                { "pipe lst", "unknown verb 'lst': list, show, attach, detach or xml", 0 },
+                { "pipe list a", "'a': one too many", 0 },
+                { "pipe attach", "usage: memlegoctl pipe attach GUEST", 0 },
+                { "pipe xml", "usage: memlegoctl pipe xml GROUP", 0 },
+                { "pipe detach a b", "'b': one too many", 0 },
                 { "pause --json", "--json makes no sense with 'pause'", 0 },
                 { "status --json --watch", "only one of", 0 },
                 { "status --json=1", "--json takes no value", 0 },
@@ -545,6 +554,35 @@ static void test_proposals(void **state) {
         assert_string_equal(none->str, "Nothing waits for approval.\n");
 }
 
+static void test_pipes(void **state) {
+        const MlgCtlPipe p[] = {
+                { .name = (char *) "group-a", .path = (char *) "/run/memlego/pipe/group-a.sock", .state = (char *) "serving",
+                  .attach = (char *) "auto", .region_kib = 1048576, .quota_kib = 262144, .granted_kib = 20480,
+                  .backed_kib = 10300, .charged_kib = 20480, .epoch = 17, .n_members = 2 },
+                { .name = (char *) "\033[2J", .path = (char *) "-", .state = (char *) "going", .attach = (char *) "manual" },
+        };
+        const MlgCtlPipeMember m[] = {
+                { .pipe = (char *) "group-a", .guest = (char *) "web-1", .state = (char *) "talks", .id = 1, .epoch = 3,
+                  .granted_kib = 19456, .target_kib = 32768, .demand_kib = 65536, .held_kib = 19456, .used_kib = 18000,
+                  .connections = 12, .sent_bytes = UINT64_C(5) << 30, .blocked_usec = 1234 },
+                { .pipe = (char *) "group-a", .guest = (char *) "\033[2J", .state = (char *) "broken", .id = 2 },
+                { .pipe = (char *) "other", .guest = (char *) "db", .state = (char *) "silent", .id = 1 },
+        };
+        g_autoptr(GString) out = g_string_new(NULL), none = g_string_new(NULL);
+        const MlgStyle style = { .utf8 = true, .colour = true }, plain = { .utf8 = true };
+        g_autofree char *json = mlg_pipes_to_json(p, 2, m, 3, NULL, true), *one = mlg_pipes_to_json(p, 2, m, 3, "x", true);
+
+        mlg_render_pipes(p, 2, &style, out);
+        mlg_render_pipe_members(m, 3, NULL, &style, out);
+        mlg_render_pipe_members(m, 3, "other", &style, out);
+        assert_golden("pipes", out->str);
+        assert_golden("pipes-json", json);
+        assert_null(strstr(one, "group-a"));
+        mlg_render_pipes(NULL, 0, &plain, none);
+        mlg_render_pipe_members(m, 3, "nobody", &plain, none);
+        assert_string_equal(none->str, "No guests share memory: there is no section [Pipe NAME].\nNo members.\n");
+}
+
 static void test_plugins(void **state) {
         static const MlgCtlPlugin p[] = {
                 { (char *) "mine", (char *) "policy", (char *) "used", (char *) "/lib/mine.so", (char *) "" },
@@ -682,6 +720,7 @@ int main(void) {
                 cmocka_unit_test(test_snapshot_filter), cmocka_unit_test(test_status),
                 cmocka_unit_test(test_status_empty),  cmocka_unit_test(test_explain),
                 cmocka_unit_test(test_plugins),       cmocka_unit_test(test_proposals),
+                cmocka_unit_test(test_pipes),
                 cmocka_unit_test(test_reservations),  cmocka_unit_test(test_error_to_exit),
                 cmocka_unit_test(test_reasons_documented), cmocka_unit_test(test_reasons_on_bus_page),
                 cmocka_unit_test(test_decisions_on_bus_page), cmocka_unit_test(test_help_documented),

@@ -378,6 +378,64 @@ static void test_ksm(void **state) {
         }
 }
 
+/* A group that shares memory takes what is free, and no more; then guests get what it leaves. */
+static void test_pipes(void **state) {
+        MlgHostStatus s;
+        uint64_t before;
+        Case c;
+
+        case_init(&c, 8 * GIB, false);
+        run_case(&c, 60);
+        mlg_engine_host_status(c.t->e, &s);
+        before = s.free_kib;
+        assert_true(before > 64 * SIM_MIB);
+        assert_int_equal(mlg_engine_grant_pipe(c.t->e, &c.t->pipe_kib, 64 * SIM_MIB), 64 * SIM_MIB);
+        mlg_engine_host_status(c.t->e, &s);
+        assert_int_equal(s.pipes_kib, 64 * SIM_MIB);
+        assert_int_equal(s.free_kib, before - 64 * SIM_MIB);
+        assert_int_equal(mlg_engine_grant_pipe(c.t->e, &c.t->pipe_kib, 100 * GIB), before);
+        mlg_engine_host_status(c.t->e, &s);
+        assert_int_equal(s.free_kib, 0);
+        assert_int_equal(s.charged_kib + s.reserved_kib, s.budget_kib);
+        for (int i = 0; i < 60; i++) { /* guests want more meanwhile: the sum stays within the budget */
+                c.g[i % N]->demand_kib += 10 * SIM_MIB;
+                one_turn(&c);
+                assert_true(c.s.charged_kib + c.s.reserved_kib <= c.s.budget_kib + 16 * SIM_MIB);
+        }
+        mlg_engine_book_pipe(c.t->e, &c.t->pipe_kib, SIM_MIB);
+        mlg_engine_host_status(c.t->e, &s);
+        assert_int_equal(s.pipes_kib, SIM_MIB);
+        assert_true(s.free_kib > 0);
+        /* Overrun books: what is a fact is booked, and nothing is granted. */
+        mlg_engine_book_pipe(c.t->e, &c.t->pipe_kib, 6 * GIB);
+        assert_int_equal(mlg_engine_grant_pipe(c.t->e, &c.t->pipe_kib, 7 * GIB), 6 * GIB);
+        one_turn(&c);
+        assert_true(c.n_levels[MLG_ALARM_EXHAUSTED] == 0); /* guests give, nobody is hurt for a promise */
+        rig_free(c.t);
+}
+
+/* What several guests have touched of the same memory is counted once. */
+static void test_shared_memory(void **state) {
+        MlgHostStatus a, b;
+        Rig *t = rig_new(8 * GIB, false);
+        SimGuest *g[2];
+
+        t->host.reserve = MLG_AMOUNT_KIB(GIB);
+        mlg_engine_configure(t->e, &t->host);
+        for (int i = 0; i < 2; i++)
+                g[i] = rig_add(t, GIB, 300 * SIM_MIB);
+        run(t, 20);
+        mlg_engine_host_status(t->e, &a);
+        for (int i = 0; i < 2; i++)
+                vm_of(t, g[i])->shared_kib = 100 * SIM_MIB;
+        mlg_engine_tell_shared(t->e, 100 * SIM_MIB);
+        turn(t);
+        mlg_engine_host_status(t->e, &b);
+        assert_in_range(a.resident_kib - b.resident_kib, 99 * SIM_MIB, 101 * SIM_MIB);
+        assert_true(b.budget_kib <= a.budget_kib); /* in doubt there is less room, not more */
+        rig_free(t);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_who_pays),
@@ -389,6 +447,8 @@ int main(void) {
                 cmocka_unit_test(test_nobody_may_be_moved),
                 cmocka_unit_test(test_random_bursts),
                 cmocka_unit_test(test_ksm),
+                cmocka_unit_test(test_pipes),
+                cmocka_unit_test(test_shared_memory),
         };
 
         return cmocka_run_group_tests_name("host", tests, NULL, NULL);

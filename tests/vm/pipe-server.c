@@ -21,29 +21,37 @@ static void on_leave(uint32_t id, void *userdata) {
         printf("leave %" PRIu32 "\n", id);
 }
 
+static uint64_t on_grant(uint64_t to_bytes, void *userdata) {
+        return to_bytes;
+}
+
+static void on_charge(uint64_t bytes, void *userdata) {
+}
+
 static void on_complaint(pid_t pid, const char *what, void *userdata) {
         printf("complaint pid %d: %s\n", (int) pid, what);
 }
 
-static const MlgPipeGroupCallbacks callbacks = { .on_join = on_join,
-                                                 .on_leave = on_leave,
-                                                 .on_complaint = on_complaint };
+static const MlgPipeGroupCallbacks callbacks = {
+        .on_join = on_join,
+        .on_leave = on_leave,
+        .on_grant = on_grant,
+        .on_charge = on_charge,
+        .on_complaint = on_complaint,
+};
 
 static void show(const MlgPipeGroup *g) {
-        MlgPipeGroupStatus s;
+        MlgPipeStatus s;
 
         mlg_pipe_group_status(g, &s);
-        printf("granted %" PRIu64 " KiB backed %" PRIu64 " KiB\n", s.granted_bytes / 1024,
-               s.backed_bytes / 1024);
+        printf("granted %" PRIu64 " KiB backed %" PRIu64 " KiB\n", s.granted_kib, s.backed_kib);
         for (uint32_t i = 0; i < s.n_members; i++) {
-                const MlgPipeMemberStatus *m = &s.members[i];
+                const MlgPipeMember *m = &s.members[i];
 
-                printf("  %" PRIu32 " epoch %" PRIu32 " state %d%s%s granted %" PRIu32 " target %" PRIu32
-                       " demand %" PRIu32 " held %" PRIu32 " used %" PRIu32 " pipes %" PRIu32 " tx %" PRIu64
-                       "\n",
-                       m->id, m->epoch, (int) m->state, m->speaks ? " speaks" : "",
-                       m->broken ? " broken" : "", m->granted_chunks, m->target_chunks, m->demand_chunks,
-                       m->held_chunks, m->used_chunks, m->n_pipes, m->tx_bytes);
+                printf("  %" PRIu32 " epoch %" PRIu32 " state %d granted %" PRIu64 " target %" PRIu64 " demand %" PRIu64
+                       " held %" PRIu64 " used %" PRIu64 " KiB, pipes %" PRIu32 " sent %" PRIu64 "\n",
+                       m->id, m->epoch, (int) m->state, m->granted_kib, m->target_kib, m->demand_kib, m->held_kib,
+                       m->used_kib, m->n_pipes, m->sent_bytes);
         }
 }
 
@@ -80,7 +88,6 @@ int main(int argc, char **argv) {
 
                 (void) poll(&fd, 1, (int) (mlg_min(mlg_sub_sat(until, now), MLG_USEC_PER_SEC) + 999) / 1000);
                 now = now_usec();
-                mlg_pipe_group_set_room(g, o.quota_bytes);
                 (void) p->dispatch(now, p->userdata);
                 if (now >= show_usec) {
                         show(g);

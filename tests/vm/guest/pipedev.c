@@ -183,6 +183,7 @@ static void add_up(uint32_t first, uint32_t count) {
 }
 
 static void scribble(void) {
+        uint32_t session = section()->session, epoch = section()->epoch;
         int fd = open("/dev/urandom", O_RDONLY);
 
         if (fd < 0 || read(fd, section(), sizeof(struct mlg_pipe_section)) < 0 ||
@@ -191,6 +192,9 @@ static void scribble(void) {
             read(fd, memory, MLG_PIPE_SECTIONS_AT) < 0) /* not its own, and it can */
                 die("/dev/urandom");
         close(fd);
+        section()->session = session; /* or it would only be a module that starts anew */
+        section()->epoch = epoch;
+        section()->version = MLG_PIPE_VERSION;
         pair(self(), MLG_PIPE_HOST)->bell = 0;
         ring_host();
 }

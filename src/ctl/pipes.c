@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Render, part five: groups of guests that share memory. */
+#include "ctl/render.h"
+#include "ctl/table.h"
+#include "ctl/text.h"
+#include "util/parse.h"
+
+#include <inttypes.h>
+
+static const MlgColumn pipe_columns[] = {
+        { "NAME" },
+        { "STATE" },
+        { "MEMBERS", .right = true },
+        { "QUOTA", .right = true },
+        { "GRANTED", .right = true },
+        { "BACKED", .right = true },
+        { "REGION", .right = true },
+        { "SOCKET", .drop = 1 },
+};
+
+static const MlgColumn member_columns[] = {
+        { "GROUP" },
+        { "GUEST", .least = 12 },
+        { "ID", .right = true },
+        { "STATE" },
+        { "CONNECTIONS", .right = true },
+        { "GRANTED", .right = true },
+        { "SHARE", .right = true },
+        { "DEMAND", .right = true },
+        { "USED", .right = true },
+        { "SENT", .right = true },
+};
+
+void mlg_ctl_pipe_clear(MlgCtlPipe *p) {
+        g_clear_pointer(&p->name, g_free);
+        g_clear_pointer(&p->path, g_free);
+        g_clear_pointer(&p->state, g_free);
+        g_clear_pointer(&p->attach, g_free);
+}
+
+void mlg_ctl_pipe_member_clear(MlgCtlPipeMember *m) {
+        g_clear_pointer(&m->pipe, g_free);
+        g_clear_pointer(&m->guest, g_free);
+        g_clear_pointer(&m->state, g_free);
+}
+
+static bool is_of(const MlgCtlPipeMember *m, const char *group) {
+        return !group || g_str_equal(m->pipe, group);
+}
+
+static char *clean(const char *text, const MlgStyle *style) {
+        return mlg_text_escape(text, MLG_TEXT_LINE, style->utf8);
+}
+
+void mlg_render_pipes(const MlgCtlPipe *pipes, size_t n, const MlgStyle *style, GString *out) {
+        g_autoptr(MlgTable) t = mlg_table_new(pipe_columns, G_N_ELEMENTS(pipe_columns));
+
+        for (size_t i = 0; i < n; i++) {
+                const MlgCtlPipe *p = &pipes[i];
+
+                mlg_table_add(t, MLG_COLOUR_PLAIN, clean(p->name, style));
+                mlg_table_add(t, g_str_equal(p->state, "going") ? MLG_COLOUR_YELLOW : MLG_COLOUR_PLAIN, clean(p->state, style));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, g_strdup_printf("%" PRIu64, p->n_members));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(p->quota_kib));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(p->granted_kib));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(p->backed_kib));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(p->region_kib));
+                mlg_table_add(t, MLG_COLOUR_DIM, clean(p->path, style));
+        }
+        if (n == 0)
+                g_string_append(out, "No guests share memory: there is no section [Pipe NAME].\n");
+        else
+                mlg_table_render(t, style, 0, SIZE_MAX, out);
+}
+
+static MlgColour colour_of(const MlgCtlPipeMember *m) {
+        return g_str_equal(m->state, "broken")  ? MLG_COLOUR_RED :
+               g_str_equal(m->state, "leaving") ? MLG_COLOUR_YELLOW :
+               g_str_equal(m->state, "talks")   ? MLG_COLOUR_GREEN :
+                                                  MLG_COLOUR_PLAIN;
+}
+
+void mlg_render_pipe_members(const MlgCtlPipeMember *members, size_t n, const char *group, const MlgStyle *style,
+                             GString *out) {
+        g_autoptr(MlgTable) t = mlg_table_new(member_columns, G_N_ELEMENTS(member_columns));
+        bool any = false;
+
+        for (size_t i = 0; i < n; i++) {
+                const MlgCtlPipeMember *m = &members[i];
+
+                if (!is_of(m, group))
+                        continue;
+                any = true;
+                mlg_table_add(t, MLG_COLOUR_PLAIN, clean(m->pipe, style));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, clean(m->guest, style));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, g_strdup_printf("%" PRIu64, m->id));
+                mlg_table_add(t, colour_of(m), clean(m->state, style));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, g_strdup_printf("%" PRIu64, m->connections));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(m->granted_kib));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(m->target_kib));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(m->demand_kib));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(m->used_kib));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(m->sent_bytes / 1024));
+        }
+        if (any)
+                mlg_table_render(t, style, 0, SIZE_MAX, out);
+        else
+                g_string_append(out, "No members.\n");
+}
+
+/* ---- JSON ---- */
+
+typedef struct Number {
+        const char *key;
+        uint64_t value;
+} Number;
+
+static json_object *object(const char *const (*texts)[2], size_t n_texts, const Number *numbers, size_t n_numbers) {
+        json_object *o = json_object_new_object();
+
+        for (size_t i = 0; i < n_texts; i++)
+                json_object_object_add(o, texts[i][0], json_object_new_string(texts[i][1]));
+        for (size_t i = 0; i < n_numbers; i++)
+                json_object_object_add(o, numbers[i].key, json_object_new_uint64(numbers[i].value));
+        return o;
+}
+
+static json_object *member_to_json(const MlgCtlPipeMember *m) {
+        const char *const texts[][2] = { { "guest", m->guest }, { "state", m->state } };
+        const Number numbers[] = {
+                { "id", m->id },
+                { "epoch", m->epoch },
+                { "granted_kib", m->granted_kib },
+                { "target_kib", m->target_kib },
+                { "demand_kib", m->demand_kib },
+                { "held_kib", m->held_kib },
+                { "used_kib", m->used_kib },
+                { "connections", m->connections },
+                { "sent_bytes", m->sent_bytes },
+                { "blocked_usec", m->blocked_usec },
+        };
+
+        return object(texts, G_N_ELEMENTS(texts), numbers, G_N_ELEMENTS(numbers));
+}
+
+static json_object *pipe_to_json(const MlgCtlPipe *p, const MlgCtlPipeMember *members, size_t n_members) {
+        const char *const texts[][2] = {
+                { "name", p->name }, { "path", p->path }, { "state", p->state }, { "attach", p->attach },
+        };
+        const Number numbers[] = {
+                { "region_kib", p->region_kib }, { "quota_kib", p->quota_kib },     { "granted_kib", p->granted_kib },
+                { "backed_kib", p->backed_kib }, { "charged_kib", p->charged_kib }, { "epoch", p->epoch },
+        };
+        json_object *o = object(texts, G_N_ELEMENTS(texts), numbers, G_N_ELEMENTS(numbers)), *list = json_object_new_array();
+
+        for (size_t i = 0; i < n_members; i++)
+                if (is_of(&members[i], p->name))
+                        json_object_array_add(list, member_to_json(&members[i]));
+        json_object_object_add(o, "members", list);
+        return o;
+}
+
+char *mlg_pipes_to_json(const MlgCtlPipe *pipes, size_t n, const MlgCtlPipeMember *members, size_t n_members,
+                        const char *group, bool utf8) {
+        json_object *top = json_object_new_object(), *list = json_object_new_array();
+        char *text;
+
+        for (size_t i = 0; i < n; i++)
+                if (!group || g_str_equal(pipes[i].name, group))
+                        json_object_array_add(list, pipe_to_json(&pipes[i], members, n_members));
+        json_object_object_add(top, "pipes", list);
+        text = mlg_json_to_text(top, utf8);
+        json_object_put(top);
+        return text;
+}

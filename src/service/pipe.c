@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Pipe: groups of guests that share memory, between the configuration, the guests' devices, and the ledger.
+ *
+ * A group that is not configured any more goes on until its last member is gone, for a client that was left alone could
+ * never come back. A member is told apart by its QEMU's process, which libvirt has on record: who merely may
+ * connect to the socket is not let in.
+ * A device is unplugged in two steps, so that no connection breaks: its guest is LEAVING, and everybody goes back to the
+ * network with it; when it says that it has no pipe left, or in LEAVE_USEC, the device goes. */
+#include <errno.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "memlego/names.h"
+#include "memlego/pipe.h"
+#include "mempipe/group.h"
+#include "service/daemon-private.h"
+#include "service/log.h"
+#include "util/parse.h"
+#include "util/util.h"
+
+#define LEAVE_USEC (3 * MLG_USEC_PER_SEC)
+/* A guest that cannot have the device now may be able to later; it is work for QEMU, and a line in its log. */
+#define ASK_AGAIN_USEC (300 * MLG_USEC_PER_SEC)
+/* What was done is seen in the guest's definition by then. */
+#define DONE_USEC MLG_USEC_PER_SEC
+/* From the definition that names a device to its QEMU's connection, and back. */
+#define DEAD_USEC (5 * MLG_USEC_PER_SEC)
+
+typedef struct Peer {
+        char name[MLG_NAME_MAX + 1]; /* of the guest; "": nobody */
+        pid_t pid;
+} Peer;
+
+typedef struct MlgDaemonPipe {
+        MlgDaemon *daemon;
+        char name[MLG_PIPE_NAME_MAX + 1];
+        MlgPipeSettings settings;
+        bool going;
+        MlgPipeGroup *group;
+        MlgWatch *watch;
+        uint64_t charge_kib;
+        Peer peers[MLG_PIPE_MEMBERS_MAX + 1]; /* by id */
+} Pipe;
+
+static Pipe *find(const MlgDaemon *d, const char *name) {
+        for (guint i = 0; name && i < d->pipes->len; i++)
+                if (g_str_equal(((Pipe *) d->pipes->pdata[i])->name, name))
+                        return d->pipes->pdata[i];
+        return NULL;
+}
+
+static Pipe *find_by_path(const MlgDaemon *d, const char *path) {
+        for (guint i = 0; i < d->pipes->len; i++) {
+                Pipe *p = d->pipes->pdata[i];
+
+                if (g_str_equal(mlg_pipe_group_path(p->group), path))
+                        return p;
+        }
+        return NULL;
+}
+
+/* 0: it is no member. */
+static uint32_t id_of(const Pipe *p, const char *guest) {
+        for (uint32_t id = 1; p && id <= MLG_PIPE_MEMBERS_MAX; id++)
+                if (p->peers[id].name[0] && g_str_equal(p->peers[id].name, guest))
+                        return id;
+        return 0;
+}
+
+static bool is_empty(const Pipe *p) {
+        for (uint32_t id = 1; id <= MLG_PIPE_MEMBERS_MAX; id++)
+                if (p->peers[id].name[0])
+                        return false;
+        return true;
+}
+
+static MlgVm *vm_by_name(const MlgDaemon *d, const char *name) {
+        for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++)
+                if (g_str_equal(mlg_engine_guest_at(d->engine, i)->name, name))
+                        return mlg_engine_guest_at(d->engine, i);
+        return NULL;
+}
+
+/* ---- who connects ---- */
+
+/* The guest whose QEMU this is, by libvirt's own record: NAME.pid. NULL: there is none. */
+static char *guest_of_process(const MlgDaemon *d, pid_t pid) {
+        const char *path = d->options->guest_pids_dir ? d->options->guest_pids_dir : MLG_GUEST_PIDS_DIR;
+        g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+        const char *file;
+
+        while (dir && (file = g_dir_read_name(dir))) {
+                g_autofree char *full = g_build_filename(path, file, NULL), *text = NULL;
+                uint64_t number;
+
+                if (g_str_has_suffix(file, ".pid") && g_file_get_contents(full, &text, NULL, NULL) &&
+                    mlg_parse_u64(g_strstrip(text), 1, INT32_MAX, &number) == 0 && (pid_t) number == pid)
+                        return g_strndup(file, strlen(file) - strlen(".pid"));
+        }
+        return NULL;
+}
+
+/* One that is not known yet (it is just being started) is judged by its name. */
+static bool belongs(const MlgDaemon *d, const Pipe *p, const char *guest) {
+        const MlgVm *vm = vm_by_name(d, guest);
+        const char *name = mlg_config_pipe_of(d->config, guest, vm ? vm->uuid : NULL, vm ? vm->labels : NULL);
+
+        return name && g_str_equal(name, p->name);
+}
+
+static void refuse(const Pipe *p, pid_t pid, const char *guest, const char *why) {
+        if (mlg_log_limited(p->name, MLG_CAUSE_PIPE, mlg_loop_now_usec(p->daemon->loop)))
+                mlg_log(MLG_LOG_WARNING, "Pipe %s: process %d%s%s%s was turned away: %s", p->name, (int) pid, guest ? " (" : "",
+                        guest ? guest : "", guest ? ")" : "", why);
+}
+
+static bool on_join(uint32_t id, pid_t pid, void *userdata) {
+        Pipe *p = userdata;
+        MlgDaemon *d = p->daemon;
+        g_autofree char *guest = guest_of_process(d, pid);
+
+        if (!guest || strlen(guest) > MLG_NAME_MAX) {
+                refuse(p, pid, NULL, "libvirt knows no guest with this process");
+                return false;
+        }
+        for (guint i = 0; i < d->pipes->len; i++)
+                if (id_of(d->pipes->pdata[i], guest) > 0) {
+                        refuse(p, pid, guest, "it is a member already, and can be one of one group only, once");
+                        return false;
+                }
+        if (p->going || !belongs(d, p, guest)) {
+                refuse(p, pid, guest, "it does not belong to this group");
+                return false;
+        }
+        p->peers[id].pid = pid;
+        g_strlcpy(p->peers[id].name, guest, sizeof(p->peers[id].name));
+        mlg_log(MLG_LOG_INFO, "Pipe %s: guest %s has come, as number %" PRIu32, p->name, guest, id);
+        return true;
+}
+
+static void on_leave(uint32_t id, void *userdata) {
+        Pipe *p = userdata;
+
+        mlg_log(MLG_LOG_INFO, "Pipe %s: guest %s has gone", p->name, p->peers[id].name);
+        p->peers[id] = (Peer) {};
+}
+
+static void on_complaint(pid_t pid, const char *what, void *userdata) {
+        const Pipe *p = userdata;
+        const char *guest = NULL;
+
+        for (uint32_t id = 1; pid > 0 && id <= MLG_PIPE_MEMBERS_MAX; id++)
+                if (p->peers[id].pid == pid)
+                        guest = p->peers[id].name;
+        if (mlg_log_limited(guest ? guest : p->name, MLG_CAUSE_PIPE, mlg_loop_now_usec(p->daemon->loop)))
+                mlg_log(MLG_LOG_WARNING, "Pipe %s: %s%s%s%s", p->name, guest ? "guest " : "", guest ? guest : "",
+                        guest ? ": " : "", what);
+}
+
+/* ---- the ledger ---- */
+
+static uint64_t on_grant(uint64_t to_bytes, void *userdata) {
+        Pipe *p = userdata;
+
+        return mlg_engine_grant_pipe(p->daemon->engine, &p->charge_kib, (to_bytes + 1023) / 1024) * 1024;
+}
+
+static void on_charge(uint64_t bytes, void *userdata) {
+        Pipe *p = userdata;
+
+        mlg_engine_book_pipe(p->daemon->engine, &p->charge_kib, (bytes + 1023) / 1024);
+}
+
+void mlg_daemon_tell_shared(MlgDaemon *d) {
+        uint64_t all_kib = 0;
+
+        for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++)
+                mlg_engine_guest_at(d->engine, i)->shared_kib = 0;
+        for (guint i = 0; i < d->pipes->len; i++) {
+                const Pipe *p = d->pipes->pdata[i];
+                uint64_t kib = mlg_pipe_group_backed_bytes(p->group) / 1024;
+
+                all_kib += kib;
+                for (uint32_t id = 1; id <= MLG_PIPE_MEMBERS_MAX; id++) {
+                        MlgVm *vm = p->peers[id].name[0] ? vm_by_name(d, p->peers[id].name) : NULL;
+
+                        if (vm)
+                                vm->shared_kib = kib;
+                }
+        }
+        mlg_engine_tell_shared(d->engine, all_kib);
+}
+
+/* Overrun books are paid for by pipes, too: what members can do without they return. */
+void mlg_daemon_limit_pipes(MlgDaemon *d) {
+        uint64_t overrun_kib = mlg_ledger_overrun_kib(mlg_engine_ledger(d->engine));
+
+        for (guint i = 0; i < d->pipes->len; i++) {
+                const Pipe *p = d->pipes->pdata[i];
+
+                mlg_pipe_group_set_limit(p->group, overrun_kib > 0 ? mlg_sub_sat(p->charge_kib, overrun_kib) * 1024 : UINT64_MAX);
+        }
+}
+
+/* ---- groups ---- */
+
+static const MlgPipeGroupCallbacks callbacks = {
+        .on_join = on_join, .on_leave = on_leave, .on_grant = on_grant, .on_charge = on_charge, .on_complaint = on_complaint,
+};
+
+/* Users that hypervisors run as, where libvirt is; the first that there is. */
+static uid_t hypervisor_user(void) {
+        static const char *const names[] = { "libvirt-qemu", "qemu" };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+                const struct passwd *user = getpwnam(names[i]);
+
+                if (user)
+                        return user->pw_uid;
+        }
+        return (uid_t) -1;
+}
+
+static void pipe_free(gpointer data) {
+        Pipe *p = data;
+
+        mlg_engine_book_pipe(p->daemon->engine, &p->charge_kib, 0);
+        (void) mlg_watch_free(p->watch);
+        (void) mlg_pipe_group_free(p->group);
+        g_free(p);
+}
+
+static const char *pipe_dir(const MlgDaemon *d) {
+        return d->options->pipe_dir ? d->options->pipe_dir : MLG_PIPE_DIR;
+}
+
+static void open_pipe(MlgDaemon *d, const char *name, const MlgPipeSettings *s) {
+        g_autofree char *path = g_strdup_printf("%s/%s.sock", pipe_dir(d), name);
+        MlgPipeGroupOptions o = {
+                .path = path,
+                .owner = hypervisor_user(),
+                .region_bytes = s->region_kib * 1024,
+                .quota_bytes = s->quota_kib * 1024,
+                .epoch = mlg_real_usec(),
+        };
+        Pipe *p = g_new0(Pipe, 1);
+        int r;
+
+        p->daemon = d;
+        p->settings = *s;
+        g_strlcpy(p->name, name, sizeof(p->name));
+        (void) g_mkdir_with_parents(pipe_dir(d), 0711); /* where it is not made by systemd-tmpfiles */
+        r = mlg_pipe_group_new(&o, &callbacks, p, &p->group);
+        if (r >= 0)
+                r = mlg_loop_watch(d->loop, mlg_pipe_group_pollable(p->group), &p->watch);
+        if (r < 0) {
+                mlg_log(MLG_LOG_ERROR, "Pipe %s: cannot serve %s: %s. Its guests use the network.", name, path, g_strerror(-r));
+                (void) mlg_pipe_group_free(p->group);
+                g_free(p);
+                return;
+        }
+        g_ptr_array_add(d->pipes, p);
+        mlg_log(MLG_LOG_INFO, "Pipe %s: serves %s, %" PRIu64 " MiB of which %" PRIu64 " may be used", name, path,
+                s->region_kib / MLG_KIB_PER_MIB, s->quota_kib / MLG_KIB_PER_MIB);
+}
+
+static void drop_those_that_ended(MlgDaemon *d) {
+        for (guint i = d->pipes->len; i > 0; i--) {
+                const Pipe *p = d->pipes->pdata[i - 1];
+
+                if (p->going && is_empty(p)) {
+                        mlg_log(MLG_LOG_INFO, "Pipe %s: ended", p->name);
+                        g_ptr_array_remove_index(d->pipes, i - 1);
+                }
+        }
+}
+
+void mlg_daemon_configure_pipes(MlgDaemon *d) {
+        if (!d->pipes)
+                d->pipes = g_ptr_array_new_with_free_func(pipe_free);
+        if (d->dry_run)
+                return;
+        for (guint i = 0; i < d->pipes->len; i++)
+                ((Pipe *) d->pipes->pdata[i])->going = true;
+        for (size_t i = 0; i < mlg_config_n_pipes(d->config); i++) {
+                MlgPipeSettings s;
+                const char *name = mlg_config_pipe(d->config, i, &s);
+                Pipe *p = find(d, name);
+
+                if (!p) {
+                        open_pipe(d, name, &s);
+                        continue;
+                }
+                p->going = false;
+                p->settings = s;
+                mlg_pipe_group_set_quota(p->group, s.quota_kib * 1024);
+        }
+        drop_those_that_ended(d);
+}
+
+void mlg_daemon_end_pipes(MlgDaemon *d) {
+        if (d->pipes)
+                g_ptr_array_unref(d->pipes);
+        d->pipes = NULL;
+}
+
+/* ---- guests' devices ---- */
+
+typedef struct DeviceRequest {
+        MlgDaemon *daemon;
+        char uuid[MLG_UUID_LEN + 1];
+        bool attach;
+} DeviceRequest;
+
+static void on_device(int r, const char *why, void *userdata) {
+        g_autofree DeviceRequest *q = userdata;
+        MlgDaemon *d = q->daemon;
+        MlgVm *vm = mlg_engine_find(d->engine, q->uuid);
+
+        g_hash_table_steal(d->requests, q);
+        if (!vm)
+                return;
+        vm->asking_pipe = false;
+        if (r == 0) {
+                vm->pipe_next_usec = mlg_loop_now_usec(d->loop) + DONE_USEC;
+                mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name, "Guest %s: %s its device for shared memory", vm->name,
+                              q->attach ? "got" : "gave back");
+        } else if (r != -EAGAIN && mlg_log_limited(vm->uuid, MLG_CAUSE_PIPE, mlg_loop_now_usec(d->loop)))
+                mlg_log_guest(MLG_LOG_WARNING, NULL, vm->uuid, vm->name,
+                              "Guest %s: its device for shared memory could not be %s: %s%s", vm->name,
+                              q->attach ? "added" : "taken away", why ? why : g_strerror(-r),
+                              q->attach ? ". It can be put into its definition: memlegoctl pipe xml" : "");
+}
+
+static void ask(MlgDaemon *d, MlgVm *vm, bool attach, const char *path, uint64_t now) {
+        uint64_t deadline = now + mlg_config_daemon(d->config)->call_timeout_usec;
+        const MlgHypervisorOps *ops = d->hypervisor->ops;
+        DeviceRequest *q;
+        int r;
+
+        if (!ops->attach_pipe || !ops->detach_pipe)
+                return;
+        q = g_new(DeviceRequest, 1);
+        *q = (DeviceRequest) { .daemon = d, .attach = attach };
+        g_strlcpy(q->uuid, vm->uuid, sizeof(q->uuid));
+        g_hash_table_add(d->requests, q);
+        vm->asking_pipe = true;
+        vm->pipe_next_usec = now + ASK_AGAIN_USEC;
+        r = (attach ? ops->attach_pipe : ops->detach_pipe)(d->hypervisor, q->uuid, path, deadline, on_device, q);
+        if (r < 0)
+                on_device(r, NULL, q);
+}
+
+static bool has_pipes(const Pipe *p, uint32_t id) {
+        MlgPipeStatus s;
+
+        mlg_pipe_group_status(p->group, &s);
+        for (uint32_t i = 0; i < s.n_members; i++)
+                if (s.members[i].id == id)
+                        return s.members[i].n_pipes > 0;
+        return false;
+}
+
+static void take_away(MlgDaemon *d, MlgVm *vm, uint64_t now) {
+        Pipe *p = find_by_path(d, vm->pipe_path);
+        uint32_t id = id_of(p, vm->name);
+
+        if (id > 0 && vm->pipe_leave_usec == 0) {
+                (void) mlg_pipe_group_set_leaving(p->group, id, true);
+                vm->pipe_leave_usec = now;
+        }
+        if (id == 0 || !has_pipes(p, id) || now - vm->pipe_leave_usec >= LEAVE_USEC)
+                ask(d, vm, false, vm->pipe_path, now);
+}
+
+/* It was to leave, and is to stay after all. */
+static void keep(MlgDaemon *d, MlgVm *vm) {
+        Pipe *p = find_by_path(d, vm->pipe_path);
+        uint32_t id = id_of(p, vm->name);
+
+        vm->pipe_leave_usec = 0;
+        if (id > 0)
+                (void) mlg_pipe_group_set_leaving(p->group, id, false);
+}
+
+/* Its device is served by nobody: we, or a memlegod before us, were started anew, and its QEMU cannot connect again. */
+static bool is_dead(const MlgDaemon *d, MlgVm *vm, uint64_t now) {
+        if (id_of(find_by_path(d, vm->pipe_path), vm->name) > 0) {
+                vm->pipe_dead_usec = 0;
+                return false;
+        }
+        if (vm->pipe_dead_usec == 0)
+                vm->pipe_dead_usec = now;
+        return now - vm->pipe_dead_usec >= DEAD_USEC;
+}
+
+void mlg_daemon_want_pipe(MlgDaemon *d, MlgVm *vm) {
+        uint64_t now = mlg_loop_now_usec(d->loop);
+        Pipe *p;
+
+        if (d->pipes->len == 0 && !vm->pipe_path[0])
+                return;
+        p = find(d, mlg_config_pipe_of(d->config, vm->name, vm->uuid, vm->labels));
+        if (d->dry_run || !d->connected || vm->asking_pipe || vm->run_state != MLG_RUN_RUNNING || vm->migrating ||
+            now < vm->pipe_next_usec)
+                return;
+        if (vm->pipe_off)
+                p = NULL;
+        if (!vm->pipe_path[0]) {
+                vm->pipe_leave_usec = vm->pipe_dead_usec = 0;
+                if (p && !p->going && (p->settings.attach || vm->pipe_wanted))
+                        ask(d, vm, true, mlg_pipe_group_path(p->group), now);
+        } else if (!g_str_has_prefix(vm->pipe_path, pipe_dir(d)))
+                return; /* of somebody else's server */
+        else if (!p || !g_str_equal(mlg_pipe_group_path(p->group), vm->pipe_path))
+                take_away(d, vm, now);
+        else if (is_dead(d, vm, now)) {
+                vm->pipe_wanted = true; /* it gets another one */
+                take_away(d, vm, now);
+        } else if (vm->pipe_leave_usec > 0)
+                keep(d, vm);
+}
+
+void mlg_daemon_want_pipes(MlgDaemon *d) {
+        for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++)
+                mlg_daemon_want_pipe(d, mlg_engine_guest_at(d->engine, i));
+        drop_those_that_ended(d);
+}
+
+void mlg_daemon_reset_pipe(MlgDaemon *d, const MlgVm *vm) {
+        Pipe *p = find_by_path(d, vm->pipe_path);
+        uint32_t id = id_of(p, vm->name);
+
+        if (id > 0)
+                (void) mlg_pipe_group_reset(p->group, id);
+}
+
+/* ---- what clients ask ---- */
+
+size_t mlg_daemon_pipes(MlgPipeStatus *ret, size_t max, void *daemon) {
+        const MlgDaemon *d = daemon;
+        size_t n = 0;
+
+        for (; n < d->pipes->len && n < max; n++) {
+                const Pipe *p = d->pipes->pdata[n];
+
+                mlg_pipe_group_status(p->group, &ret[n]);
+                g_strlcpy(ret[n].name, p->name, sizeof(ret[n].name));
+                ret[n].attach = p->settings.attach;
+                ret[n].going = p->going;
+                ret[n].charged_kib = p->charge_kib;
+                for (uint32_t i = 0; i < ret[n].n_members; i++)
+                        g_strlcpy(ret[n].members[i].name, p->peers[ret[n].members[i].id].name, sizeof(ret[n].members[i].name));
+        }
+        return n;
+}
+
+bool mlg_daemon_plug_pipe(const char *uuid, bool attach, GError **error, void *daemon) {
+        MlgDaemon *d = daemon;
+        MlgVm *vm = mlg_engine_find(d->engine, uuid);
+
+        if (!vm)
+                g_set_error(error, MLG_ERROR, MLG_ERROR_NO_SUCH_GUEST, "There is no guest '%s' (any more)", uuid);
+        else if (d->dry_run)
+                g_set_error(error, MLG_ERROR, MLG_ERROR_FAILED, "In a dry run there are no pipes");
+        else if (attach && !find(d, mlg_config_pipe_of(d->config, vm->name, vm->uuid, vm->labels)))
+                g_set_error(error, MLG_ERROR, MLG_ERROR_INVALID_ARGUMENT,
+                            "%s belongs to no group: a section [Pipe NAME] has to name it", vm->name);
+        else if (!attach && !vm->pipe_path[0])
+                g_set_error(error, MLG_ERROR, MLG_ERROR_INVALID_ARGUMENT, "%s has no device for shared memory", vm->name);
+        else {
+                vm->pipe_wanted = attach;
+                vm->pipe_off = !attach;
+                vm->pipe_next_usec = 0;
+                mlg_daemon_want_pipe(d, vm);
+                return true;
+        }
+        return false;
+}
