@@ -30,7 +30,8 @@
  * not the one it shows in mlg_pipe_peer, takes back all that the guest had, gives it another epoch, and shows
  * session. When the module sees its own session there it takes the epoch, sets head = tail in the pairs to it (what
  * was sent to its predecessor), says epoch and version in its section, and rings once more. Only then is anything
- * granted to it.
+ * granted to it. A module that sees `alive` stand still for ten seconds goes back to TCP: nobody would tell it that a
+ * peer has died.
  *
  * Chunks. A chunk has one owner, to whom the host granted it (GRANT) and who gives it back (RETURN). The owner alone
  * writes into it; whom it sends to reads. So memory never changes hands between guests, and a guest's memory is
@@ -112,7 +113,8 @@ struct mlg_pipe_header {
 	__u64 region_bytes;  /* as ivshmem says it, too; both must agree */
 	__u64 epoch;         /* of the region: another number is another region, nothing of before is true */
 	__u32 n_chunks;
-	__u32 reserved[23];
+	__u32 alive;         /* the host counts it up, once a second at least, while it serves; see "Starting" */
+	__u32 reserved[22];
 };
 
 enum mlg_pipe_peer_state {

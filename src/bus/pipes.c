@@ -8,7 +8,8 @@ typedef struct Key {
         uint64_t value;
 } Key;
 
-static int append(sd_bus_message *m, const Key *numbers, size_t n_numbers, const char *const (*texts)[2], size_t n_texts) {
+static int append(sd_bus_message *m, const Key *numbers, size_t n_numbers, const char *const (*texts)[2],
+                  size_t n_texts) {
         int r = sd_bus_message_open_container(m, 'a', "{sv}");
 
         for (size_t i = 0; r >= 0 && i < n_texts; i++)
@@ -27,8 +28,9 @@ static int append_pipe(sd_bus_message *m, size_t i, const void *list) {
                 { "Attach", s->attach ? "auto" : "manual" },
         };
         const Key numbers[] = {
-                { "RegionKiB", s->region_kib }, { "QuotaKiB", s->quota_kib },     { "GrantedKiB", s->granted_kib },
-                { "BackedKiB", s->backed_kib }, { "ChargedKiB", s->charged_kib }, { "Epoch", s->epoch },
+                { "RegionKiB", s->region_kib },   { "QuotaKiB", s->quota_kib },
+                { "GrantedKiB", s->granted_kib }, { "BackedKiB", s->backed_kib },
+                { "ChargedKiB", s->charged_kib }, { "Epoch", s->epoch },
                 { "Members", s->n_members },
         };
 

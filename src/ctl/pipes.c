@@ -59,7 +59,8 @@ void mlg_render_pipes(const MlgCtlPipe *pipes, size_t n, const MlgStyle *style, 
                 const MlgCtlPipe *p = &pipes[i];
 
                 mlg_table_add(t, MLG_COLOUR_PLAIN, clean(p->name, style));
-                mlg_table_add(t, g_str_equal(p->state, "going") ? MLG_COLOUR_YELLOW : MLG_COLOUR_PLAIN, clean(p->state, style));
+                mlg_table_add(t, g_str_equal(p->state, "going") ? MLG_COLOUR_YELLOW : MLG_COLOUR_PLAIN,
+                              clean(p->state, style));
                 mlg_table_add(t, MLG_COLOUR_PLAIN, g_strdup_printf("%" PRIu64, p->n_members));
                 mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(p->quota_kib));
                 mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(p->granted_kib));
@@ -74,14 +75,14 @@ void mlg_render_pipes(const MlgCtlPipe *pipes, size_t n, const MlgStyle *style, 
 }
 
 static MlgColour colour_of(const MlgCtlPipeMember *m) {
-        return g_str_equal(m->state, "broken")  ? MLG_COLOUR_RED :
-               g_str_equal(m->state, "leaving") ? MLG_COLOUR_YELLOW :
-               g_str_equal(m->state, "talks")   ? MLG_COLOUR_GREEN :
-                                                  MLG_COLOUR_PLAIN;
+        return g_str_equal(m->state, "broken")    ? MLG_COLOUR_RED
+               : g_str_equal(m->state, "leaving") ? MLG_COLOUR_YELLOW
+               : g_str_equal(m->state, "talks")   ? MLG_COLOUR_GREEN
+                                                  : MLG_COLOUR_PLAIN;
 }
 
-void mlg_render_pipe_members(const MlgCtlPipeMember *members, size_t n, const char *group, const MlgStyle *style,
-                             GString *out) {
+void mlg_render_pipe_members(const MlgCtlPipeMember *members, size_t n, const char *group,
+                             const MlgStyle *style, GString *out) {
         g_autoptr(MlgTable) t = mlg_table_new(member_columns, G_N_ELEMENTS(member_columns));
         bool any = false;
 
@@ -115,7 +116,8 @@ typedef struct Number {
         uint64_t value;
 } Number;
 
-static json_object *object(const char *const (*texts)[2], size_t n_texts, const Number *numbers, size_t n_numbers) {
+static json_object *object(const char *const (*texts)[2], size_t n_texts, const Number *numbers,
+                           size_t n_numbers) {
         json_object *o = json_object_new_object();
 
         for (size_t i = 0; i < n_texts; i++)
@@ -145,13 +147,18 @@ static json_object *member_to_json(const MlgCtlPipeMember *m) {
 
 static json_object *pipe_to_json(const MlgCtlPipe *p, const MlgCtlPipeMember *members, size_t n_members) {
         const char *const texts[][2] = {
-                { "name", p->name }, { "path", p->path }, { "state", p->state }, { "attach", p->attach },
+                { "name", p->name },
+                { "path", p->path },
+                { "state", p->state },
+                { "attach", p->attach },
         };
         const Number numbers[] = {
-                { "region_kib", p->region_kib }, { "quota_kib", p->quota_kib },     { "granted_kib", p->granted_kib },
-                { "backed_kib", p->backed_kib }, { "charged_kib", p->charged_kib }, { "epoch", p->epoch },
+                { "region_kib", p->region_kib },   { "quota_kib", p->quota_kib },
+                { "granted_kib", p->granted_kib }, { "backed_kib", p->backed_kib },
+                { "charged_kib", p->charged_kib }, { "epoch", p->epoch },
         };
-        json_object *o = object(texts, G_N_ELEMENTS(texts), numbers, G_N_ELEMENTS(numbers)), *list = json_object_new_array();
+        json_object *o = object(texts, G_N_ELEMENTS(texts), numbers, G_N_ELEMENTS(numbers)),
+                    *list = json_object_new_array();
 
         for (size_t i = 0; i < n_members; i++)
                 if (is_of(&members[i], p->name))

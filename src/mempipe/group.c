@@ -4,10 +4,10 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/stat.h>
 
 #include "memlego/mempipe-abi.h"
 #include "mempipe/region.h"
-#include "mempipe/server.h"
 #include "mempipe/sharing.h"
 #include "util/util.h"
 
@@ -35,7 +35,8 @@ struct MlgPipeGroup {
         const MlgPipeGroupCallbacks *callbacks;
         void *userdata;
         MlgPipeRegion *region;
-        MlgPipeServer *server;
+        MlgPipeServer *server; /* NULL: it is being started */
+        bool left_to_next;
         uint32_t quota_chunks, limit_chunks;
         uint64_t turned_usec, swept_usec, next_usec;
         Member members[MLG_PIPE_PEERS];
@@ -67,9 +68,13 @@ static void wake_others(MlgPipeGroup *g, uint32_t but) {
                         ring(g, id);
 }
 
+static void complain_of(MlgPipeGroup *g, pid_t pid, const char *what) {
+        g->callbacks->on_complaint(pid, what, g->userdata);
+}
+
 static void complain(MlgPipeGroup *g, uint32_t id, const char *what) {
         g->members[id].broken = true;
-        g->callbacks->on_complaint(mlg_pipe_server_pid(g->server, id), what, g->userdata);
+        complain_of(g, mlg_pipe_server_pid(g->server, id), what);
 }
 
 /* ---- what members say ---- */
@@ -86,16 +91,12 @@ static void take_message(MlgPipeGroup *g, uint32_t id, const struct mlg_pipe_mes
 /* One ring's worth at most: who writes as fast as we read is read again with the next turn. */
 static void take_messages(MlgPipeGroup *g, uint32_t id) {
         struct mlg_pipe_message m;
-        int r = 0;
 
         for (uint32_t n = 0; n < MLG_PIPE_MESSAGES && !g->members[id].broken; n++) {
-                r = mlg_pipe_region_receive(g->region, id, &m);
-                if (r <= 0)
+                if (!mlg_pipe_region_receive(g->region, id, &m))
                         break;
                 take_message(g, id, &m);
         }
-        if (r < 0)
-                complain(g, id, "its module wrote nonsense into its ring to the host");
 }
 
 static void listen_to(MlgPipeGroup *g, uint32_t id, uint64_t now) {
@@ -162,10 +163,15 @@ static void grant(MlgPipeGroup *g, uint32_t id, uint32_t n) {
                 ring(g, id);
 }
 
+/* What it wants now and may have: a share that lasts longer than the demand is no reason to press chunks
+ * upon somebody who gives them back. */
 static uint32_t lacks(const MlgPipeGroup *g, uint32_t id) {
+        uint64_t wants = mlg_max(g->members[id].word.demand_chunks, MLG_PIPE_FLOOR_CHUNKS);
+
         if (!is_served(g, id))
                 return 0;
-        return (uint32_t) mlg_sub_sat(mlg_pipe_region_target(g->region, id), mlg_pipe_region_granted(g->region, id));
+        return (uint32_t) mlg_sub_sat(mlg_min(mlg_pipe_region_target(g->region, id), wants),
+                                      mlg_pipe_region_granted(g->region, id));
 }
 
 /* Targets sum up to the quota at most, but those who have to return something first may not have done so. */
@@ -193,8 +199,7 @@ static void sweep(MlgPipeGroup *g, uint64_t now) {
                 return;
         g->swept_usec = now;
         if (mlg_pipe_region_sweep(g->region) > 0)
-                g->callbacks->on_complaint(0, "a member wrote where nothing was granted to it; it was taken back",
-                                           g->userdata);
+                complain_of(g, 0, "a member wrote where nothing was granted to it; it was taken back");
 }
 
 static void tell_charge(MlgPipeGroup *g) {
@@ -206,6 +211,7 @@ static void tell_charge(MlgPipeGroup *g) {
 static void turn(MlgPipeGroup *g, uint64_t now) {
         uint64_t wait = MLG_USEC_NEVER;
 
+        mlg_pipe_region_count_alive(g->region);
         for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
                 if (is_there(g, id)) {
                         listen_to(g, id, now);
@@ -226,6 +232,8 @@ static bool on_join(uint32_t id, pid_t pid, void *userdata) {
 
         if (!g->callbacks->on_join(id, pid, g->userdata))
                 return false;
+        if (!g->server) /* it was taken over, and is in the region already */
+                return true;
         g->members[id] = (Member) {};
         mlg_pipe_region_join(g->region, id);
         wake_others(g, id);
@@ -250,7 +258,13 @@ static void on_ring(uint64_t now, void *userdata) {
 static void on_refuse(pid_t pid, const char *why, void *userdata) {
         MlgPipeGroup *g = userdata;
 
-        g->callbacks->on_complaint(pid, why, g->userdata);
+        complain_of(g, pid, why);
+}
+
+static void on_keep(const char *name, int fd, void *userdata) {
+        MlgPipeGroup *g = userdata;
+
+        g->callbacks->on_keep(name, fd, g->userdata);
 }
 
 static const MlgPipeServerCallbacks callbacks_of_server = {
@@ -258,6 +272,7 @@ static const MlgPipeServerCallbacks callbacks_of_server = {
         .on_leave = on_leave,
         .on_ring = on_ring,
         .on_refuse = on_refuse,
+        .on_keep = on_keep,
 };
 
 /* ---- the pollable: the server's, and turns ---- */
@@ -283,6 +298,63 @@ static int group_dispatch(uint64_t now, void *userdata) {
         return r;
 }
 
+/* ---- making one ---- */
+
+/* What was kept is good for nothing if some of it is missing: who is connected has the old memory, and rings
+ * the old bells. */
+static bool is_complete(const MlgPipeKept *k, uint64_t region_bytes) {
+        struct stat st;
+
+        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++)
+                if (k->events[id] < 0)
+                        return false;
+        return k->region >= 0 && k->truth >= 0 && k->listener >= 0 && fstat(k->region, &st) == 0 &&
+               (uint64_t) st.st_size == region_bytes;
+}
+
+static bool adopt_region(MlgPipeGroup *g, const MlgPipeGroupOptions *o, MlgPipeKept *k) {
+        if (!is_complete(k, o->region_bytes) || mlg_pipe_region_adopt(k->region, k->truth, &g->region) < 0)
+                return false;
+        k->region = k->truth = -1;
+        return true;
+}
+
+/* Members whose connection is not there any more went while nobody served them. Why one was to leave nobody
+ * knows any more: who wants that says so again. */
+static void settle_members(MlgPipeGroup *g) {
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++) {
+                if (!is_there(g, id))
+                        continue;
+                if (mlg_pipe_server_pid(g->server, id) > 0)
+                        mlg_pipe_region_set_leaving(g->region, id, false);
+                else
+                        mlg_pipe_region_leave(g->region, id);
+                wake_others(g, id);
+        }
+}
+
+static int start(MlgPipeGroup *g, const MlgPipeGroupOptions *o) {
+        MlgPipeKept *k = o->kept, none;
+        int r = 0;
+
+        mlg_pipe_kept_init(&none);
+        k = k ? k : &none;
+        if (!adopt_region(g, o, k)) {
+                mlg_pipe_kept_close(k);
+                r = mlg_pipe_region_new(o->region_bytes, o->epoch, &g->region);
+        }
+        if (r >= 0)
+                r = mlg_pipe_server_new(o->path, o->owner, mlg_pipe_region_fd(g->region), k,
+                                        &callbacks_of_server, g, &g->server);
+        mlg_pipe_kept_close(k);
+        if (r < 0)
+                return r;
+        g->callbacks->on_keep("region", mlg_pipe_region_fd(g->region), g->userdata);
+        g->callbacks->on_keep("truth", mlg_pipe_region_truth_fd(g->region), g->userdata);
+        settle_members(g);
+        return 0;
+}
+
 int mlg_pipe_group_new(const MlgPipeGroupOptions *o, const MlgPipeGroupCallbacks *callbacks, void *userdata,
                        MlgPipeGroup **ret) {
         MlgPipeGroup *g = g_new0(MlgPipeGroup, 1);
@@ -290,10 +362,7 @@ int mlg_pipe_group_new(const MlgPipeGroupOptions *o, const MlgPipeGroupCallbacks
 
         g->callbacks = callbacks;
         g->userdata = userdata;
-        r = mlg_pipe_region_new(o->region_bytes, o->epoch, &g->region);
-        if (r >= 0)
-                r = mlg_pipe_server_new(o->path, o->owner, mlg_pipe_region_fd(g->region),
-                                        &callbacks_of_server, g, &g->server);
+        r = start(g, o);
         if (r < 0) {
                 (void) mlg_pipe_group_free(g);
                 return r;
@@ -311,9 +380,23 @@ int mlg_pipe_group_new(const MlgPipeGroupOptions *o, const MlgPipeGroupCallbacks
         return 0;
 }
 
+void mlg_pipe_group_leave_to_next(MlgPipeGroup *g) {
+        g->left_to_next = true;
+        mlg_pipe_server_leave_to_next(g->server);
+}
+
+/* Everybody goes back to the network: nobody would tell them any more when one of them dies. */
+static void say_farewell(MlgPipeGroup *g) {
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
+                mlg_pipe_region_set_leaving(g->region, id, true);
+        wake_others(g, MLG_PIPE_HOST);
+}
+
 MlgPipeGroup *mlg_pipe_group_free(MlgPipeGroup *g) {
         if (!g)
                 return NULL;
+        if (g->server && !g->left_to_next)
+                say_farewell(g);
         (void) mlg_pipe_server_free(g->server);
         (void) mlg_pipe_region_free(g->region);
         g_free(g);

@@ -13,6 +13,7 @@
 #include <glib.h>
 
 #include "memlego/pipe.h"
+#include "mempipe/server.h"
 #include "util/pollable.h"
 
 typedef struct MlgPipeGroup MlgPipeGroup;
@@ -23,11 +24,13 @@ typedef struct MlgPipeGroupCallbacks {
         void (*on_leave)(uint32_t id, void *userdata);
         /* The group is about to grant, up to so much altogether; returns up to where it may. */
         uint64_t (*on_grant)(uint64_t to_bytes, void *userdata);
-        /* What it has in fact: granted, or backed if that is more, for members can write where nothing was granted to them.
-         * After each turn. */
+        /* What it has in fact: granted, or backed if that is more, for members can write where nothing
+         * was granted to them. After each turn. */
         void (*on_charge)(uint64_t bytes, void *userdata);
         /* About the client with this process, or (0) the group; a sentence for people. */
         void (*on_complaint)(pid_t pid, const char *what, void *userdata);
+        /* See mempipe/server.h. */
+        void (*on_keep)(const char *name, int fd, void *userdata);
 } MlgPipeGroupCallbacks;
 
 typedef struct MlgPipeGroupOptions {
@@ -36,10 +39,15 @@ typedef struct MlgPipeGroupOptions {
         uint64_t region_bytes;
         uint64_t quota_bytes;
         uint64_t epoch; /* of the region: never one that was used since the host booted */
+        /* NULL: nothing. Emptied; of another size than region_bytes, or not complete: closed. */
+        MlgPipeKept *kept;
 } MlgPipeGroupOptions;
 
 int mlg_pipe_group_new(const MlgPipeGroupOptions *options, const MlgPipeGroupCallbacks *callbacks,
                        void *userdata, MlgPipeGroup **ret);
+/* A next process goes on with what was kept: nothing is told to members. Otherwise they are told to
+ * leave. */
+void mlg_pipe_group_leave_to_next(MlgPipeGroup *g);
 MlgPipeGroup *mlg_pipe_group_free(MlgPipeGroup *g);
 const MlgPollable *mlg_pipe_group_pollable(const MlgPipeGroup *g);
 const char *mlg_pipe_group_path(const MlgPipeGroup *g);

@@ -28,7 +28,7 @@ typedef struct Member {
 typedef struct Truth {
         uint64_t magic;
         uint64_t bytes, epoch;
-        uint32_t n_chunks, granted;
+        uint32_t n_chunks, granted, alive;
         Member members[MLG_PIPE_PEERS];
         uint8_t owners[];
 } Truth;
@@ -183,6 +183,10 @@ MlgPipeRegion *mlg_pipe_region_free(MlgPipeRegion *r) {
         mlg_close_fd(&r->truth_fd);
         g_free(r);
         return NULL;
+}
+
+void mlg_pipe_region_count_alive(MlgPipeRegion *r) {
+        show(header_of(r)->alive, ++r->truth->alive);
 }
 
 int mlg_pipe_region_fd(const MlgPipeRegion *r) {
@@ -395,7 +399,7 @@ void mlg_pipe_region_read_word(const MlgPipeRegion *r, uint32_t id, MlgPipeWord 
 
 /* ---- control rings ---- */
 
-/* What it has not read yet; more than there is room for: the ring is broken. */
+/* What it has not read yet; more than there is room for: it wrote nonsense, and hears nothing. */
 static uint32_t unread(const MlgPipeRegion *r, uint32_t id) {
         return r->truth->members[id].sent - see(pair_of(r, MLG_PIPE_HOST, id)->head);
 }
@@ -413,7 +417,7 @@ int mlg_pipe_region_send(MlgPipeRegion *r, uint32_t id, const struct mlg_pipe_me
         uint32_t *sent = &r->truth->members[id].sent, n = unread(r, id);
 
         if (n >= MLG_PIPE_MESSAGES)
-                return n == MLG_PIPE_MESSAGES ? -EAGAIN : -EPROTO;
+                return -EAGAIN;
         p->messages[*sent & RING_MASK] = *m;
         p->messages[*sent & RING_MASK].epoch = r->truth->members[MLG_PIPE_HOST].epoch;
         ++*sent;
@@ -422,18 +426,17 @@ int mlg_pipe_region_send(MlgPipeRegion *r, uint32_t id, const struct mlg_pipe_me
         return 0;
 }
 
-int mlg_pipe_region_receive(MlgPipeRegion *r, uint32_t id, struct mlg_pipe_message *ret) {
+bool mlg_pipe_region_receive(MlgPipeRegion *r, uint32_t id, struct mlg_pipe_message *ret) {
         struct mlg_pipe_pair *p = pair_of(r, id, MLG_PIPE_HOST);
-        uint32_t *received = &r->truth->members[id].received, n = see(p->tail) - *received;
+        uint32_t *received = &r->truth->members[id].received, tail = see(p->tail), n = tail - *received;
+        bool is_good = n > 0 && n <= MLG_PIPE_MESSAGES;
 
-        if (n == 0)
-                return 0;
-        if (n > MLG_PIPE_MESSAGES)
-                return -EPROTO;
-        memcpy(ret, &p->messages[*received & RING_MASK], sizeof(*ret));
-        ++*received;
-        show(p->head, *received);
-        return 1;
+        if (is_good)
+                memcpy(ret, &p->messages[*received & RING_MASK], sizeof(*ret));
+        *received = is_good ? *received + 1 : tail;
+        if (n > 0)
+                show(p->head, *received);
+        return is_good;
 }
 
 void mlg_pipe_region_clear_bell(MlgPipeRegion *r, uint32_t id) {

@@ -34,6 +34,9 @@ int mlg_pipe_region_adopt(int region_fd, int truth_fd, MlgPipeRegion **ret);
 MlgPipeRegion *mlg_pipe_region_free(MlgPipeRegion *r);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgPipeRegion, mlg_pipe_region_free)
 
+/* Once a second at least: members see that somebody serves them. */
+void mlg_pipe_region_count_alive(MlgPipeRegion *r);
+
 int mlg_pipe_region_fd(const MlgPipeRegion *r);
 int mlg_pipe_region_truth_fd(const MlgPipeRegion *r);
 uint64_t mlg_pipe_region_bytes(const MlgPipeRegion *r);
@@ -75,11 +78,11 @@ uint64_t mlg_pipe_region_sweep(MlgPipeRegion *r);
 
 /* ---- control rings: messages between host and a member ---- */
 
-/* 0; -EAGAIN: the ring is full; -EPROTO: the member broke it. *ret_ring: it must be rung for this. */
+/* 0; -EAGAIN: there is no room. *ret_ring: it must be rung for this. */
 int mlg_pipe_region_send(MlgPipeRegion *r, uint32_t id, const struct mlg_pipe_message *m, bool *ret_ring);
 uint32_t mlg_pipe_region_room(const MlgPipeRegion *r, uint32_t id); /* messages that can be sent just now */
-/* 1: *ret is its next message; 0: there is none; -EPROTO: the member broke the ring. */
-int mlg_pipe_region_receive(MlgPipeRegion *r, uint32_t id, struct mlg_pipe_message *ret);
+/* True: *ret is its next message. What it has written out of step is skipped. */
+bool mlg_pipe_region_receive(MlgPipeRegion *r, uint32_t id, struct mlg_pipe_message *ret);
 /* Something else in the region has changed that it should look at: true if it must be rung for this. */
 bool mlg_pipe_region_wake(MlgPipeRegion *r, uint32_t id);
 /* It has rung, or may have: from now on it rings again. */

@@ -3,7 +3,12 @@
  *
  * One epoll set is the pollable: the listening socket, the bell (peer 0's eventfd) and each client. A
  * message is eight bytes and at most one descriptor; a stream socket takes or refuses so few bytes as a
- * whole. */
+ * whole.
+ *
+ * Every id has one eventfd for good, and a new client is told all of them at once, whoever is there;
+ * nobody is told of those who come and go, for which the region has a table. It has to be so: QEMU frees
+ * what it has of a peer when it hears that it left, and keeps the pointer: it dies when that id is used
+ * again, or when the device is unplugged (seen with 7.2). */
 #include "mempipe/server.h"
 
 #include <endian.h>
@@ -21,10 +26,9 @@
 
 #define PROTOCOL_VERSION 0
 #define MEMORY_FOLLOWS (-1)
-
-/* What is said to a new client, and as much again for those who come and go until it reads: a healthy
- * QEMU reads within milliseconds. */
-#define QUEUE_MOST (4 * MLG_PIPE_PEERS)
+/* For whom we do not let in: QEMU says what is wrong and does without the device. At the end of the connection
+ * it would wait for ever for what should come, and its guest with it. */
+#define NO_VERSION INT64_MAX
 
 /* Guests can ring without a pause, and it costs them nothing: the bell is answered this often at most. */
 #define BELL_PAUSE_USEC 1000
@@ -49,8 +53,7 @@ typedef struct Message {
 } Message;
 
 typedef struct Client {
-        int fd;    /* -1: the id is free */
-        int event; /* by which it is rung */
+        int fd; /* -1: the id is free */
         pid_t pid;
         GQueue queue; /* Message */
         bool doomed;  /* dropped at the end of the round */
@@ -62,10 +65,11 @@ struct MlgPipeServer {
         void *userdata;
         char path[MLG_PIPE_PATH_MAX + 1];
         uid_t owner;
-        bool sees_all_users;
+        bool sees_all_users, left_to_next;
         int epoll, memory_fd;
+        int events[MLG_PIPE_PEERS]; /* by which each id is rung; [0] is the bell's */
         Source listener, bell;
-        Client clients[MLG_PIPE_PEERS]; /* [0] is nobody's: the host has `bell` */
+        Client clients[MLG_PIPE_PEERS]; /* [0] is nobody's */
         MlgPollable pollable;
 };
 
@@ -153,10 +157,6 @@ static void say(MlgPipeServer *s, uint32_t id, int64_t value, int fd) {
 
         if (c->doomed)
                 return;
-        if (g_queue_get_length(&c->queue) >= QUEUE_MOST) {
-                doom(c, "it does not read what it is told");
-                return;
-        }
         m = g_new(Message, 1);
         *m = (Message) { .value = value, .fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3) };
         g_queue_push_tail(&c->queue, m);
@@ -170,14 +170,22 @@ static bool is_there(const Client *c) {
 
 /* ---- coming and going ---- */
 
+static void keep(const MlgPipeServer *s, const char *what, uint32_t id, int fd) {
+        char name[32];
+
+        if (g_str_equal(what, "listener"))
+                (void) g_strlcpy(name, what, sizeof(name));
+        else
+                (void) g_snprintf(name, sizeof(name), "%s.%" G_GUINT32_FORMAT, what, id);
+        s->callbacks->on_keep(name, fd, s->userdata);
+}
+
 static void close_client(Client *c) {
         g_queue_clear_full(&c->queue, message_free);
         mlg_close_fd(&c->fd); /* epoll forgets it */
-        mlg_close_fd(&c->event);
-        *c = (Client) { .fd = -1, .event = -1 };
+        *c = (Client) { .fd = -1 };
 }
 
-/* One of those that go may let others overflow, who are doomed then: until there are none. */
 static void drop_doomed(MlgPipeServer *s) {
         for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++) {
                 Client *c = &s->clients[id];
@@ -186,14 +194,9 @@ static void drop_doomed(MlgPipeServer *s) {
                         continue;
                 if (c->why)
                         s->callbacks->on_refuse(c->pid, c->why, s->userdata);
+                keep(s, "client", id, -1);
                 close_client(c);
                 s->callbacks->on_leave(id, s->userdata);
-                for (uint32_t other = 1; other < MLG_PIPE_PEERS; other++)
-                        if (is_there(&s->clients[other])) {
-                                say(s, other, id, -1);
-                                flush(s, other);
-                        }
-                id = 0;
         }
 }
 
@@ -201,18 +204,15 @@ static void welcome(MlgPipeServer *s, uint32_t id) {
         say(s, id, PROTOCOL_VERSION, -1);
         say(s, id, id, -1);
         say(s, id, MEMORY_FOLLOWS, s->memory_fd);
-        say(s, id, MLG_PIPE_HOST, s->bell.fd);
-        for (uint32_t other = 1; other < MLG_PIPE_PEERS; other++)
-                if (other != id && is_there(&s->clients[other])) {
-                        say(s, other, id, s->clients[id].event);
-                        flush(s, other);
-                        say(s, id, other, s->clients[other].event);
-                }
-        say(s, id, id, s->clients[id].event); /* its own: by this it is interrupted */
+        for (uint32_t other = 0; other < MLG_PIPE_PEERS; other++)
+                if (other != id)
+                        say(s, id, other, s->events[other]);
+        say(s, id, id, s->events[id]); /* its own: by this it is interrupted */
         flush(s, id);
 }
 
-/* In a user namespace with few users (PrivateUsers= of systemd) all others look alike: then the socket's mode has to do. */
+/* In a user namespace with few users (PrivateUsers= of systemd) all others look alike: then the socket's
+ * mode has to do. */
 #define UID_OF_OTHERS 65534
 
 static bool sees_all_users(void) {
@@ -222,7 +222,8 @@ static bool sees_all_users(void) {
 }
 
 static bool is_user(const MlgPipeServer *s, uid_t uid) {
-        return uid == 0 || uid == geteuid() || uid == s->owner || (uid == UID_OF_OTHERS && !s->sees_all_users);
+        return uid == 0 || uid == geteuid() || uid == s->owner ||
+               (uid == UID_OF_OTHERS && !s->sees_all_users);
 }
 
 static const char *refusal(const MlgPipeServer *s, const struct ucred *who, uint32_t *ret_id) {
@@ -236,11 +237,15 @@ static const char *refusal(const MlgPipeServer *s, const struct ucred *who, uint
         return "the group is full: more guests need another group";
 }
 
+static void turn_away(int fd) {
+        (void) send_message(fd, &(Message) { .value = NO_VERSION, .fd = -1 });
+}
+
 static void accept_client(MlgPipeServer *s, uint64_t now) {
         _mlg_cleanup_fd_ int fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        _mlg_cleanup_fd_ int event = -1;
         struct ucred who = {};
         socklen_t size = sizeof(who);
+        uint64_t rung;
         const char *why;
         uint32_t id;
 
@@ -249,17 +254,20 @@ static void accept_client(MlgPipeServer *s, uint64_t now) {
         if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
                 return;
         why = refusal(s, &who, &id);
-        if (!why && (event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
-                why = "there are no more descriptors";
         if (why) {
                 s->callbacks->on_refuse(who.pid, why, s->userdata);
+                turn_away(fd);
                 return;
         }
-        if (!s->callbacks->on_join(id, who.pid, s->userdata)) /* it has told why */
+        if (!s->callbacks->on_join(id, who.pid, s->userdata)) { /* it has told why */
+                turn_away(fd);
                 return;
-        s->clients[id] = (Client) { .fd = fd, .event = event, .pid = who.pid };
-        fd = event = -1;
+        }
+        (void) !read(s->events[id], &rung, sizeof(rung)); /* what was for the last one of this id */
+        s->clients[id] = (Client) { .fd = fd, .pid = who.pid };
+        fd = -1;
         watch_client(s, id, EPOLL_CTL_ADD);
+        keep(s, "client", id, s->clients[id].fd);
         welcome(s, id);
 }
 
@@ -297,7 +305,7 @@ void mlg_pipe_server_ring(MlgPipeServer *s, uint32_t id) {
         uint64_t one = 1;
 
         if (s->clients[id].fd >= 0)
-                (void) !write(s->clients[id].event, &one, sizeof(one)); /* full: it has been rung */
+                (void) !write(s->events[id], &one, sizeof(one)); /* full: it has been rung */
 }
 
 pid_t mlg_pipe_server_pid(const MlgPipeServer *s, uint32_t id) {
@@ -340,8 +348,8 @@ static int server_dispatch(uint64_t now, void *userdata) {
 
 /* ---- making one ---- */
 
-/* Who may connect: the socket's owner and group. The group is the directory's, if that has the set-group-id bit (then
- * memlegod needs no rights to give it); the owner is set where we may. */
+/* Who may connect: the socket's owner and group. The group is the directory's, if that has the
+ * set-group-id bit (then memlegod needs no rights to give it); the owner is set where we may. */
 static int listen_at(const char *path, uid_t owner, int *ret) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         _mlg_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -354,31 +362,121 @@ static int listen_at(const char *path, uid_t owner, int *ret) {
                 return -errno;
         if (fchmod(fd, 0600) < 0 || /* the file gets this mode, and never had another */
             bind(fd, (const struct sockaddr *) &address, sizeof(address)) < 0 ||
-            (owner != (uid_t) -1 && geteuid() == 0 && chown(path, owner, (gid_t) -1) < 0) || chmod(path, 0660) < 0 ||
-            listen(fd, MLG_PIPE_PEERS) < 0)
+            (owner != (uid_t) -1 && geteuid() == 0 && chown(path, owner, (gid_t) -1) < 0) ||
+            chmod(path, 0660) < 0 || listen(fd, MLG_PIPE_PEERS) < 0)
                 return -errno;
         *ret = fd;
         fd = -1;
         return 0;
 }
 
-static int start(MlgPipeServer *s) {
+/* ---- what was kept ---- */
+
+void mlg_pipe_kept_init(MlgPipeKept *k) {
+        memset(k, 0xff, sizeof(*k)); /* all of it -1 */
+}
+
+static int *place_of(MlgPipeKept *k, const char *name) {
+        const struct {
+                const char *name;
+                int *at;
+        } singles[] = {
+                { "region", &k->region },
+                { "truth", &k->truth },
+                { "listener", &k->listener },
+        };
+        const char *dot = strchr(name, '.');
+        uint64_t id;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(singles); i++)
+                if (g_str_equal(name, singles[i].name))
+                        return singles[i].at;
+        if (!dot || !g_ascii_string_to_unsigned(dot + 1, 10, 0, MLG_PIPE_PEERS - 1, &id, NULL))
+                return NULL;
+        return g_str_has_prefix(name, "client.")  ? &k->clients[id]
+               : g_str_has_prefix(name, "event.") ? &k->events[id]
+                                                  : NULL;
+}
+
+bool mlg_pipe_kept_add(MlgPipeKept *k, const char *name, int fd) {
+        int *place = place_of(k, name);
+
+        if (!place || *place >= 0)
+                return false;
+        *place = fd;
+        return true;
+}
+
+void mlg_pipe_kept_close(MlgPipeKept *k) {
+        mlg_close_fd(&k->region);
+        mlg_close_fd(&k->truth);
+        mlg_close_fd(&k->listener);
+        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++) {
+                mlg_close_fd(&k->clients[id]);
+                mlg_close_fd(&k->events[id]);
+        }
+}
+
+static int take(int *fd) {
+        int taken = *fd;
+
+        *fd = -1;
+        return taken;
+}
+
+/* Its QEMU noticed nothing. One that is gone meanwhile is found to be so when it is read. */
+static void take_client(MlgPipeServer *s, uint32_t id, MlgPipeKept *k) {
+        struct ucred who = {};
+        socklen_t size = sizeof(who);
+
+        if (k->clients[id] < 0)
+                return;
+        if (getsockopt(k->clients[id], SOL_SOCKET, SO_PEERCRED, &who, &size) < 0 ||
+            !s->callbacks->on_join(id, who.pid, s->userdata))
+                return;
+        s->clients[id] = (Client) { .fd = take(&k->clients[id]), .pid = who.pid };
+        watch_client(s, id, EPOLL_CTL_ADD);
+        keep(s, "client", id, s->clients[id].fd);
+}
+
+static int take_events(MlgPipeServer *s, MlgPipeKept *k) {
+        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++) {
+                s->events[id] = take(&k->events[id]);
+                if (s->events[id] < 0 && (s->events[id] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+                        return -errno;
+                keep(s, "event", id, s->events[id]);
+        }
+        s->bell.fd = s->events[MLG_PIPE_HOST];
+        return 0;
+}
+
+static int start(MlgPipeServer *s, MlgPipeKept *k) {
         int r;
 
-        if ((s->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0 ||
-            (s->bell.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+        s->listener.fd = take(&k->listener);
+        if ((s->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
                 return -errno;
-        if ((r = listen_at(s->path, s->owner, &s->listener.fd)) < 0)
+        if ((r = take_events(s, k)) < 0)
+                return r;
+        if (s->listener.fd < 0 && (r = listen_at(s->path, s->owner, &s->listener.fd)) < 0)
                 return r;
         watch(s, &s->listener);
         watch(s, &s->bell);
-        return s->listener.watched && s->bell.watched ? 0 : -ENOMEM;
+        if (!s->listener.watched || !s->bell.watched)
+                return -ENOMEM;
+        keep(s, "listener", 0, s->listener.fd);
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
+                take_client(s, id, k);
+        return 0;
 }
 
-int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd,
+int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd, MlgPipeKept *kept,
                         const MlgPipeServerCallbacks *callbacks, void *userdata, MlgPipeServer **ret) {
         MlgPipeServer *s = g_new0(MlgPipeServer, 1);
+        MlgPipeKept none;
         int r;
+
+        mlg_pipe_kept_init(&none);
 
         s->callbacks = callbacks;
         s->userdata = userdata;
@@ -389,9 +487,11 @@ int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd,
         s->epoll = -1;
         s->listener = (Source) { .fd = -1, .mark = LISTENER_MARK };
         s->bell = (Source) { .fd = -1, .mark = BELL_MARK };
-        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++)
-                s->clients[id] = (Client) { .fd = -1, .event = -1 };
-        r = start(s);
+        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++) {
+                s->clients[id] = (Client) { .fd = -1 };
+                s->events[id] = -1;
+        }
+        r = start(s, kept ? kept : &none);
         if (r < 0) {
                 (void) mlg_pipe_server_free(s);
                 return r;
@@ -412,10 +512,11 @@ MlgPipeServer *mlg_pipe_server_free(MlgPipeServer *s) {
                 return NULL;
         for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++)
                 close_client(&s->clients[id]);
-        if (s->listener.fd >= 0)
+        if (s->listener.fd >= 0 && !s->left_to_next)
                 (void) unlink(s->path);
         mlg_close_fd(&s->listener.fd);
-        mlg_close_fd(&s->bell.fd);
+        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++)
+                mlg_close_fd(&s->events[id]);
         mlg_close_fd(&s->epoll);
         g_free(s);
         return NULL;
@@ -427,4 +528,8 @@ const MlgPollable *mlg_pipe_server_pollable(const MlgPipeServer *s) {
 
 const char *mlg_pipe_server_path(const MlgPipeServer *s) {
         return s->path;
+}
+
+void mlg_pipe_server_leave_to_next(MlgPipeServer *s) {
+        s->left_to_next = true;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Sharing: see sharing.h.
  *
- *     floor   = min(FLOOR, quota / n)
+ *     floor   = min(16, quota / n)
  *     want_i  = max(floor, demand_i)
  *     target_i = want_i                                                    if sum(want) <= quota
  *              = floor + (quota - n * floor) * (want_i - floor) / sum(want - floor)   otherwise
@@ -10,10 +10,6 @@
 #include "mempipe/sharing.h"
 
 #include "util/util.h"
-
-/* Of 64 KiB: a member without traffic has as much as a first connection fills in a round trip, and a
- * group of 31 idle members is promised 31 MiB. */
-#define FLOOR_CHUNKS 16
 
 #define ONE UINT64_C(1024)
 
@@ -34,7 +30,7 @@ static uint32_t want(const MlgPipeClaim *c, uint32_t floor) {
 }
 
 void mlg_pipe_share(MlgPipeClaim *claims, uint32_t n, uint32_t quota_chunks, uint64_t passed_usec) {
-        uint32_t floor = n > 0 ? (uint32_t) mlg_min(FLOOR_CHUNKS, quota_chunks / n) : 0;
+        uint32_t floor = n > 0 ? (uint32_t) mlg_min(MLG_PIPE_FLOOR_CHUNKS, quota_chunks / n) : 0;
         uint64_t above = 0, room = quota_chunks - (uint64_t) n * floor;
 
         for (uint32_t i = 0; i < n; i++) {

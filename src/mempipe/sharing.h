@@ -14,5 +14,9 @@ typedef struct MlgPipeClaim {
  * from a member, its next burst would wait for. */
 #define MLG_PIPE_HALF_LIFE_USEC 1000000
 
+/* Of 64 KiB: a member without traffic has as much as a first connection fills in a round trip, and a
+ * group of 31 idle members is promised 31 MiB. */
+#define MLG_PIPE_FLOOR_CHUNKS 16
+
 /* Sets the targets of `n` members, `passed_usec` after the last time. */
 void mlg_pipe_share(MlgPipeClaim *claims, uint32_t n, uint32_t quota_chunks, uint64_t passed_usec);

@@ -36,15 +36,16 @@ static MlgConfigPipe *add(MlgConfig *c, const char *name, const MlgConfigOrigin 
         return p;
 }
 
-MlgConfigPipe *mlg_config_pipe_open(MlgConfig *c, const char *header, const char *name, const MlgConfigOrigin *at,
-                                    GError **error) {
+MlgConfigPipe *mlg_config_pipe_open(MlgConfig *c, const char *header, const char *name,
+                                    const MlgConfigOrigin *at, GError **error) {
         const MlgConfigPipe *same = mlg_config_pipe_find(c, name);
 
         if (!mlg_config_name_is_valid(name, MLG_PIPE_NAME_MAX) || name[0] == '.')
-                mlg_config_file_error(error, at->file, at->line, header, NULL, NULL,
-                                      "expected [Pipe NAME] alone on its line, with a name of 1 to %d letters, digits, "
-                                      "-, _ or ., the first of them no .",
-                                      MLG_PIPE_NAME_MAX);
+                mlg_config_file_error(
+                        error, at->file, at->line, header, NULL, NULL,
+                        "expected [Pipe NAME] alone on its line, with a name of 1 to %d letters, digits, "
+                        "-, _ or ., the first of them no .",
+                        MLG_PIPE_NAME_MAX);
         else if (same)
                 mlg_config_file_error(error, at->file, at->line, header, NULL, NULL,
                                       "expected another name, there is one of this name in %s:%u already",
@@ -65,9 +66,10 @@ static bool check(const MlgConfigPipe *p, GError **error) {
                 mlg_config_file_error(error, p->at.file, p->at.line, header, NULL, NULL,
                                       "expected Guests=, the patterns of the guests that may share memory");
         else if (s->quota_kib > s->region_kib - TABLES_KIB)
-                mlg_config_file_error(error, p->at.file, p->at.line, header, NULL, NULL,
-                                      "expected Quota= to be at most RegionSize= less %dM, which tables take",
-                                      (int) (TABLES_KIB / MLG_KIB_PER_MIB));
+                mlg_config_file_error(
+                        error, p->at.file, p->at.line, header, NULL, NULL,
+                        "expected Quota= to be at most RegionSize= less %dM, which tables take",
+                        (int) (TABLES_KIB / MLG_KIB_PER_MIB));
         else
                 return true;
         return false;

@@ -7,6 +7,7 @@
 #include "service/notify.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include <glib.h>
 #include <systemd/sd-daemon.h>
@@ -57,4 +58,28 @@ uint64_t mlg_notify_watchdog_interval_usec(void) {
 
 void mlg_notify_watchdog(void) {
         (void) sd_notify(0, "WATCHDOG=1");
+}
+
+void mlg_notify_keep(const char *name, int fd) {
+        g_autofree char *state = g_strdup_printf("%s=1\nFDNAME=%s", fd < 0 ? "FDSTOREREMOVE" : "FDSTORE", name);
+
+        if (fd < 0)
+                (void) sd_notify(0, state);
+        else
+                (void) sd_pid_notify_with_fds(0, 0, state, &fd, 1);
+}
+
+bool mlg_notify_keeps(void) {
+        return g_getenv("NOTIFY_SOCKET") != NULL;
+}
+
+void mlg_notify_take_kept(MlgKeptFn fn, void *userdata) {
+        char **names = NULL;
+        int n = sd_listen_fds_with_names(1, &names);
+
+        for (int i = 0; i < n; i++) {
+                fn(names[i], SD_LISTEN_FDS_START + i, userdata);
+                free(names[i]);
+        }
+        free(names);
 }

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Pipe: groups of guests that share memory, between the configuration, the guests' devices, and the ledger.
+/* Pipe: groups of guests that share memory, between the configuration, the guests' devices, and the
+ * ledger.
  *
- * A group that is not configured any more goes on until its last member is gone, for a client that was left alone could
- * never come back. A member is told apart by its QEMU's process, which libvirt has on record: who merely may
- * connect to the socket is not let in.
- * A device is unplugged in two steps, so that no connection breaks: its guest is LEAVING, and everybody goes back to the
- * network with it; when it says that it has no pipe left, or in LEAVE_USEC, the device goes. */
+ * A group that is not configured any more goes on until its last member is gone, for a client that was
+ * left alone could never come back. A member is told apart by its QEMU's process, which libvirt has on
+ * record: who merely may connect to the socket is not let in. A device is unplugged in two steps, so that
+ * no connection breaks: its guest is LEAVING, and everybody goes back to the network with it; when it
+ * says that it has no pipe left, or in LEAVE_USEC, the device goes.
+ *
+ * A QEMU connects once. So that a memlegod that is started anew can go on in our place, the service
+ * manager keeps a copy of each descriptor, by the name pipe/GROUP/WHAT. */
 #include <errno.h>
 #include <pwd.h>
 #include <string.h>
@@ -16,11 +20,13 @@
 #include "mempipe/group.h"
 #include "service/daemon-private.h"
 #include "service/log.h"
+#include "service/notify.h"
 #include "util/parse.h"
 #include "util/util.h"
 
 #define LEAVE_USEC (3 * MLG_USEC_PER_SEC)
-/* A guest that cannot have the device now may be able to later; it is work for QEMU, and a line in its log. */
+/* A guest that cannot have the device now may be able to later; it is work for QEMU, and a line in its
+ * log. */
 #define ASK_AGAIN_USEC (300 * MLG_USEC_PER_SEC)
 /* What was done is seen in the guest's definition by then. */
 #define DONE_USEC MLG_USEC_PER_SEC
@@ -104,15 +110,16 @@ static char *guest_of_process(const MlgDaemon *d, pid_t pid) {
 /* One that is not known yet (it is just being started) is judged by its name. */
 static bool belongs(const MlgDaemon *d, const Pipe *p, const char *guest) {
         const MlgVm *vm = vm_by_name(d, guest);
-        const char *name = mlg_config_pipe_of(d->config, guest, vm ? vm->uuid : NULL, vm ? vm->labels : NULL);
+        const char *name = mlg_config_pipe_of(d->config, guest, vm ? vm->uuid : NULL,
+                                              vm ? vm->labels : NULL);
 
         return name && g_str_equal(name, p->name);
 }
 
 static void refuse(const Pipe *p, pid_t pid, const char *guest, const char *why) {
-        if (mlg_log_limited(p->name, MLG_CAUSE_PIPE, mlg_loop_now_usec(p->daemon->loop)))
-                mlg_log(MLG_LOG_WARNING, "Pipe %s: process %d%s%s%s was turned away: %s", p->name, (int) pid, guest ? " (" : "",
-                        guest ? guest : "", guest ? ")" : "", why);
+        if (mlg_log_limited(guest ? guest : "", MLG_CAUSE_PIPE, mlg_loop_now_usec(p->daemon->loop)))
+                mlg_log(MLG_LOG_WARNING, "Pipe %s: process %d%s%s%s was turned away: %s", p->name, (int) pid,
+                        guest ? " (" : "", guest ? guest : "", guest ? ")" : "", why);
 }
 
 static bool on_join(uint32_t id, pid_t pid, void *userdata) {
@@ -126,10 +133,12 @@ static bool on_join(uint32_t id, pid_t pid, void *userdata) {
         }
         for (guint i = 0; i < d->pipes->len; i++)
                 if (id_of(d->pipes->pdata[i], guest) > 0) {
-                        refuse(p, pid, guest, "it is a member already, and can be one of one group only, once");
+                        refuse(p, pid, guest,
+                               "it is a member already, and can be one of one group only, once");
                         return false;
                 }
-        if (p->going || !belongs(d, p, guest)) {
+        /* One that is taken over was let in before; its labels are not known yet. */
+        if (p->group && (p->going || !belongs(d, p, guest))) {
                 refuse(p, pid, guest, "it does not belong to this group");
                 return false;
         }
@@ -154,8 +163,8 @@ static void on_complaint(pid_t pid, const char *what, void *userdata) {
                 if (p->peers[id].pid == pid)
                         guest = p->peers[id].name;
         if (mlg_log_limited(guest ? guest : p->name, MLG_CAUSE_PIPE, mlg_loop_now_usec(p->daemon->loop)))
-                mlg_log(MLG_LOG_WARNING, "Pipe %s: %s%s%s%s", p->name, guest ? "guest " : "", guest ? guest : "",
-                        guest ? ": " : "", what);
+                mlg_log(MLG_LOG_WARNING, "Pipe %s: %s%s%s%s", p->name, guest ? "guest " : "",
+                        guest ? guest : "", guest ? ": " : "", what);
 }
 
 /* ---- the ledger ---- */
@@ -199,14 +208,71 @@ void mlg_daemon_limit_pipes(MlgDaemon *d) {
         for (guint i = 0; i < d->pipes->len; i++) {
                 const Pipe *p = d->pipes->pdata[i];
 
-                mlg_pipe_group_set_limit(p->group, overrun_kib > 0 ? mlg_sub_sat(p->charge_kib, overrun_kib) * 1024 : UINT64_MAX);
+                mlg_pipe_group_set_limit(p->group, overrun_kib > 0
+                                                           ? mlg_sub_sat(p->charge_kib, overrun_kib) * 1024
+                                                           : UINT64_MAX);
         }
+}
+
+/* ---- what the service manager keeps ---- */
+
+#define KEPT_PREFIX "pipe/"
+
+static void on_keep(const char *name, int fd, void *userdata) {
+        const Pipe *p = userdata;
+        g_autofree char *full = g_strconcat(KEPT_PREFIX, p->name, "/", name, NULL);
+
+        mlg_notify_keep(full, fd);
+}
+
+static void close_kept(gpointer fd) {
+        (void) close(GPOINTER_TO_INT(fd));
+}
+
+static void on_kept(const char *name, int fd, void *userdata) {
+        if (g_str_has_prefix(name, KEPT_PREFIX) && !g_hash_table_contains(userdata, name))
+                g_hash_table_insert(userdata, g_strdup(name), GINT_TO_POINTER(fd));
+        else
+                (void) close(fd);
+}
+
+/* What was kept of this group. */
+static void take_kept(GHashTable *kept, const char *pipe, MlgPipeKept *ret) {
+        g_autofree char *prefix = g_strconcat(KEPT_PREFIX, pipe, "/", NULL);
+        GHashTableIter iter;
+        gpointer name, fd;
+
+        mlg_pipe_kept_init(ret);
+        g_hash_table_iter_init(&iter, kept);
+        while (g_hash_table_iter_next(&iter, &name, &fd))
+                if (g_str_has_prefix(name, prefix) &&
+                    mlg_pipe_kept_add(ret, (const char *) name + strlen(prefix), GPOINTER_TO_INT(fd))) {
+                        g_hash_table_iter_steal(&iter);
+                        /* It is kept anew under this name where it is used, and not otherwise. */
+                        mlg_notify_keep(name, -1);
+                        g_free(name);
+                }
+}
+
+static void forget_rest(GHashTable *kept) {
+        GHashTableIter iter;
+        gpointer name;
+
+        g_hash_table_iter_init(&iter, kept);
+        while (g_hash_table_iter_next(&iter, &name, NULL))
+                mlg_notify_keep(name, -1);
+        g_hash_table_remove_all(kept);
 }
 
 /* ---- groups ---- */
 
 static const MlgPipeGroupCallbacks callbacks = {
-        .on_join = on_join, .on_leave = on_leave, .on_grant = on_grant, .on_charge = on_charge, .on_complaint = on_complaint,
+        .on_join = on_join,
+        .on_leave = on_leave,
+        .on_grant = on_grant,
+        .on_charge = on_charge,
+        .on_complaint = on_complaint,
+        .on_keep = on_keep,
 };
 
 /* Users that hypervisors run as, where libvirt is; the first that there is. */
@@ -222,6 +288,18 @@ static uid_t hypervisor_user(void) {
         return (uid_t) -1;
 }
 
+/* One that ends has no member: this is what is left of it. */
+static void forget(Pipe *p) {
+        on_keep("region", -1, p);
+        on_keep("truth", -1, p);
+        on_keep("listener", -1, p);
+        for (uint32_t id = 0; id <= MLG_PIPE_MEMBERS_MAX; id++) {
+                g_autofree char *name = g_strdup_printf("event.%" PRIu32, id);
+
+                on_keep(name, -1, p);
+        }
+}
+
 static void pipe_free(gpointer data) {
         Pipe *p = data;
 
@@ -235,7 +313,7 @@ static const char *pipe_dir(const MlgDaemon *d) {
         return d->options->pipe_dir ? d->options->pipe_dir : MLG_PIPE_DIR;
 }
 
-static void open_pipe(MlgDaemon *d, const char *name, const MlgPipeSettings *s) {
+static void open_pipe(MlgDaemon *d, const char *name, const MlgPipeSettings *s, GHashTable *kept) {
         g_autofree char *path = g_strdup_printf("%s/%s.sock", pipe_dir(d), name);
         MlgPipeGroupOptions o = {
                 .path = path,
@@ -245,7 +323,11 @@ static void open_pipe(MlgDaemon *d, const char *name, const MlgPipeSettings *s) 
                 .epoch = mlg_real_usec(),
         };
         Pipe *p = g_new0(Pipe, 1);
+        MlgPipeKept k;
         int r;
+
+        take_kept(kept, name, &k);
+        o.kept = &k;
 
         p->daemon = d;
         p->settings = *s;
@@ -255,30 +337,36 @@ static void open_pipe(MlgDaemon *d, const char *name, const MlgPipeSettings *s) 
         if (r >= 0)
                 r = mlg_loop_watch(d->loop, mlg_pipe_group_pollable(p->group), &p->watch);
         if (r < 0) {
-                mlg_log(MLG_LOG_ERROR, "Pipe %s: cannot serve %s: %s. Its guests use the network.", name, path, g_strerror(-r));
+                mlg_log(MLG_LOG_ERROR, "Pipe %s: cannot serve %s: %s. Its guests use the network.", name,
+                        path, g_strerror(-r));
                 (void) mlg_pipe_group_free(p->group);
                 g_free(p);
                 return;
         }
         g_ptr_array_add(d->pipes, p);
-        mlg_log(MLG_LOG_INFO, "Pipe %s: serves %s, %" PRIu64 " MiB of which %" PRIu64 " may be used", name, path,
-                s->region_kib / MLG_KIB_PER_MIB, s->quota_kib / MLG_KIB_PER_MIB);
+        mlg_log(MLG_LOG_INFO, "Pipe %s: serves %s, %" PRIu64 " MiB of which %" PRIu64 " may be used", name,
+                path, s->region_kib / MLG_KIB_PER_MIB, s->quota_kib / MLG_KIB_PER_MIB);
 }
 
 static void drop_those_that_ended(MlgDaemon *d) {
         for (guint i = d->pipes->len; i > 0; i--) {
-                const Pipe *p = d->pipes->pdata[i - 1];
+                Pipe *p = d->pipes->pdata[i - 1];
 
                 if (p->going && is_empty(p)) {
                         mlg_log(MLG_LOG_INFO, "Pipe %s: ended", p->name);
+                        forget(p);
                         g_ptr_array_remove_index(d->pipes, i - 1);
                 }
         }
 }
 
 void mlg_daemon_configure_pipes(MlgDaemon *d) {
-        if (!d->pipes)
+        g_autoptr(GHashTable) kept = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_kept);
+
+        if (!d->pipes) {
                 d->pipes = g_ptr_array_new_with_free_func(pipe_free);
+                mlg_notify_take_kept(on_kept, kept);
+        }
         if (d->dry_run)
                 return;
         for (guint i = 0; i < d->pipes->len; i++)
@@ -289,17 +377,20 @@ void mlg_daemon_configure_pipes(MlgDaemon *d) {
                 Pipe *p = find(d, name);
 
                 if (!p) {
-                        open_pipe(d, name, &s);
+                        open_pipe(d, name, &s, kept);
                         continue;
                 }
                 p->going = false;
                 p->settings = s;
                 mlg_pipe_group_set_quota(p->group, s.quota_kib * 1024);
         }
+        forget_rest(kept);
         drop_those_that_ended(d);
 }
 
 void mlg_daemon_end_pipes(MlgDaemon *d) {
+        for (guint i = 0; d->pipes && mlg_notify_keeps() && i < d->pipes->len; i++)
+                mlg_pipe_group_leave_to_next(((Pipe *) d->pipes->pdata[i])->group);
         if (d->pipes)
                 g_ptr_array_unref(d->pipes);
         d->pipes = NULL;
@@ -324,7 +415,8 @@ static void on_device(int r, const char *why, void *userdata) {
         vm->asking_pipe = false;
         if (r == 0) {
                 vm->pipe_next_usec = mlg_loop_now_usec(d->loop) + DONE_USEC;
-                mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name, "Guest %s: %s its device for shared memory", vm->name,
+                mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name,
+                              "Guest %s: %s its device for shared memory", vm->name,
                               q->attach ? "got" : "gave back");
         } else if (r != -EAGAIN && mlg_log_limited(vm->uuid, MLG_CAUSE_PIPE, mlg_loop_now_usec(d->loop)))
                 mlg_log_guest(MLG_LOG_WARNING, NULL, vm->uuid, vm->name,
@@ -347,7 +439,8 @@ static void ask(MlgDaemon *d, MlgVm *vm, bool attach, const char *path, uint64_t
         g_hash_table_add(d->requests, q);
         vm->asking_pipe = true;
         vm->pipe_next_usec = now + ASK_AGAIN_USEC;
-        r = (attach ? ops->attach_pipe : ops->detach_pipe)(d->hypervisor, q->uuid, path, deadline, on_device, q);
+        r = (attach ? ops->attach_pipe : ops->detach_pipe)(d->hypervisor, q->uuid, path, deadline, on_device,
+                                                           q);
         if (r < 0)
                 on_device(r, NULL, q);
 }
@@ -384,7 +477,8 @@ static void keep(MlgDaemon *d, MlgVm *vm) {
                 (void) mlg_pipe_group_set_leaving(p->group, id, false);
 }
 
-/* Its device is served by nobody: we, or a memlegod before us, were started anew, and its QEMU cannot connect again. */
+/* Its device is served by nobody: we, or a memlegod before us, were started anew, and its QEMU cannot
+ * connect again. */
 static bool is_dead(const MlgDaemon *d, MlgVm *vm, uint64_t now) {
         if (id_of(find_by_path(d, vm->pipe_path), vm->name) > 0) {
                 vm->pipe_dead_usec = 0;
@@ -402,8 +496,8 @@ void mlg_daemon_want_pipe(MlgDaemon *d, MlgVm *vm) {
         if (d->pipes->len == 0 && !vm->pipe_path[0])
                 return;
         p = find(d, mlg_config_pipe_of(d->config, vm->name, vm->uuid, vm->labels));
-        if (d->dry_run || !d->connected || vm->asking_pipe || vm->run_state != MLG_RUN_RUNNING || vm->migrating ||
-            now < vm->pipe_next_usec)
+        if (d->dry_run || !d->connected || vm->asking_pipe || vm->run_state != MLG_RUN_RUNNING ||
+            vm->migrating || now < vm->pipe_next_usec)
                 return;
         if (vm->pipe_off)
                 p = NULL;
@@ -451,7 +545,8 @@ size_t mlg_daemon_pipes(MlgPipeStatus *ret, size_t max, void *daemon) {
                 ret[n].going = p->going;
                 ret[n].charged_kib = p->charge_kib;
                 for (uint32_t i = 0; i < ret[n].n_members; i++)
-                        g_strlcpy(ret[n].members[i].name, p->peers[ret[n].members[i].id].name, sizeof(ret[n].members[i].name));
+                        g_strlcpy(ret[n].members[i].name, p->peers[ret[n].members[i].id].name,
+                                  sizeof(ret[n].members[i].name));
         }
         return n;
 }
@@ -461,14 +556,16 @@ bool mlg_daemon_plug_pipe(const char *uuid, bool attach, GError **error, void *d
         MlgVm *vm = mlg_engine_find(d->engine, uuid);
 
         if (!vm)
-                g_set_error(error, MLG_ERROR, MLG_ERROR_NO_SUCH_GUEST, "There is no guest '%s' (any more)", uuid);
+                g_set_error(error, MLG_ERROR, MLG_ERROR_NO_SUCH_GUEST, "There is no guest '%s' (any more)",
+                            uuid);
         else if (d->dry_run)
                 g_set_error(error, MLG_ERROR, MLG_ERROR_FAILED, "In a dry run there are no pipes");
         else if (attach && !find(d, mlg_config_pipe_of(d->config, vm->name, vm->uuid, vm->labels)))
                 g_set_error(error, MLG_ERROR, MLG_ERROR_INVALID_ARGUMENT,
                             "%s belongs to no group: a section [Pipe NAME] has to name it", vm->name);
         else if (!attach && !vm->pipe_path[0])
-                g_set_error(error, MLG_ERROR, MLG_ERROR_INVALID_ARGUMENT, "%s has no device for shared memory", vm->name);
+                g_set_error(error, MLG_ERROR, MLG_ERROR_INVALID_ARGUMENT,
+                            "%s has no device for shared memory", vm->name);
         else {
                 vm->pipe_wanted = attach;
                 vm->pipe_off = !attach;

@@ -28,6 +28,9 @@ static uint64_t on_grant(uint64_t to_bytes, void *userdata) {
 static void on_charge(uint64_t bytes, void *userdata) {
 }
 
+static void on_keep(const char *name, int fd, void *userdata) {
+}
+
 static void on_complaint(pid_t pid, const char *what, void *userdata) {
         printf("complaint pid %d: %s\n", (int) pid, what);
 }
@@ -38,6 +41,7 @@ static const MlgPipeGroupCallbacks callbacks = {
         .on_grant = on_grant,
         .on_charge = on_charge,
         .on_complaint = on_complaint,
+        .on_keep = on_keep,
 };
 
 static void show(const MlgPipeGroup *g) {

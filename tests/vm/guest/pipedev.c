@@ -126,7 +126,7 @@ static void ring_host(void) {
 }
 
 static void start(uint32_t session) {
-        section()->version = 0;
+        memset(section(), 0, sizeof(struct mlg_pipe_section));
         section()->session = session;
         ring_host();
         for (int i = 0; __atomic_load_n(&peer(self())->session, __ATOMIC_ACQUIRE) != session; i++) {
