@@ -129,6 +129,31 @@ static void test_units(void **state) {
         }
 }
 
+/* The device for shared memory: only one that is ours. */
+static void test_pipe(void **state) {
+#define SHMEM(name, model, rest) DEVICES("<shmem name='" name "'><model type='" model "'/>" rest "</shmem>")
+        static const struct {
+                const char *xml, *path;
+        } rows[] = {
+                { DEVICES(""), "" },
+                { SHMEM("memlego-pipe", "ivshmem-doorbell", "<server path='/run/x.sock'/><msi vectors='1'/>"), "/run/x.sock" },
+                { SHMEM("memlego-pipe", "ivshmem-doorbell", ""), "" },
+                { SHMEM("memlego-pipe", "ivshmem-doorbell", "<server path='x.sock'/>"), "" },
+                { SHMEM("memlego-pipe", "ivshmem-plain", "<server path='/run/x.sock'/>"), "" },
+                { SHMEM("other", "ivshmem-doorbell", "<server path='/run/x.sock'/>"), "" },
+        };
+        g_autofree char *deep = g_strnfill(MLG_MONITOR_PATH_MAX, 'x'), *xml = NULL;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                MlgGuestInfo info = parse_good(rows[i].xml);
+
+                if (strcmp(info.pipe_path, rows[i].path) != 0)
+                        fail_msg("%s: '%s'", rows[i].xml, info.pipe_path);
+        }
+        xml = g_strdup_printf(SHMEM("memlego-pipe", "ivshmem-doorbell", "<server path='/%s'/>"), deep);
+        assert_string_equal(parse_good(xml).pipe_path, "");
+}
+
 static void test_monitor(void **state) {
 #define CHANNEL(type, source, target) DEVICES("<channel type='" type "'>" source "<target " target "/></channel>")
 #define OURS "type='virtio' name='org.memlego.monitor.0' state='connected'"
@@ -527,6 +552,7 @@ int main(void) {
                 cmocka_unit_test(test_balloon_moves),
                 cmocka_unit_test(test_balloon),
                 cmocka_unit_test(test_monitor),
+                cmocka_unit_test(test_pipe),
                 cmocka_unit_test(test_agent),
                 cmocka_unit_test(test_pinned),
                 cmocka_unit_test(test_virtio_mem),

@@ -7,6 +7,7 @@
  *     id                 of this guest (IVPosition; -1 in an old QEMU without one)
  *     start SESSION      as a module does at its start, until the host shows the session; prints the epoch
  *     demand CHUNKS      says so
+ *     pipes NUMBER       says that so many connections use the memory
  *     granted            takes all GRANTs; prints how many chunks they were, and the first of them
  *     fill FIRST COUNT   writes into chunks
  *     sum FIRST COUNT    adds their bytes up
@@ -221,6 +222,9 @@ int main(int argc, char **argv) {
                 start(a);
         else if (strcmp(command, "demand") == 0) {
                 section()->demand_chunks = a;
+                ring_host();
+        } else if (strcmp(command, "pipes") == 0) {
+                section()->n_pipes = a;
                 ring_host();
         } else if (strcmp(command, "granted") == 0)
                 take_grants();
