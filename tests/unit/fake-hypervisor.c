@@ -10,12 +10,13 @@
 
 #include "util/util.h"
 
-typedef enum Kind { POLL, LOOK, SET_TARGET, SET_PERIOD, RECLAIM } Kind;
+typedef enum Kind { POLL, LOOK, SET_TARGET, SET_PERIOD, RECLAIM, SET_PIPE } Kind;
 
 typedef struct Job {
         Kind kind;
         char uuid[MLG_UUID_LEN + 1];
         uint64_t value, due_usec, deadline_usec;
+        char path[MLG_MONITOR_PATH_MAX + 1];
         MlgPollFn poll_fn;
         MlgLookFn look_fn;
         MlgDoneFn done_fn;
@@ -108,6 +109,7 @@ static void finish(FakeHypervisor *f, const Job *j, int r) {
                 break;
         case SET_TARGET:
         case SET_PERIOD:
+        case SET_PIPE:
                 j->done_fn(r, r < 0 ? "the fake was told to fail" : NULL, j->userdata);
                 break;
         case RECLAIM:
@@ -188,6 +190,9 @@ static int execute(FakeHypervisor *f, const Job *j) {
                 f->w->n_cgroup_reads += j->value == 0;
                 f->w->reclaimed_kib += f->w->cgroup_error ? 0 : j->value;
                 return f->w->cgroup_error;
+        case SET_PIPE:
+                g_strlcpy(g->info.pipe_path, j->path, sizeof(g->info.pipe_path));
+                break;
         case POLL:
                 break;
         }
@@ -203,6 +208,7 @@ static bool hangs(const FakeHypervisor *f, const Job *j) {
         case SET_PERIOD:
                 return f->w->periods_hang || (g && (g->faults & SIM_STOPPED));
         case SET_TARGET:
+        case SET_PIPE:
         case LOOK:
                 return g && (g->faults & SIM_STOPPED);
         case RECLAIM: /* a cgroup answers for a QEMU that does not */
@@ -347,6 +353,28 @@ static int fake_reclaim(MlgHypervisor *h, const char *uuid, uint64_t kib, uint64
         return 0;
 }
 
+static int set_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
+                    void *userdata) {
+        FakeHypervisor *f = (FakeHypervisor *) h;
+        Job j = { .kind = SET_PIPE, .deadline_usec = deadline_usec, .done_fn = fn, .userdata = userdata };
+
+        if (!f->connected)
+                return -ENOTCONN;
+        g_strlcpy(j.path, path, sizeof(j.path));
+        add(f, j, uuid);
+        return 0;
+}
+
+static int fake_attach_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
+                            void *userdata) {
+        return set_pipe(h, uuid, path, deadline_usec, fn, userdata);
+}
+
+static int fake_detach_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
+                            void *userdata) {
+        return set_pipe(h, uuid, "", deadline_usec, fn, userdata);
+}
+
 static void fake_free(MlgHypervisor *h) {
         FakeHypervisor *f = (FakeHypervisor *) h;
 
@@ -364,6 +392,8 @@ static const MlgHypervisorOps fake_ops = {
         .set_target = fake_set_target,
         .set_stats_period = fake_set_stats_period,
         .reclaim = fake_reclaim,
+        .attach_pipe = fake_attach_pipe,
+        .detach_pipe = fake_detach_pipe,
         .free = fake_free,
 };
 

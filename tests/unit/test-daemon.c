@@ -15,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -81,6 +83,8 @@ static void run_child(const Fixture *f) {
                 .plugin_dir = f->plugins,
                 .plugin_owner = geteuid(),
                 .sys_root = f->dir,  /* without KSM */
+                .pipe_dir = f->dir,
+                .guest_pids_dir = f->dir,
                 .dry_run = f->dry_run,
                 .foreground = true,
         };
@@ -843,6 +847,62 @@ static void test_plugin_that_loops(void **state) {
         crash_and_recover(f, "loop-predictor", SIGKILL);
 }
 
+/* ---- shared memory ---- */
+
+/* As a QEMU: connects, and returns what it is told first; 0 is the version of the protocol. */
+static int64_t connect_to_pipe(const char *path, int *ret) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int64_t version;
+
+        *ret = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
+        assert_int_equal(connect(*ret, (struct sockaddr *) &address, sizeof(address)), 0);
+        assert_int_equal(recv(*ret, &version, sizeof(version), 0), sizeof(version));
+        return version;
+}
+
+/* Its guests get the device, only their QEMUs are let in, and they lose it when the group is gone. */
+static void test_pipes(void **state) {
+        Fixture *f = *state;
+        SimGuest *in = fake_world_add(f->w, MAXIMUM_KIB, FLOOR_KIB), *out = fake_world_add(f->w, MAXIMUM_KIB, FLOOR_KIB);
+        g_autofree char *path = g_build_filename(f->dir, "a.sock", NULL);
+        g_autofree char *pids = g_strdup_printf("%s/%s.pid", f->dir, in->info.name);
+        g_autofree char *others = g_strdup_printf("%s/%s.pid", f->dir, out->info.name);
+        g_autofree char *text = g_strdup_printf("[Pipe a]\nGuests=%s\nQuota=8M\n", in->info.uuid);
+        g_autofree char *pid = g_strdup_printf("%d\n", (int) getpid());
+        int fd, none;
+
+        configure(f, text);
+        start_daemon(f);
+        WAIT_FOR(f, g_str_equal(in->info.pipe_path, path));
+        assert_string_equal(out->info.pipe_path, "");
+
+        assert_int_not_equal(connect_to_pipe(path, &none), 0);
+        (void) close(none);
+        WAIT_FOR(f, logged(f, "libvirt knows no guest with this process"));
+        assert_true(g_file_set_contents(others, pid, -1, NULL));
+        assert_int_not_equal(connect_to_pipe(path, &none), 0);
+        (void) close(none);
+        WAIT_FOR(f, logged(f, "it does not belong to this group"));
+        assert_int_equal(unlink(others), 0);
+        assert_true(g_file_set_contents(pids, pid, -1, NULL));
+        assert_int_equal(connect_to_pipe(path, &fd), 0);
+        WAIT_FOR(f, logged(f, "has come, as number 1"));
+        assert_int_not_equal(connect_to_pipe(path, &none), 0); /* once */
+        (void) close(none);
+
+        configure(f, "");
+        assert_int_equal(kill(f->pid, SIGHUP), 0);
+        WAIT_FOR(f, in->info.pipe_path[0] == '\0');
+        assert_false(logged(f, "Pipe a: ended")); /* somebody is still connected */
+        (void) close(fd);
+        WAIT_FOR(f, logged(f, "Pipe a: ended"));
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(unlink(pids), 0);
+}
+
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 /* PART PARTS: each PARTS-th test, beginning with number PART. These tests wait most of their time, so several
@@ -874,6 +934,7 @@ int main(int argc, char *argv[]) {
                 IN_WORLD(test_plugin_that_crashes),
                 IN_WORLD(test_plugin_that_crashes_when_loaded),
                 IN_WORLD(test_plugin_that_loops),
+                IN_WORLD(test_pipes),
         };
 
         if (parts == 0)
