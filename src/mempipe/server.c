@@ -26,9 +26,12 @@
 
 #define PROTOCOL_VERSION 0
 #define MEMORY_FOLLOWS (-1)
-/* For whom we do not let in: QEMU says what is wrong and does without the device. At the end of the connection
- * it would wait for ever for what should come, and its guest with it. */
+/* For whom we do not let in: QEMU says what is wrong and does without the device. If the connection ended
+ * before it came to read that, it would wait for ever for what should come, and its guest with it: so the end is
+ * left to it, for a while, and to some of them at a time. */
 #define NO_VERSION INT64_MAX
+#define REFUSED_MOST 16
+#define REFUSED_USEC (60 * MLG_USEC_PER_SEC)
 
 /* Guests can ring without a pause, and it costs them nothing: the bell is answered this often at most. */
 #define BELL_PAUSE_USEC 1000
@@ -38,6 +41,7 @@
 
 #define BELL_MARK MLG_PIPE_HOST /* clients have their ids, 1 to ... */
 #define LISTENER_MARK MLG_PIPE_PEERS
+#define REFUSED_MARK (MLG_PIPE_PEERS + 1) /* and the places behind it */
 
 /* A descriptor that is watched, but not always. */
 typedef struct Source {
@@ -60,6 +64,11 @@ typedef struct Client {
         const char *why;
 } Client;
 
+typedef struct Refused {
+        int fd; /* -1: none */
+        uint64_t until_usec;
+} Refused;
+
 struct MlgPipeServer {
         const MlgPipeServerCallbacks *callbacks;
         void *userdata;
@@ -70,6 +79,8 @@ struct MlgPipeServer {
         int events[MLG_PIPE_PEERS]; /* by which each id is rung; [0] is the bell's */
         Source listener, bell;
         Client clients[MLG_PIPE_PEERS]; /* [0] is nobody's */
+        Refused refused[REFUSED_MOST];
+        uint32_t next_refused;
         MlgPollable pollable;
 };
 
@@ -237,8 +248,39 @@ static const char *refusal(const MlgPipeServer *s, const struct ucred *who, uint
         return "the group is full: more guests need another group";
 }
 
-static void turn_away(int fd) {
+/* Takes the descriptor. */
+static void turn_away(MlgPipeServer *s, int fd, uint64_t now) {
+        uint32_t place = s->next_refused++ % REFUSED_MOST;
+        struct epoll_event e = { .events = EPOLLIN, .data.u32 = REFUSED_MARK + place };
+        Refused *r = &s->refused[place];
+
+        mlg_close_fd(&r->fd);
+        *r = (Refused) { .fd = fd, .until_usec = now + REFUSED_USEC };
         (void) send_message(fd, &(Message) { .value = NO_VERSION, .fd = -1 });
+        (void) epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &e);
+}
+
+static uint64_t refused_until_usec(const MlgPipeServer *s) {
+        uint64_t until = MLG_USEC_NEVER;
+
+        for (uint32_t i = 0; i < REFUSED_MOST; i++)
+                if (s->refused[i].fd >= 0)
+                        until = mlg_min(until, s->refused[i].until_usec);
+        return until;
+}
+
+/* Its end, or nonsense; or nothing: its place may have been given to another one in this very round. */
+static void refused_event(Refused *r) {
+        char byte;
+
+        if (r->fd >= 0 && (recv(r->fd, &byte, sizeof(byte), MSG_DONTWAIT) >= 0 || errno != EAGAIN))
+                mlg_close_fd(&r->fd);
+}
+
+static void end_refused(MlgPipeServer *s, uint64_t now) {
+        for (uint32_t i = 0; i < REFUSED_MOST; i++)
+                if (s->refused[i].fd >= 0 && s->refused[i].until_usec <= now)
+                        mlg_close_fd(&s->refused[i].fd);
 }
 
 static void accept_client(MlgPipeServer *s, uint64_t now) {
@@ -256,11 +298,13 @@ static void accept_client(MlgPipeServer *s, uint64_t now) {
         why = refusal(s, &who, &id);
         if (why) {
                 s->callbacks->on_refuse(who.pid, why, s->userdata);
-                turn_away(fd);
+                turn_away(s, fd, now);
+                fd = -1;
                 return;
         }
         if (!s->callbacks->on_join(id, who.pid, s->userdata)) { /* it has told why */
-                turn_away(fd);
+                turn_away(s, fd, now);
+                fd = -1;
                 return;
         }
         (void) !read(s->events[id], &rung, sizeof(rung)); /* what was for the last one of this id */
@@ -321,13 +365,14 @@ static short server_events(void *userdata) {
 static uint64_t server_deadline_usec(void *userdata) {
         const MlgPipeServer *s = userdata;
 
-        return mlg_min(s->bell.watched ? MLG_USEC_NEVER : s->bell.again_usec,
-                       s->listener.watched ? MLG_USEC_NEVER : s->listener.again_usec);
+        return mlg_min(refused_until_usec(s),
+                       mlg_min(s->bell.watched ? MLG_USEC_NEVER : s->bell.again_usec,
+                               s->listener.watched ? MLG_USEC_NEVER : s->listener.again_usec));
 }
 
 static int server_dispatch(uint64_t now, void *userdata) {
         MlgPipeServer *s = userdata;
-        struct epoll_event events[MLG_PIPE_PEERS + 1];
+        struct epoll_event events[MLG_PIPE_PEERS + 1 + REFUSED_MOST];
         int n;
 
         if (s->bell.again_usec <= now)
@@ -340,9 +385,12 @@ static int server_dispatch(uint64_t now, void *userdata) {
                         bell_rang(s, now);
                 else if (events[i].data.u32 == LISTENER_MARK)
                         accept_client(s, now);
+                else if (events[i].data.u32 >= REFUSED_MARK)
+                        refused_event(&s->refused[events[i].data.u32 - REFUSED_MARK]);
                 else
                         client_event(s, events[i].data.u32, events[i].events);
         drop_doomed(s);
+        end_refused(s, now);
         return 0;
 }
 
@@ -491,6 +539,8 @@ int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd, MlgPipeKep
                 s->clients[id] = (Client) { .fd = -1 };
                 s->events[id] = -1;
         }
+        for (uint32_t i = 0; i < REFUSED_MOST; i++)
+                s->refused[i].fd = -1;
         r = start(s, kept ? kept : &none);
         if (r < 0) {
                 (void) mlg_pipe_server_free(s);
@@ -517,6 +567,8 @@ MlgPipeServer *mlg_pipe_server_free(MlgPipeServer *s) {
         mlg_close_fd(&s->listener.fd);
         for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++)
                 mlg_close_fd(&s->events[id]);
+        for (uint32_t i = 0; i < REFUSED_MOST; i++)
+                mlg_close_fd(&s->refused[i].fd);
         mlg_close_fd(&s->epoll);
         g_free(s);
         return NULL;

@@ -996,15 +996,21 @@ static void test_group_speaker(void **state) {
         guest_leave(&b);
 }
 
-/* Told that there is nothing for it in a way that QEMU understands, and only then left. */
-static void assert_turned_away(int c) {
-        bool end = false;
+/* Told that there is nothing for it in a way that QEMU understands; the end of the connection is left to it. */
+static void assert_turned_away(Fixture *f, int c) {
+        bool end = true;
         int64_t v;
         int fd;
 
         assert_true(next_message(c, &v, &fd, NULL));
         assert_int_not_equal(v, 0);
         assert_int_equal(fd, -1);
+        assert_false(next_message(c, &v, &fd, &end));
+        assert_false(end);
+        later(f, 59 * SEC);
+        assert_false(next_message(c, &v, &fd, &end));
+        assert_false(end);
+        later(f, 2 * SEC); /* but not for ever */
         assert_false(next_message(c, &v, &fd, &end));
         assert_true(end);
 }
@@ -1020,7 +1026,7 @@ static void test_group_full(void **state) {
         }
         one_more = connect_to(f);
         turn(f);
-        assert_turned_away(one_more);
+        assert_turned_away(f, one_more);
         assert_int_equal(f->n_complaints, 1);
         assert_non_null(strstr(f->last_complaint, "full"));
         mlg_close_fd(&one_more);
@@ -1078,9 +1084,18 @@ static void test_group_refused(void **state) {
         f->refuse = true;
         c = connect_to(f);
         turn(f);
-        assert_turned_away(c);
+        assert_turned_away(f, c);
         assert_int_equal(n_members(f), 0);
         mlg_close_fd(&c);
+        for (int i = 0; i < 100; i++) { /* many at once, some of which go by themselves */
+                c = connect_to(f);
+                if (i % 2)
+                        turn(f);
+                mlg_close_fd(&c);
+        }
+        turn(f);
+        later(f, 61 * SEC);
+        assert_int_equal(n_members(f), 0);
 }
 
 static void test_group_bell_pauses(void **state) {
