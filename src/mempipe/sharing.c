@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Sharing: see sharing.h.
- *
- *     floor   = min(16, quota / n)
- *     want_i  = max(floor, demand_i)
- *     target_i = want_i                                                    if sum(want) <= quota
- *              = floor + (quota - n * floor) * (want_i - floor) / sum(want - floor)   otherwise
- *
- * So nobody is ever without a chunk because others want many, and the sum never exceeds the quota. */
+/* Sharing: see sharing.h. What remains for the host is the time window; how a quota is divided by demand is the guests'
+ * own rule (mempipe/core/share.h), so that both ends mean the same by a fair share. */
 #include "mempipe/sharing.h"
 
+#include "memlego/mempipe-abi.h"
+#include "mempipe/core/share.h"
 #include "util/util.h"
 
 #define ONE UINT64_C(1024)
@@ -25,24 +21,18 @@ static uint64_t fall(uint64_t lately, uint64_t passed_usec) {
         return lately - mlg_mul_div(lately, rest, UINT64_C(2) * MLG_PIPE_HALF_LIFE_USEC);
 }
 
-static uint32_t want(const MlgPipeClaim *c, uint32_t floor) {
-        return (uint32_t) mlg_max(floor, (c->lately + ONE - 1) / ONE);
-}
-
 void mlg_pipe_share(MlgPipeClaim *claims, uint32_t n, uint32_t quota_chunks, uint64_t passed_usec) {
-        uint32_t floor = n > 0 ? (uint32_t) mlg_min(MLG_PIPE_FLOOR_CHUNKS, quota_chunks / n) : 0;
-        uint64_t above = 0, room = quota_chunks - (uint64_t) n * floor;
+        struct mp_claim shares[MLG_PIPE_PEERS];
 
+        g_assert(n <= G_N_ELEMENTS(shares));
         for (uint32_t i = 0; i < n; i++) {
                 MlgPipeClaim *c = &claims[i];
 
                 c->lately = mlg_max(c->demand_chunks * ONE, fall(c->lately, passed_usec));
-                above += want(c, floor) - floor;
+                shares[i] = (struct mp_claim) { .demand = (uint32_t) ((c->lately + ONE - 1) / ONE),
+                                                .floor = MLG_PIPE_FLOOR_CHUNKS };
         }
-        for (uint32_t i = 0; i < n; i++) {
-                uint32_t more = want(&claims[i], floor) - floor;
-
-                claims[i].target_chunks = floor +
-                                          (above <= room ? more : (uint32_t) mlg_mul_div(room, more, above));
-        }
+        mp_share(shares, n, quota_chunks);
+        for (uint32_t i = 0; i < n; i++)
+                claims[i].target_chunks = shares[i].share;
 }
