@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* mempipe.ko: TCP between guests of one host through shared memory. memlego/mempipe-abi.h has the protocol.
+ *
+ *   adopt.c       makes sockets ours from birth          send.c, recv.c  the bytes
+ *   rendezvous.c  two ends agree on a pipe               ready.c         poll and waiting
+ *   conn.c        the life of a connection and its pipe  sock.c          the other calls; leaving the pipe
+ *   device.c      the ivshmem device                     peers.c         who is there; addresses
+ *   wake.c        doorbells                              chunks.c        memory to send with
+ *   core/         plain C, tested in user space          stats.c         what there is to be seen
+ *
+ * Locks, outer ones first:
+ *
+ *   conn->read_lock      one reader at a time; held while recvmsg() copies, not while it waits
+ *   the socket's lock    state of a connection, both directions of its pipe; one socket at a time
+ *   dev->peers_lock, dev->slots_lock, dev->chunks_lock, mpipe_conns_lock: leaves, softirqs off, none inside
+ *   of another
+ *
+ *   mpipe_devs_lock is held by none of the above; rtnl_lock is taken inside of it (addresses).
+ *   Hooks have a socket's lock already, so they take leaves only; whatever needs another socket goes
+ *   through a work. No one waits for a peer or sleeps without end inside of mpipe_dev_enter().
+ *
+ * Lives. A socket that is ours holds the module twice: by its ULP slot until it is destroyed, by its
+ * operations until its file is closed. So rmmod is refused as long as there is one, listeners included, and
+ * safe when there is none. A connection is counted: by its slot, by dev->pipes, by whoever works with it;
+ * it holds its device. A device that is removed outlives its mapping until the last connection is gone.
+ */
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+
+#include "mempipe.h"
+
+struct workqueue_struct *mpipe_wq;
+
+bool mpipe_enabled = true;
+module_param_named(enabled, mpipe_enabled, bool, 0644);
+MODULE_PARM_DESC(enabled, "New connections may have pipes");
+
+unsigned int mpipe_flip_bytes;
+module_param_named(flip_bytes, mpipe_flip_bytes, uint, 0644);
+MODULE_PARM_DESC(flip_bytes,
+		 "For tests: switch between pipe and TCP after so many bytes on the average; 0: never");
+
+unsigned int mpipe_spin_usec;
+module_param_named(spin_usec, mpipe_spin_usec, uint, 0644);
+MODULE_PARM_DESC(spin_usec,
+		 "How long a reader looks at the pipe before it sleeps, while that pays; 0: never");
+
+static int __init mpipe_init(void)
+{
+	int err;
+
+	mpipe_wq = alloc_workqueue(MPIPE_NAME, WQ_UNBOUND, 0);
+	if (!mpipe_wq)
+		return -ENOMEM;
+	mpipe_stats_init();
+	err = mpipe_peers_init();
+	if (err < 0)
+		goto fail_peers;
+	err = mpipe_device_init();
+	if (err < 0)
+		goto fail_device;
+	err = mpipe_adopt_init();
+	if (err < 0)
+		goto fail_adopt;
+	return 0;
+
+fail_adopt:
+	mpipe_device_exit();
+fail_device:
+	mpipe_peers_exit();
+fail_peers:
+	mpipe_stats_exit();
+	destroy_workqueue(mpipe_wq);
+	return err;
+}
+
+static void __exit mpipe_exit(void)
+{
+	mpipe_adopt_exit();
+	mpipe_device_exit();
+	mpipe_peers_exit();
+	mpipe_stats_exit();
+	destroy_workqueue(mpipe_wq);
+	/* whoever has put the last reference is about to leave our code, and may have been preempted */
+	synchronize_rcu_tasks();
+	/* connections and devices are freed behind a grace period */
+	rcu_barrier();
+}
+
+module_init(mpipe_init);
+module_exit(mpipe_exit);
+MODULE_DESCRIPTION("MemLego: TCP between guests of one host through shared memory");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* mempipe.ko: what its files share. memlego/mempipe-abi.h has the protocol; main.c the order of locks and
+ * of lives.
+ *
+ * Names: mp_* is the plain core (core/), which knows neither sockets nor devices; mpipe_* is the module.
+ */
+#pragma once
+
+#include <linux/in6.h>
+#include <linux/kref.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/percpu-refcount.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+#include <net/tcp.h>
+
+#include "../common/compat.h"
+#include "core/control.h"
+#include "core/credit.h"
+#include "core/region.h"
+#include "core/ring.h"
+#include "core/switch.h"
+#include "core/wake.h"
+#include "core/wake.h"
+
+#define MPIPE_NAME "mempipe"
+
+/* Both families: 0 IPv4, 1 IPv6. */
+#define MPIPE_FAMILIES 2
+
+/* ---- devices (device.c) ---- */
+
+/* What we believe of another guest; by dev->peers_lock. */
+struct mpipe_peer {
+	u32 epoch;       /* as the host says; 0: absent */
+	bool leaving;
+	bool speaks;     /* its module says our version, for this epoch */
+	u32 address_seq; /* that `addresses` were read at */
+	u32 n_addresses;
+	struct mlg_pipe_address addresses[MLG_PIPE_ADDRESSES];
+	struct mp_ctl_tx to;
+	struct mp_ctl_rx from;
+};
+
+struct mpipe_dev {
+	struct list_head node;
+	struct kref kref;
+	struct rcu_head rcu;
+	struct percpu_ref users;  /* of the mapping: mpipe_dev_enter() */
+	struct completion unused;
+	struct pci_dev *pdev;
+	void __iomem *regs;
+	void *base;
+	u32 self, n_chunks;
+	u64 region_epoch;
+
+	u32 session, epoch;       /* epoch 0: the host has not answered our session yet */
+	bool gone;                /* being removed: no new pipes */
+	bool leaving;             /* by the host's word: the same */
+	bool unwatched;           /* the host does not serve any more: the same */
+	u32 alive;                /* the host's count, as it was seen at `alive_at` (jiffies) first */
+	unsigned long alive_at;
+	struct tasklet_struct bell;
+	struct work_struct control_work;
+	struct delayed_work watch_work;
+
+	spinlock_t peers_lock;
+	struct mpipe_peer *peers; /* [MLG_PIPE_PEERS]; the host is one */
+
+	struct xarray pipes;      /* mpipe_key() -> struct mpipe_conn, which it holds a reference to */
+
+	spinlock_t slots_lock;
+	DECLARE_BITMAP(slots_used, MLG_PIPE_SLOTS);
+	u32 slot_gen[MLG_PIPE_SLOTS];
+
+	u32 n_pipes;              /* by slots_lock */
+
+	spinlock_t chunks_lock;
+	struct mp_credit credit;
+	u64 *chunks_held, *chunks_free;
+	u32 chunks_epoch;         /* that these were granted in */
+};
+
+extern struct list_head mpipe_devs; /* by RCU, and mpipe_devs_lock */
+extern struct mutex mpipe_devs_lock;
+
+static inline unsigned long mpipe_key(u32 owner, u32 slot)
+{
+	return owner * MLG_PIPE_SLOTS + slot;
+}
+
+/* The mapping stays until mpipe_dev_leave(); false: the device is gone. May be held while sleeping for
+ * memory, not for peers.
+ */
+static inline bool mpipe_dev_enter(struct mpipe_dev *dev)
+{
+	return percpu_ref_tryget_live(&dev->users);
+}
+
+static inline void mpipe_dev_leave(struct mpipe_dev *dev)
+{
+	percpu_ref_put(&dev->users);
+}
+
+void mpipe_dev_put(struct mpipe_dev *dev);
+void mpipe_dev_ring(struct mpipe_dev *dev, u32 peer);
+void mpipe_dev_watch(struct mpipe_dev *dev); /* soon */
+void mpipe_watch_work(struct work_struct *work);
+int mpipe_device_init(void);
+void mpipe_device_exit(void);
+
+/* ---- connections ---- */
+
+enum mpipe_state {
+	MPIPE_NEW,   /* a pipe is possible */
+	MPIPE_ASKED, /* client: HELLO is said */
+	MPIPE_OPEN,  /* we said that we take bytes by the pipe */
+	MPIPE_TCP,   /* no pipe, for good: see `reason` */
+	MPIPE_LEFT,  /* the socket is closed; what it sent is still being read */
+};
+
+/* The two directions of an open pipe. Sender and receiver of it are locked by the socket's lock. */
+struct mpipe_pipe {
+	struct mp_tx tx;
+	struct mp_rx rx;
+	struct mp_pipe_credit credit; /* by dev->chunks_lock */
+	u64 tx_bytes, rx_bytes, n_chunks, n_rung, n_switches;
+	u64 flip_at;                  /* bytes sent, at which a test wants the next switch */
+	bool flipped;                 /* and wants TCP until then */
+};
+
+struct mpipe_tuple {
+	struct mlg_pipe_address local, remote;
+	u16 local_port, remote_port;
+};
+
+struct mpipe_conn {
+	refcount_t ref;
+	struct rcu_head rcu;
+	struct list_head node;    /* of all, mpipe_conns_lock */
+	struct sock *sk;          /* NULL: closed; see mpipe_conn_sock() */
+
+	/* by the socket's lock */
+	u8 state;                 /* enum mpipe_state */
+	u8 reason;                /* enum mlg_pipe_reason: why bytes that we send go by TCP */
+	bool server;              /* we accepted it */
+	bool stays;               /* what we send goes by TCP for good */
+	bool broken;              /* the peer broke the protocol, or bytes were lost: reset it */
+	bool attached;            /* we said that we take bytes by the pipe */
+	bool polled;              /* somebody waits by poll or a signal, not only in our calls */
+	bool forgotten;           /* its pipe, by dev->pipes */
+	u8 n_tries;               /* to say HELLO */
+	u8 n_misses;              /* spins that found nothing; readers may disagree about it */
+	u32 n_tcp_sends;          /* that are inside of tcp_sendmsg(): no switch to the pipe meanwhile */
+	u64 tcp_sent;
+	u32 isn_client, isn_server;
+
+	struct mutex read_lock;   /* one reader at a time, as tcp_recvmsg() takes the socket's lock itself */
+
+	/* set once before `pipe` is; the tuple at birth */
+	struct mpipe_tuple tuple;
+	struct mpipe_dev *dev;
+	u32 peer, peer_epoch, epoch; /* epoch: our own */
+	u32 slot, gen;
+	u64 nonce;
+	struct mlg_pipe_slot *shared;
+	struct mpipe_pipe *pipe;  /* NULL: none was opened */
+	unsigned long deadline;   /* jiffies: ASKED, waiting for an answer */
+	struct delayed_work work; /* HELLO */
+	struct work_struct reset_work, settle_work;
+};
+
+extern spinlock_t mpipe_conns_lock;
+extern struct list_head mpipe_conns;
+
+/* conn.c */
+struct mpipe_conn *mpipe_conn_new(struct sock *sk, bool server, const struct mpipe_tuple *tuple, gfp_t gfp);
+void mpipe_conn_put(struct mpipe_conn *conn);
+struct sock *mpipe_conn_sock(struct mpipe_conn *conn);   /* with a reference; NULL: closed */
+/* The pipe's words are what they were; inside of the device. */
+bool mpipe_conn_alive(const struct mpipe_conn *conn);
+void mpipe_conn_reset(struct mpipe_conn *conn, enum mlg_pipe_reason why); /* in any context */
+void mpipe_conn_stay(struct mpipe_conn *conn, enum mlg_pipe_reason why);  /* TCP for good; socket locked */
+/* And touches nothing shared; socket locked. */
+void mpipe_tx_abandon(struct mpipe_conn *conn, enum mlg_pipe_reason why);
+/* Something happened to its peer: look at it soon. */
+void mpipe_conn_settle(struct mpipe_conn *conn);
+/* Makes its pipe; socket locked, inside of the device. */
+int mpipe_conn_open(struct mpipe_conn *conn, u32 slot, u32 gen);
+void mpipe_conn_tell_tx(struct mpipe_conn *conn);        /* what was moved; inside of the device */
+void mpipe_conn_tell_rx(struct mpipe_conn *conn);
+void mpipe_conns_settle(struct mpipe_dev *dev, u32 peer); /* of a peer; MLG_PIPE_NOBODY: all */
+void mpipe_conns_drain(struct mpipe_dev *dev, unsigned int msec); /* waits until nothing is unread */
+void mpipe_conn_closed(struct mpipe_conn *conn);         /* its socket goes away; socket locked, or dead */
+/* Of a closed one: gives its chunks back, forgets it. */
+void mpipe_conn_tidy(struct mpipe_conn *conn);
+void mpipe_conn_forget(struct mpipe_conn *conn);         /* nothing of its pipe is touched any more */
+/* The peer is to look, whether it waits or not; inside of the device. */
+void mpipe_conn_nudge(struct mpipe_conn *conn);
+
+/* adopt.c */
+extern struct proto *mpipe_base_prot[MPIPE_FAMILIES];
+extern const struct proto_ops *mpipe_base_ops[MPIPE_FAMILIES];
+
+static inline int mpipe_family(const struct sock *sk)
+{
+	return sk->sk_family == AF_INET6;
+}
+
+static inline struct proto *mpipe_base(const struct sock *sk)
+{
+	return mpipe_base_prot[mpipe_family(sk)];
+}
+
+struct mpipe_conn *mpipe_conn_of(const struct sock *sk); /* with a reference; NULL: none */
+void mpipe_abandon(struct sock *sk); /* TCP's own again, for somebody else; socket locked */
+int mpipe_adopt_init(void);
+void mpipe_adopt_exit(void);
+
+/* sock.c */
+void mpipe_sock_replace(struct proto *prot, struct proto_ops *ops);
+void mpipe_sock_settle(struct mpipe_conn *conn, struct sock *sk); /* socket locked */
+
+/* send.c, recv.c */
+void mpipe_tx_to_tcp(struct mpipe_conn *conn);                    /* socket locked, inside of the device */
+int mpipe_sendmsg(struct sock *sk, struct msghdr *msg, size_t len);
+int mpipe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags, int *addr_len);
+
+/* ready.c: without the socket's lock */
+bool mpipe_may_read(struct mpipe_conn *conn, const struct sock *sk);
+bool mpipe_may_send(struct mpipe_conn *conn);
+bool mpipe_is_readable(struct sock *sk);
+bool mpipe_memory_free(const struct sock *sk, int wake);
+void mpipe_rx_rearm(struct mpipe_conn *conn, struct sock *sk);
+void mpipe_watch_signals(struct mpipe_conn *conn, struct sock *sk);
+void mpipe_watch_sleepers(struct mpipe_conn *conn, struct sock *sk);
+
+/* chunks.c */
+int mpipe_chunks_init(struct mpipe_dev *dev);
+void mpipe_chunks_exit(struct mpipe_dev *dev);
+void mpipe_chunks_forget(struct mpipe_dev *dev);         /* none is ours any more */
+void mpipe_chunks_granted(struct mpipe_dev *dev, u32 first, u32 count);
+void mpipe_chunks_begin(struct mpipe_conn *conn);
+/* Starved: all was read meanwhile. */
+bool mpipe_chunk_take(struct mpipe_conn *conn, bool starved, u32 *ret_chunk);
+bool mpipe_chunk_would_be_had(struct mpipe_conn *conn);
+void mpipe_chunk_put(struct mpipe_conn *conn, u32 chunk);
+void mpipe_chunks_leave(struct mpipe_conn *conn);
+/* Demand to the host, what is too many back to it. */
+void mpipe_chunks_report(struct mpipe_dev *dev);
+
+/* peers.c */
+struct mpipe_dev *mpipe_peer_find(const struct mlg_pipe_address *address, u32 *ret_peer,
+				  u32 *ret_peer_epoch, u32 *ret_epoch);
+bool mpipe_peer_known(const struct in6_addr *address);
+int mpipe_peer_send(struct mpipe_dev *dev, u32 peer, struct mlg_pipe_message *message);
+void mpipe_addresses_publish(struct mpipe_dev *dev);
+int mpipe_peers_init(void);
+void mpipe_peers_exit(void);
+
+/* rendezvous.c */
+void mpipe_rendezvous_begin(struct mpipe_conn *conn);    /* any context */
+void mpipe_rendezvous_work(struct work_struct *work);
+void mpipe_rendezvous_expire(struct mpipe_dev *dev);
+void mpipe_control_work(struct work_struct *work);
+void mpipe_slot_free(struct mpipe_dev *dev, u32 slot);
+
+/* wake.c */
+void mpipe_bell(struct tasklet_struct *tasklet);
+void mpipe_wake(struct mpipe_conn *conn);
+
+/* stats.c */
+enum mpipe_count {
+	MPIPE_N_ADOPTED, MPIPE_N_LISTENERS, MPIPE_N_PIPES, MPIPE_N_SWITCHES, MPIPE_N_RUNG, MPIPE_N_BELLS,
+	MPIPE_N_TX_PIPE, MPIPE_N_RX_PIPE, MPIPE_N_TX_TCP, MPIPE_N_RESETS, MPIPE_N_BAD_MESSAGES,
+	MPIPE_COUNTS
+};
+extern atomic64_t mpipe_counts[MPIPE_COUNTS];
+extern atomic64_t mpipe_reasons[MLG_PIPE_REASONS];
+
+static inline void mpipe_count_add(enum mpipe_count what, u64 n)
+{
+	atomic64_add(n, &mpipe_counts[what]);
+}
+
+static inline void mpipe_count(enum mpipe_count what)
+{
+	atomic64_inc(&mpipe_counts[what]);
+}
+
+void mpipe_stats_init(void);
+void mpipe_stats_exit(void);
+
+/* main.c */
+extern struct workqueue_struct *mpipe_wq;
+extern bool mpipe_enabled;
+extern unsigned int mpipe_flip_bytes, mpipe_spin_usec;

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Peers: who else is in the group, at which addresses, and who we are to them.
+ *
+ * The host's table says who is there; dev->watch_work follows it. A peer's own section says its addresses;
+ * they only choose whom to ask, so a peer that claims another's gains nothing: it cannot prove that the
+ * connection is its own.
+ */
+#include <linux/inetdevice.h>
+#include <linux/netdevice.h>
+#include <linux/random.h>
+#include <linux/rtnetlink.h>
+#include <net/addrconf.h>
+#include <net/if_inet6.h>
+
+#include "mempipe.h"
+
+#define WATCH_BUSY_MSEC 100 /* with pipes, or waiting for the host: the window over which demand is said */
+#define WATCH_IDLE_MSEC 1000
+#define ALIVE_MSEC 10000 /* as the contract has it */
+
+/* ---------------------------------------------------------------- addresses of others */
+
+/* By dev->peers_lock. What changes while it is read is read another time. */
+static void read_addresses(struct mpipe_peer *peer, const struct mlg_pipe_section *section)
+{
+	u32 seq = smp_load_acquire(&section->address_seq), n = READ_ONCE(section->n_addresses), i, j;
+
+	if ((seq & 1) || seq == peer->address_seq)
+		return;
+	n = min(n, MLG_PIPE_ADDRESSES);
+	for (i = 0; i < n; i++)
+		for (j = 0; j < sizeof(peer->addresses[i].bytes); j++)
+			peer->addresses[i].bytes[j] = READ_ONCE(section->addresses[i].bytes[j]);
+	smp_rmb();
+	peer->n_addresses = n;
+	peer->address_seq = READ_ONCE(section->address_seq) == seq ? seq : 1;
+}
+
+static bool peer_has(struct mpipe_dev *dev, u32 id, const struct mlg_pipe_address *address)
+{
+	const struct mlg_pipe_section *section = mp_section(dev->base, id);
+	struct mpipe_peer *peer = &dev->peers[id];
+	u32 i;
+
+	if (peer->epoch == 0 || peer->leaving || READ_ONCE(section->version) != MLG_PIPE_VERSION ||
+	    READ_ONCE(section->epoch) != peer->epoch)
+		return false;
+	read_addresses(peer, section);
+	for (i = 0; i < peer->n_addresses; i++)
+		if (memcmp(&peer->addresses[i], address, sizeof(*address)) == 0)
+			return true;
+	return false;
+}
+
+static bool dev_find(struct mpipe_dev *dev, const struct mlg_pipe_address *address, u32 *ret_peer,
+		     u32 *ret_peer_epoch, u32 *ret_epoch)
+{
+	bool found = false;
+	u32 id;
+
+	if (READ_ONCE(dev->gone) || READ_ONCE(dev->leaving) || READ_ONCE(dev->unwatched) || !mpipe_dev_enter(dev))
+		return false;
+	spin_lock_bh(&dev->peers_lock);
+	for (id = 1; id < MLG_PIPE_PEERS && dev->epoch && !found; id++) {
+		if (id == dev->self || !peer_has(dev, id, address))
+			continue;
+		*ret_peer = id;
+		*ret_peer_epoch = dev->peers[id].epoch;
+		*ret_epoch = dev->epoch;
+		found = true;
+	}
+	spin_unlock_bh(&dev->peers_lock);
+	mpipe_dev_leave(dev);
+	return found;
+}
+
+/* With a reference to the device; NULL: nobody that we know. */
+struct mpipe_dev *mpipe_peer_find(const struct mlg_pipe_address *address, u32 *ret_peer, u32 *ret_peer_epoch,
+				  u32 *ret_epoch)
+{
+	struct mpipe_dev *dev;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(dev, &mpipe_devs, node)
+		if (dev_find(dev, address, ret_peer, ret_peer_epoch, ret_epoch) &&
+		    kref_get_unless_zero(&dev->kref))
+			break;
+	if (list_entry_is_head(dev, &mpipe_devs, node))
+		dev = NULL;
+	rcu_read_unlock();
+	return dev;
+}
+
+bool mpipe_peer_known(const struct in6_addr *address)
+{
+	struct mpipe_dev *dev = NULL;
+	u32 peer, peer_epoch, epoch;
+
+	if (mpipe_enabled)
+		dev = mpipe_peer_find((const struct mlg_pipe_address *)address, &peer, &peer_epoch, &epoch);
+	if (dev)
+		mpipe_dev_put(dev);
+	return dev;
+}
+
+/* ---------------------------------------------------------------- our own */
+
+static u32 add_v4(struct net_device *netdev, struct mlg_pipe_section *section, u32 n)
+{
+	struct in_device *in_dev = __in_dev_get_rtnl(netdev);
+	const struct in_ifaddr *ifa;
+
+	if (!in_dev)
+		return n;
+	in_dev_for_each_ifa_rtnl(ifa, in_dev) {
+		if (n < MLG_PIPE_ADDRESSES)
+			ipv6_addr_set_v4mapped(ifa->ifa_local,
+					       (struct in6_addr *)section->addresses[n++].bytes);
+	}
+	return n;
+}
+
+static u32 add_v6(struct net_device *netdev, struct mlg_pipe_section *section, u32 n)
+{
+	struct inet6_dev *idev = __in6_dev_get(netdev);
+	const struct inet6_ifaddr *ifa;
+
+	if (!idev)
+		return n;
+	read_lock_bh(&idev->lock);
+	list_for_each_entry(ifa, &idev->addr_list, if_list) {
+		if (n < MLG_PIPE_ADDRESSES)
+			memcpy(section->addresses[n++].bytes, &ifa->addr, sizeof(ifa->addr));
+	}
+	read_unlock_bh(&idev->lock);
+	return n;
+}
+
+/* In a work; inside of the device. */
+void mpipe_addresses_publish(struct mpipe_dev *dev)
+{
+	struct mlg_pipe_section *section = mp_section(dev->base, dev->self);
+	struct net_device *netdev;
+	u32 n = 0, seq;
+
+	rtnl_lock(); /* the only writers are serialized by it, too */
+	seq = READ_ONCE(section->address_seq) | 1;
+	WRITE_ONCE(section->address_seq, seq);
+	smp_wmb();
+	for_each_netdev(&init_net, netdev) {
+		if (netdev->flags & IFF_LOOPBACK)
+			continue;
+		n = add_v4(netdev, section, n);
+		n = add_v6(netdev, section, n);
+	}
+	WRITE_ONCE(section->n_addresses, n);
+	smp_store_release(&section->address_seq, seq + 1);
+	rtnl_unlock();
+}
+
+static void addresses_work(struct work_struct *work)
+{
+	struct mpipe_dev *dev;
+
+	mutex_lock(&mpipe_devs_lock);
+	list_for_each_entry(dev, &mpipe_devs, node) {
+		if (!mpipe_dev_enter(dev))
+			continue;
+		mpipe_addresses_publish(dev);
+		mpipe_dev_leave(dev);
+	}
+	mutex_unlock(&mpipe_devs_lock);
+}
+
+static DECLARE_WORK(addresses, addresses_work);
+
+static int on_address(struct notifier_block *block, unsigned long event, void *ifa)
+{
+	queue_work(mpipe_wq, &addresses);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block on_address_v4 = {.notifier_call = on_address};
+static struct notifier_block on_address_v6 = {.notifier_call = on_address};
+
+int mpipe_peers_init(void)
+{
+	int err = register_inetaddr_notifier(&on_address_v4);
+
+	if (err < 0)
+		return err;
+	err = register_inet6addr_notifier(&on_address_v6);
+	if (err < 0)
+		unregister_inetaddr_notifier(&on_address_v4);
+	return err;
+}
+
+void mpipe_peers_exit(void)
+{
+	unregister_inet6addr_notifier(&on_address_v6);
+	unregister_inetaddr_notifier(&on_address_v4);
+	cancel_work_sync(&addresses);
+}
+
+/* ---------------------------------------------------------------- who is there */
+
+/* Fills in the epoch. 0; -EAGAIN: its ring is full. Inside of the device. */
+int mpipe_peer_send(struct mpipe_dev *dev, u32 peer, struct mlg_pipe_message *message)
+{
+	int err;
+
+	message->epoch = dev->epoch;
+	spin_lock_bh(&dev->peers_lock);
+	err = mp_ctl_put(&dev->peers[peer].to, message);
+	spin_unlock_bh(&dev->peers_lock);
+	if (err == 0 && mp_ctl_tell(mp_pair(dev->base, dev->self, peer)))
+		mpipe_dev_ring(dev, peer);
+	return err;
+}
+
+/* Rings begin anew: the host has emptied them with the peer's last epoch. When it is we who begin, what is
+ * there was for our predecessor. By dev->peers_lock.
+ */
+static void begin_with(struct mpipe_dev *dev, u32 id, bool skip)
+{
+	struct mpipe_peer *peer = &dev->peers[id];
+	struct mlg_pipe_pair *from = mp_pair(dev->base, id, dev->self);
+
+	peer->address_seq = 1;
+	peer->n_addresses = 0;
+	mp_ctl_tx_init(&peer->to, mp_pair(dev->base, dev->self, id));
+	mp_ctl_rx_init(&peer->from, from, id, dev->self, dev->n_chunks, skip);
+}
+
+static void watch_peer(struct mpipe_dev *dev, u32 id)
+{
+	const struct mlg_pipe_peer *shared = mp_peer(dev->base, id);
+	u32 state = READ_ONCE(shared->state), epoch = READ_ONCE(shared->epoch);
+	struct mpipe_peer *peer = &dev->peers[id];
+	bool leaving = state == MLG_PIPE_LEAVING, changed;
+
+	if (state != MLG_PIPE_PRESENT && !leaving)
+		epoch = 0;
+	spin_lock_bh(&dev->peers_lock);
+	changed = epoch != peer->epoch || leaving != peer->leaving;
+	if (epoch != peer->epoch)
+		begin_with(dev, id, false);
+	peer->epoch = epoch;
+	peer->leaving = leaving;
+	spin_unlock_bh(&dev->peers_lock);
+	if (changed)
+		mpipe_conns_settle(dev, id);
+}
+
+/* The host has given us another epoch, as it does for a new session: nothing of before is true. */
+static void begin(struct mpipe_dev *dev, u32 epoch)
+{
+	struct mlg_pipe_section *section = mp_section(dev->base, dev->self);
+	u32 id;
+
+	spin_lock_bh(&dev->peers_lock);
+	dev->epoch = epoch;
+	for (id = 0; id < MLG_PIPE_PEERS; id++)
+		if (id != dev->self)
+			begin_with(dev, id, true);
+	dev->peers[MLG_PIPE_HOST].epoch = READ_ONCE(mp_peer(dev->base, MLG_PIPE_HOST)->epoch);
+	spin_unlock_bh(&dev->peers_lock);
+	mpipe_chunks_forget(dev);
+	mpipe_conns_settle(dev, MLG_PIPE_NOBODY);
+	mpipe_addresses_publish(dev);
+	WRITE_ONCE(section->session, dev->session);
+	WRITE_ONCE(section->epoch, epoch);
+	smp_store_release(&section->version, MLG_PIPE_VERSION);
+	(void)mp_ctl_tell(mp_pair(dev->base, dev->self, MLG_PIPE_HOST));
+	mpipe_dev_ring(dev, MLG_PIPE_HOST);
+	dev_info(&dev->pdev->dev, "peer %u of the group, epoch %u\n", dev->self, epoch);
+}
+
+static void knock(struct mpipe_dev *dev)
+{
+	struct mlg_pipe_section *section = mp_section(dev->base, dev->self);
+
+	WRITE_ONCE(section->version, 0);
+	smp_store_release(&section->session, dev->session);
+	(void)mp_ctl_tell(mp_pair(dev->base, dev->self, MLG_PIPE_HOST));
+	mpipe_dev_ring(dev, MLG_PIPE_HOST);
+}
+
+static void watch_self(struct mpipe_dev *dev)
+{
+	const struct mlg_pipe_peer *self = mp_peer(dev->base, dev->self);
+	u32 epoch = READ_ONCE(self->epoch);
+
+	if (READ_ONCE(self->session) != dev->session || READ_ONCE(self->state) == MLG_PIPE_ABSENT)
+		knock(dev);
+	else if (epoch != dev->epoch && epoch != 0)
+		begin(dev, epoch);
+	if ((READ_ONCE(self->state) == MLG_PIPE_LEAVING) != dev->leaving) {
+		dev->leaving = !dev->leaving;
+		mpipe_conns_settle(dev, MLG_PIPE_NOBODY);
+	}
+}
+
+/* A host that does not count any more would not tell us of a peer's death. */
+static void watch_host(struct mpipe_dev *dev)
+{
+	u32 alive = READ_ONCE(mp_header(dev->base)->alive);
+	bool unwatched;
+
+	if (alive != dev->alive || !dev->alive_at) {
+		dev->alive = alive;
+		dev->alive_at = jiffies;
+	}
+	unwatched = time_after(jiffies, dev->alive_at + msecs_to_jiffies(ALIVE_MSEC));
+	if (unwatched == dev->unwatched)
+		return;
+	WRITE_ONCE(dev->unwatched, unwatched);
+	dev_info(&dev->pdev->dev, unwatched ? "the host has been silent for %u s: back to TCP\n"
+					    : "the host is back, after more than %u s\n", ALIVE_MSEC / 1000);
+	if (unwatched)
+		mpipe_conns_settle(dev, MLG_PIPE_NOBODY);
+}
+
+static void tidy_one(struct mpipe_conn *conn)
+{
+	struct sock *sk = mpipe_conn_sock(conn);
+
+	if (READ_ONCE(conn->state) == MPIPE_LEFT) /* closed, and something is left of it */
+		mpipe_conn_tidy(conn);
+	if (sk) {
+		mpipe_watch_signals(conn, sk);
+		mpipe_watch_sleepers(conn, sk);
+		sock_put(sk);
+	}
+}
+
+static void tidy(struct mpipe_dev *dev)
+{
+	struct mpipe_conn *conn;
+	unsigned long key;
+
+	rcu_read_lock();
+	xa_for_each(&dev->pipes, key, conn) {
+		if (!refcount_inc_not_zero(&conn->ref))
+			continue;
+		rcu_read_unlock();
+		tidy_one(conn);
+		mpipe_conn_put(conn);
+		rcu_read_lock();
+	}
+	rcu_read_unlock();
+}
+
+void mpipe_watch_work(struct work_struct *work)
+{
+	struct mpipe_dev *dev = container_of(to_delayed_work(work), struct mpipe_dev, watch_work);
+	unsigned int again = WATCH_IDLE_MSEC;
+	u32 id;
+
+	if (mpipe_dev_enter(dev)) {
+		watch_self(dev);
+		watch_host(dev);
+		if (dev->epoch) {
+			for (id = 1; id < MLG_PIPE_PEERS; id++)
+				if (id != dev->self)
+					watch_peer(dev, id);
+			mpipe_rendezvous_expire(dev);
+			tidy(dev);
+			mpipe_chunks_report(dev);
+		}
+		if (!dev->epoch || !xa_empty(&dev->pipes))
+			again = WATCH_BUSY_MSEC;
+		mpipe_dev_leave(dev);
+		queue_work(mpipe_wq, &dev->control_work);
+	} else {
+		tidy(dev);
+	}
+	if (!READ_ONCE(dev->gone))
+		queue_delayed_work(mpipe_wq, &dev->watch_work, msecs_to_jiffies(again));
+}

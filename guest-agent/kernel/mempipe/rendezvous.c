@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Rendezvous: the two ends of a TCP connection agree on a pipe (HELLO, ATTACH, REFUSE), while TCP carries
+ * what is sent.
+ *
+ * Each end proves that it is an end by knowing both initial sequence numbers, which only they have seen.
+ * All of it is done by works, never in a hook: a socket's lock is taken here, of one socket at a time.
+ */
+#include <linux/jiffies.h>
+#include <linux/random.h>
+#include <linux/siphash.h>
+#include <net/inet6_hashtables.h>
+#include <net/inet_hashtables.h>
+
+#include "mempipe.h"
+
+#define ANSWER_MSEC 2000 /* the client waits for the server's module */
+#define RETRY_MSEC 2	 /* the server's handshake may be behind our HELLO, a ring may be full */
+#define RETRIES 100
+
+enum role { ROLE_CLIENT, ROLE_SERVER };
+
+/* ---------------------------------------------------------------- proofs */
+
+static u64 proof(const struct mpipe_conn *conn, u64 nonce, u32 slot, u32 gen, enum role role)
+{
+	const struct mpipe_tuple *t = &conn->tuple;
+	siphash_key_t key = {{conn->isn_client | (u64)conn->isn_server << 32, nonce}};
+	struct {
+		struct mlg_pipe_address client, server;
+		u16 client_port, server_port;
+		u32 slot, gen, role;
+	} what = {
+		.client = conn->server ? t->remote : t->local,
+		.server = conn->server ? t->local : t->remote,
+		.client_port = conn->server ? t->remote_port : t->local_port,
+		.server_port = conn->server ? t->local_port : t->remote_port,
+		.slot = slot,
+		.gen = gen,
+		.role = role,
+	};
+
+	BUILD_BUG_ON(sizeof(what) != 48); /* no holes */
+	return siphash(&what, sizeof(what), &key);
+}
+
+static void fill_tuple(const struct mpipe_conn *conn, struct mlg_pipe_message *m)
+{
+	m->tuple.client = conn->tuple.local;
+	m->tuple.server = conn->tuple.remote;
+	m->tuple.client_port = conn->tuple.local_port;
+	m->tuple.server_port = conn->tuple.remote_port;
+}
+
+/* ---------------------------------------------------------------- slots */
+
+static bool slot_take(struct mpipe_dev *dev, u32 *ret_slot, u32 *ret_gen)
+{
+	u32 slot;
+
+	spin_lock_bh(&dev->slots_lock);
+	slot = find_first_zero_bit(dev->slots_used, MLG_PIPE_SLOTS);
+	if (slot < MLG_PIPE_SLOTS) {
+		__set_bit(slot, dev->slots_used);
+		dev->slot_gen[slot] = dev->slot_gen[slot] + 1 ?: 1;
+		*ret_gen = dev->slot_gen[slot];
+		*ret_slot = slot;
+	}
+	spin_unlock_bh(&dev->slots_lock);
+	return slot < MLG_PIPE_SLOTS;
+}
+
+void mpipe_slot_free(struct mpipe_dev *dev, u32 slot)
+{
+	spin_lock_bh(&dev->slots_lock);
+	__clear_bit(slot, dev->slots_used);
+	spin_unlock_bh(&dev->slots_lock);
+}
+
+/* Who is still with the slot's last pipe sees that it is over before anything of it changes. */
+static void slot_clear(struct mlg_pipe_slot *slot, u32 gen, u32 server)
+{
+	WRITE_ONCE(slot->gen, 0);
+	smp_wmb();
+	memset((u8 *)slot + sizeof(slot->gen), 0, sizeof(*slot) - sizeof(slot->gen));
+	WRITE_ONCE(slot->server, server);
+	smp_store_release(&slot->gen, gen);
+}
+
+/* From now on bytes may come by the pipe. Whoever sleeps, or polls, or asked for signals, did so before
+ * there was one: the first byte has to ring. Socket locked, inside of the device.
+ */
+static void attach(struct mpipe_conn *conn, struct sock *sk)
+{
+	mp_rx_arm(&conn->pipe->rx);
+	mp_rx_attach(&conn->pipe->rx);
+	conn->attached = true;
+	WRITE_ONCE(conn->state, MPIPE_OPEN);
+	mpipe_conn_tell_rx(conn);
+}
+
+/* ---------------------------------------------------------------- the client */
+
+/* Socket locked, inside of the device. 0; -EAGAIN: later; > 0: a reason to stay with TCP. */
+static int say_hello(struct mpipe_conn *conn)
+{
+	struct mpipe_dev *dev = conn->dev;
+	struct mlg_pipe_message m = {.type = MLG_PIPE_HELLO};
+	int err;
+
+	if (!conn->pipe) {
+		u32 slot, gen;
+
+		if (!slot_take(dev, &slot, &gen))
+			return MLG_PIPE_NO_SLOT;
+		slot_clear(mp_slot(dev->base, dev->self, slot), gen, conn->peer);
+		err = mpipe_conn_open(conn, slot, gen);
+		if (err < 0) {
+			mpipe_slot_free(dev, slot);
+			return MLG_PIPE_NO_SLOT;
+		}
+		conn->nonce = get_random_u64() >> MP_NONCE_SHIFT;
+	}
+	fill_tuple(conn, &m);
+	m.gen = conn->gen;
+	m.nonce_slot = conn->nonce << MP_NONCE_SHIFT | conn->slot;
+	m.proof = proof(conn, conn->nonce, conn->slot, conn->gen, ROLE_CLIENT);
+	return mpipe_peer_send(dev, conn->peer, &m) < 0 ? -EAGAIN : 0;
+}
+
+/* Our end of a pipe that never was one. Socket locked. */
+static void refused(struct mpipe_conn *conn, enum mlg_pipe_reason why)
+{
+	mpipe_conn_stay(conn, why);
+	WRITE_ONCE(conn->state, MPIPE_TCP);
+	if (!conn->pipe)
+		return;
+	if (mpipe_dev_enter(conn->dev)) {
+		if (mpipe_conn_alive(conn))
+			WRITE_ONCE(conn->shared->client_done, conn->gen);
+		mpipe_dev_leave(conn->dev);
+	}
+	/* a server that attaches nevertheless finds that the slot has another gen, or has been left */
+	mpipe_conn_forget(conn);
+}
+
+static void client_work(struct mpipe_conn *conn, struct sock *sk)
+{
+	int why = MLG_PIPE_PEER_LEAVES;
+
+	if (conn->state != MPIPE_NEW || sk->sk_state != TCP_ESTABLISHED)
+		return;
+	if (mpipe_dev_enter(conn->dev)) {
+		if (!READ_ONCE(conn->dev->gone) && READ_ONCE(conn->dev->epoch) == conn->epoch)
+			why = say_hello(conn);
+		mpipe_dev_leave(conn->dev);
+	}
+	if (why == 0) {
+		conn->deadline = jiffies + msecs_to_jiffies(ANSWER_MSEC);
+		WRITE_ONCE(conn->state, MPIPE_ASKED);
+	} else if (why == -EAGAIN && conn->n_tries++ < RETRIES) {
+		refcount_inc(&conn->ref);
+		if (!queue_delayed_work(mpipe_wq, &conn->work, msecs_to_jiffies(RETRY_MSEC)))
+			mpipe_conn_put(conn);
+	} else {
+		refused(conn, why == -EAGAIN ? MLG_PIPE_NO_ANSWER : why);
+	}
+}
+
+void mpipe_rendezvous_work(struct work_struct *work)
+{
+	struct mpipe_conn *conn = container_of(to_delayed_work(work), struct mpipe_conn, work);
+	struct sock *sk = mpipe_conn_sock(conn);
+
+	if (sk) {
+		lock_sock(sk);
+		client_work(conn, sk);
+		release_sock(sk);
+		sock_put(sk);
+	}
+	mpipe_conn_put(conn);
+}
+
+void mpipe_rendezvous_begin(struct mpipe_conn *conn)
+{
+	refcount_inc(&conn->ref);
+	if (!queue_delayed_work(mpipe_wq, &conn->work, 0))
+		mpipe_conn_put(conn);
+}
+
+static struct mpipe_conn *find_own(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *m)
+{
+	struct mpipe_conn *conn;
+
+	rcu_read_lock();
+	conn = xa_load(&dev->pipes, mpipe_key(dev->self, mp_message_slot(m)));
+	if (conn && (conn->peer != peer || conn->gen != m->gen ||
+		     conn->nonce != m->nonce_slot >> MP_NONCE_SHIFT || !refcount_inc_not_zero(&conn->ref)))
+		conn = NULL;
+	rcu_read_unlock();
+	return conn;
+}
+
+static void client_attach(struct mpipe_conn *conn, struct sock *sk, const struct mlg_pipe_message *m)
+{
+	if (m->type == MLG_PIPE_REFUSE) {
+		refused(conn, m->reason);
+	} else if (m->proof != proof(conn, conn->nonce, conn->slot, conn->gen, ROLE_SERVER)) {
+		refused(conn, MLG_PIPE_BAD_PROOF);
+	} else {
+		attach(conn, sk);
+	}
+}
+
+/* ATTACH or REFUSE */
+static void on_answer(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *m)
+{
+	struct mpipe_conn *conn = find_own(dev, peer, m);
+	struct sock *sk = conn ? mpipe_conn_sock(conn) : NULL;
+
+	if (sk) {
+		lock_sock(sk);
+		if (conn->state == MPIPE_ASKED)
+			client_attach(conn, sk, m);
+		release_sock(sk);
+		sock_put(sk);
+	}
+	if (conn)
+		mpipe_conn_put(conn);
+}
+
+/* Inside of the device, by dev->watch_work. */
+void mpipe_rendezvous_expire(struct mpipe_dev *dev)
+{
+	struct mpipe_conn *conn;
+	unsigned long key;
+
+	rcu_read_lock();
+	xa_for_each(&dev->pipes, key, conn) {
+		struct sock *sk;
+
+		if (READ_ONCE(conn->state) != MPIPE_ASKED || time_before(jiffies, conn->deadline) ||
+		    !refcount_inc_not_zero(&conn->ref))
+			continue;
+		rcu_read_unlock();
+		sk = mpipe_conn_sock(conn);
+		if (sk) {
+			lock_sock(sk);
+			if (conn->state == MPIPE_ASKED)
+				refused(conn, MLG_PIPE_NO_ANSWER);
+			release_sock(sk);
+			sock_put(sk);
+		}
+		mpipe_conn_put(conn);
+		rcu_read_lock();
+	}
+	rcu_read_unlock();
+}
+
+/* ---------------------------------------------------------------- the server */
+
+/* A HELLO whose connection is not established yet. */
+struct waiting {
+	struct delayed_work work;
+	struct mpipe_dev *dev;
+	u32 peer, tries;
+	struct mlg_pipe_message m;
+};
+
+/* HELLOs at once that wait: what a peer can make us remember. */
+#define WAITING_MOST 256
+static atomic_t n_waiting;
+
+/* The server's socket, with a reference; NULL: there is none (yet). */
+static struct sock *find_sock(const struct mlg_pipe_message *m)
+{
+	struct inet_hashinfo *hashinfo = compat_tcp_hashinfo(&init_net);
+	const struct in6_addr *client = (const struct in6_addr *)m->tuple.client.bytes;
+	const struct in6_addr *server = (const struct in6_addr *)m->tuple.server.bytes;
+	__be16 port = htons(m->tuple.client_port);
+	struct sock *sk;
+
+	local_bh_disable();
+	if (ipv6_addr_v4mapped(client))
+		sk = __inet_lookup_established(&init_net, hashinfo, client->s6_addr32[3], port,
+					       server->s6_addr32[3], m->tuple.server_port, 0, 0);
+	else
+		sk = __inet6_lookup_established(&init_net, hashinfo, client, port, server,
+						m->tuple.server_port, 0, 0);
+	local_bh_enable();
+	if (sk && (!sk_fullsock(sk) || sk->sk_state == TCP_SYN_RECV)) {
+		sock_gen_put(sk);
+		sk = NULL;
+	}
+	return sk;
+}
+
+static bool is_same_tuple(const struct mpipe_tuple *t, const struct mlg_pipe_message *m)
+{
+	return memcmp(&t->local, &m->tuple.server, sizeof(t->local)) == 0 &&
+	       memcmp(&t->remote, &m->tuple.client, sizeof(t->remote)) == 0 &&
+	       t->local_port == m->tuple.server_port && t->remote_port == m->tuple.client_port;
+}
+
+/* Socket locked, inside of the device. A reason to refuse, or 0. */
+static int server_attach(struct mpipe_conn *conn, struct sock *sk, struct mpipe_dev *dev, u32 peer,
+			 const struct mlg_pipe_message *m)
+{
+	u32 slot = mp_message_slot(m);
+	const struct mlg_pipe_slot *shared = mp_slot(dev->base, peer, slot);
+
+	if (!conn->server || conn->state != MPIPE_NEW || conn->pipe || !is_same_tuple(&conn->tuple, m))
+		return conn->reason ?: MLG_PIPE_NO_SOCKET;
+	if (m->proof != proof(conn, m->nonce_slot >> MP_NONCE_SHIFT, slot, m->gen, ROLE_CLIENT))
+		return MLG_PIPE_BAD_PROOF;
+	/* it may have been known by another address, or to another group */
+	if (conn->dev != dev || conn->peer != peer || conn->peer_epoch != m->epoch)
+		return MLG_PIPE_NO_PEER;
+	if (READ_ONCE(shared->gen) != m->gen || READ_ONCE(shared->server) != dev->self ||
+	    READ_ONCE(shared->client_done) == m->gen)
+		return MLG_PIPE_NO_SLOT;
+	if (mpipe_conn_open(conn, slot, m->gen) < 0)
+		return MLG_PIPE_NO_SLOT;
+	attach(conn, sk);
+	return 0;
+}
+
+static void answer(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *hello,
+		   const struct mpipe_conn *conn, int why)
+{
+	struct mlg_pipe_message m = *hello;
+
+	m.type = why ? MLG_PIPE_REFUSE : MLG_PIPE_ATTACH;
+	m.reason = why;
+	m.proof = why ? 0
+		      : proof(conn, hello->nonce_slot >> MP_NONCE_SHIFT, conn->slot, conn->gen, ROLE_SERVER);
+	/* the ring is full: the client gives up by itself, and leaves the slot */
+	(void)mpipe_peer_send(dev, peer, &m);
+}
+
+/* Inside of the device. False: there is no such socket yet. */
+static bool meet(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *m, bool last)
+{
+	struct sock *sk = find_sock(m);
+	struct mpipe_conn *conn = sk ? mpipe_conn_of(sk) : NULL;
+	int why = sk ? MLG_PIPE_NOT_ADOPTED : MLG_PIPE_NO_SOCKET;
+
+	if (!sk && !last)
+		return false;
+	if (conn) {
+		lock_sock(sk);
+		why = server_attach(conn, sk, dev, peer, m);
+		answer(dev, peer, m, conn, why);
+		release_sock(sk);
+		mpipe_conn_put(conn);
+	} else {
+		answer(dev, peer, m, NULL, why);
+	}
+	if (sk)
+		sock_gen_put(sk);
+	return true;
+}
+
+static void waiting_work(struct work_struct *work)
+{
+	struct waiting *w = container_of(to_delayed_work(work), struct waiting, work);
+	bool done = true;
+
+	if (mpipe_dev_enter(w->dev)) {
+		done = meet(w->dev, w->peer, &w->m, ++w->tries >= RETRIES);
+		mpipe_dev_leave(w->dev);
+	}
+	if (!done) {
+		queue_delayed_work(mpipe_wq, &w->work, msecs_to_jiffies(RETRY_MSEC));
+		return;
+	}
+	atomic_dec(&n_waiting);
+	mpipe_dev_put(w->dev);
+	kfree(w);
+}
+
+/* A HELLO can overtake the last packet of the handshake. */
+static void wait_for_sock(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *m)
+{
+	struct waiting *w = NULL;
+
+	if (atomic_inc_return(&n_waiting) <= WAITING_MOST)
+		w = kzalloc(sizeof(*w), GFP_KERNEL);
+	if (!w) {
+		atomic_dec(&n_waiting);
+		answer(dev, peer, m, NULL, MLG_PIPE_NO_SOCKET);
+		return;
+	}
+	kref_get(&dev->kref);
+	w->dev = dev;
+	w->peer = peer;
+	w->m = *m;
+	INIT_DELAYED_WORK(&w->work, waiting_work);
+	queue_delayed_work(mpipe_wq, &w->work, msecs_to_jiffies(RETRY_MSEC));
+}
+
+/* ---------------------------------------------------------------- control rings */
+
+static void on_message(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *m)
+{
+	switch (m->type) {
+	case MLG_PIPE_HELLO:
+		if (!meet(dev, peer, m, false))
+			wait_for_sock(dev, peer, m);
+		break;
+	case MLG_PIPE_ATTACH:
+	case MLG_PIPE_REFUSE:
+		on_answer(dev, peer, m);
+		break;
+	case MLG_PIPE_GRANT:
+		mpipe_chunks_granted(dev, m->chunks.first, m->chunks.count);
+		break;
+	}
+}
+
+static int take_message(struct mpipe_dev *dev, u32 peer, struct mlg_pipe_message *ret)
+{
+	u32 epoch, refused;
+	int n;
+
+	spin_lock_bh(&dev->peers_lock);
+	epoch = dev->peers[peer].epoch;
+	refused = dev->peers[peer].from.n_refused;
+	n = dev->epoch && epoch ? mp_ctl_take(&dev->peers[peer].from, epoch, ret) : 0;
+	mpipe_count_add(MPIPE_N_BAD_MESSAGES, dev->peers[peer].from.n_refused - refused + (n < 0));
+	spin_unlock_bh(&dev->peers_lock);
+	return n;
+}
+
+void mpipe_control_work(struct work_struct *work)
+{
+	struct mpipe_dev *dev = container_of(work, struct mpipe_dev, control_work);
+	struct mlg_pipe_message m;
+	u32 peer;
+
+	if (!mpipe_dev_enter(dev))
+		return;
+	for (peer = 0; peer < MLG_PIPE_PEERS; peer++)
+		if (peer != dev->self)
+			while (take_message(dev, peer, &m) > 0)
+				on_message(dev, peer, &m);
+	mpipe_dev_leave(dev);
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Sock: the functions of TCP's protocol that an adopted socket has its own of, besides sending, receiving
+ * and polling; and what becomes of a socket whose peer, device or options change.
+ */
+#include <asm/ioctls.h>
+#include <linux/delay.h>
+#include <linux/ipv6.h>
+#include <linux/sockios.h>
+
+#include "mempipe.h"
+
+/* How long an option that only TCP can honour waits for the pipe to be left by the peer. */
+#define LEAVE_MSEC 1000
+
+/* What has come by the pipe and was not read. Socket locked, inside of the device. */
+static u32 unread_in_pipe(const struct mpipe_conn *conn)
+{
+	const struct mp_rx *rx = &conn->pipe->rx;
+	u32 bytes = (rx->back ? rx->tail : READ_ONCE(rx->d->tail)) - rx->head;
+
+	return mpipe_conn_alive(conn) ? min(bytes, MLG_PIPE_WINDOW_BYTES) : 0;
+}
+
+static u32 unread(struct mpipe_conn *conn)
+{
+	u32 bytes;
+
+	if (!conn->pipe || !conn->attached || !mpipe_dev_enter(conn->dev))
+		return 0;
+	bytes = unread_in_pipe(conn);
+	mpipe_dev_leave(conn->dev);
+	return bytes;
+}
+
+/* ---------------------------------------------------------------- leaving the pipe */
+
+/* Both directions go back to TCP; ours at once, the other's when the peer has seen it. Socket locked,
+ * inside of the device.
+ */
+static void go_home(struct mpipe_conn *conn, enum mlg_pipe_reason why)
+{
+	mpipe_conn_stay(conn, why);
+	if (mp_tx_in_pipe(&conn->pipe->tx))
+		mpipe_tx_to_tcp(conn);
+	if (conn->attached)
+		mp_rx_detach(&conn->pipe->rx);
+	mpipe_conn_nudge(conn);
+}
+
+static bool is_leaving(const struct mpipe_conn *conn)
+{
+	struct mpipe_dev *dev = conn->dev;
+
+	return READ_ONCE(dev->gone) || READ_ONCE(dev->unwatched) ||
+	       READ_ONCE(mp_peer(dev->base, conn->peer)->state) == MLG_PIPE_LEAVING ||
+	       READ_ONCE(mp_peer(dev->base, dev->self)->state) == MLG_PIPE_LEAVING;
+}
+
+void mpipe_sock_settle(struct mpipe_conn *conn, struct sock *sk)
+{
+	if (!conn->pipe)
+		return;
+	if (!mpipe_dev_enter(conn->dev)) {
+		mpipe_tx_abandon(conn, MLG_PIPE_DEVICE_GONE);
+		if (mp_rx_away(&conn->pipe->rx))
+			mpipe_conn_reset(conn, MLG_PIPE_DEVICE_GONE);
+	} else {
+		if (!mpipe_conn_alive(conn)) {
+			mpipe_tx_abandon(conn, MLG_PIPE_PEER_LEAVES);
+			/* what it sent by the pipe and we have not read is lost */
+			if (mp_rx_away(&conn->pipe->rx))
+				mpipe_conn_reset(conn, MLG_PIPE_PEER_LEAVES);
+		} else if (is_leaving(conn) ||
+			   (mp_tx_in_pipe(&conn->pipe->tx) && mp_tx_unwanted(&conn->pipe->tx))) {
+			go_home(conn, MLG_PIPE_PEER_LEAVES);
+		}
+		mpipe_dev_leave(conn->dev);
+	}
+	sk->sk_state_change(sk); /* whoever sleeps looks again */
+}
+
+/* Whether nothing is to come by the pipe any more. Acknowledges its end, if that was read. Socket locked. */
+static bool is_home(struct mpipe_conn *conn, const struct sock *sk)
+{
+	struct mp_rx *rx = &conn->pipe->rx;
+	bool home = false;
+	u32 most;
+
+	if (!mpipe_dev_enter(conn->dev))
+		return !mp_rx_away(rx);
+	if (!mpipe_conn_alive(conn)) {
+		home = !mp_rx_away(rx);
+	} else if (mp_rx_where(rx, tcp_sk(sk)->copied_seq, tcp_sk(sk)->rcv_nxt, &most) >= 0) {
+		home = !mp_rx_away(rx);
+		mpipe_conn_tell_rx(conn);
+	}
+	mpipe_dev_leave(conn->dev);
+	return home;
+}
+
+/* For good, so that somebody else can have the socket. 0; -EBUSY: there are bytes in the pipe that nobody
+ * reads.
+ */
+static int leave_for_good(struct mpipe_conn *conn, struct sock *sk)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(LEAVE_MSEC);
+	bool home = true;
+
+	lock_sock(sk);
+	mpipe_conn_stay(conn, MLG_PIPE_OPTION);
+	if (conn->pipe && mpipe_dev_enter(conn->dev)) {
+		if (mpipe_conn_alive(conn))
+			go_home(conn, MLG_PIPE_OPTION);
+		mpipe_dev_leave(conn->dev);
+	}
+	while (conn->pipe && !(home = is_home(conn, sk)) && time_before(jiffies, end)) {
+		release_sock(sk);
+		usleep_range(500, 1000);
+		lock_sock(sk);
+	}
+	if (home && conn->n_tcp_sends == 0)
+		mpipe_abandon(sk);
+	else
+		home = false;
+	release_sock(sk);
+	if (!home)
+		return -EBUSY;
+	synchronize_rcu(); /* nobody takes what comes into the ULP slot next for ours */
+	return 0;
+}
+
+static bool is_for_tcp_only(int level, int option)
+{
+	return (level == SOL_TCP && (option == TCP_ULP || option == TCP_REPAIR)) ||
+	       (level == SOL_IPV6 && option == IPV6_ADDRFORM);
+}
+
+static int our_setsockopt(struct sock *sk, int level, int option, sockptr_t value, unsigned int len)
+{
+	struct mpipe_conn *conn;
+	int err;
+
+	if (is_for_tcp_only(level, option) && sk->sk_state != TCP_LISTEN) {
+		conn = mpipe_conn_of(sk);
+		if (conn) {
+			__module_get(THIS_MODULE); /* the socket's own references may go */
+			err = leave_for_good(conn, sk);
+			mpipe_conn_put(conn);
+			err = err ?: mpipe_base(sk)->setsockopt(sk, level, option, value, len);
+			module_put(THIS_MODULE);
+			return err;
+		}
+	}
+	return mpipe_base(sk)->setsockopt(sk, level, option, value, len);
+}
+
+/* ---------------------------------------------------------------- the end */
+
+static int our_disconnect(struct sock *sk, int flags)
+{
+	struct mpipe_conn *conn = mpipe_conn_of(sk);
+
+	if (conn) {
+		mpipe_conn_closed(conn);
+		mpipe_conn_put(conn);
+	}
+	return mpipe_base(sk)->disconnect(sk, flags);
+}
+
+static void our_close(struct sock *sk, long timeout)
+{
+	struct mpipe_conn *conn = mpipe_conn_of(sk);
+
+	if (conn) {
+		lock_sock(sk);
+		/* as TCP: who closes what it has not read to its end says so by RST */
+		if (unread(conn) && sk->sk_state != TCP_CLOSE)
+			mpipe_base(sk)->disconnect(sk, 0);
+		mpipe_conn_closed(conn);
+		release_sock(sk);
+		mpipe_conn_put(conn);
+	}
+	mpipe_base(sk)->close(sk, timeout);
+}
+
+/* ---------------------------------------------------------------- how much is there */
+
+static int inq(struct mpipe_conn *conn, struct sock *sk)
+{
+	u32 in_tcp, in_pipe;
+
+	lock_sock(sk);
+	in_tcp = tcp_inq(sk);
+	in_pipe = unread(conn);
+	release_sock(sk);
+	return min_t(u32, in_tcp + in_pipe, INT_MAX);
+}
+
+static int outq(struct mpipe_conn *conn, struct sock *sk)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+	u32 bytes = 0;
+
+	lock_sock(sk);
+	if (!((1 << sk->sk_state) & (TCPF_SYN_SENT | TCPF_SYN_RECV)))
+		bytes = READ_ONCE(tp->write_seq) - tp->snd_una;
+	if (conn->pipe && mp_tx_in_pipe(&conn->pipe->tx) && mpipe_dev_enter(conn->dev)) {
+		if (mpipe_conn_alive(conn) && mp_tx_look(&conn->pipe->tx) >= 0)
+			bytes += mp_tx_unread(&conn->pipe->tx);
+		mpipe_dev_leave(conn->dev);
+	}
+	release_sock(sk);
+	return bytes;
+}
+
+static int at_mark(struct mpipe_conn *conn, struct sock *sk)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+	bool at;
+
+	lock_sock(sk);
+	at = tp->urg_data && READ_ONCE(tp->urg_seq) == READ_ONCE(tp->copied_seq) && unread(conn) == 0;
+	release_sock(sk);
+	return at;
+}
+
+static int our_ioctl(struct sock *sk, int cmd, COMPAT_IOCTL_ARG arg)
+{
+	struct mpipe_conn *conn = sk->sk_state == TCP_LISTEN ? NULL : mpipe_conn_of(sk);
+	int err;
+
+	if (conn && conn->pipe && cmd == SIOCINQ)
+		err = compat_ioctl_answer(arg, inq(conn, sk));
+	else if (conn && conn->pipe && cmd == SIOCOUTQ)
+		err = compat_ioctl_answer(arg, outq(conn, sk));
+	else if (conn && conn->pipe && cmd == SIOCATMARK)
+		err = compat_ioctl_answer(arg, at_mark(conn, sk));
+	else
+		err = mpipe_base(sk)->ioctl(sk, cmd, arg);
+	if (conn)
+		mpipe_conn_put(conn);
+	return err;
+}
+
+void mpipe_sock_replace(struct proto *prot, struct proto_ops *ops)
+{
+	prot->sendmsg = mpipe_sendmsg;
+	prot->recvmsg = mpipe_recvmsg;
+	prot->close = our_close;
+	prot->disconnect = our_disconnect;
+	prot->ioctl = our_ioctl;
+	prot->setsockopt = our_setsockopt;
+	prot->sock_is_readable = mpipe_is_readable;
+	prot->stream_memory_free = mpipe_memory_free;
+	/* what reads TCP's queue behind recvmsg()'s back: the kernel then goes by recvmsg(), or refuses */
+	ops->splice_read = NULL;
+	ops->read_sock = NULL;
+	ops->read_skb = NULL;
+	ops->sendmsg_locked = NULL;
+	ops->mmap = sock_no_mmap;
+	compat_plain_sendpage(prot, ops);
+}
