@@ -125,7 +125,7 @@ guest_xml() { # NAME; reads the variables of guest_start
 	  $max_memory
 	  <memory unit='MiB'>$max</memory>
 	  <currentMemory unit='MiB'>$mib</currentMemory>
-	  <vcpu>$vcpus</vcpu>
+	  <vcpu current='$vcpus'>$max_vcpus</vcpu>
 	  <os>
 	    <type arch='x86_64' machine='pc'>hvm</type>
 	    <kernel>$image/vmlinux</kernel>
@@ -158,13 +158,14 @@ guest_xml() { # NAME; reads the variables of guest_start
 
 # guest_start NAME... [options]; all of them at once, returns when all answer.
 guest_start() {
-        local names=() mib=192 max="" vcpus=1 autodeflate=off fpr=off period=0 no_balloon="" no_agent="" labels="" \
+        local names=() mib=192 max="" vcpus=1 max_vcpus="" autodeflate=off fpr=off period=0 no_balloon="" no_agent="" labels="" \
                 cmdline="" devices="" monitor="" virtio_mem="" counted="" kernel="${MEMLEGO_KERNEL:-stable}" define="" no_start="" no_wait="" image n
         while [ $# -gt 0 ]; do
                 case $1 in
                 --mib) mib=$2; shift ;;                 # memory now
                 --max) max=$2; shift ;;                 # memory at most; default: as now
                 --vcpus) vcpus=$2; shift ;;
+                --max-vcpus) max_vcpus=$2; shift ;;     # default: as now; 2 for who shares memory with others, see README.md
                 --autodeflate) autodeflate=$2; shift ;; # on, off
                 --fpr) fpr=$2; shift ;;                 # free page reporting: on, off
                 --stats-period) period=$2; shift ;;     # seconds; 0: not set, as libvirt's default
@@ -192,6 +193,7 @@ guest_start() {
         done
         image=$("$MLG_VM_DIR/image/build" "$kernel")
         max=${max:-$mib}
+        max_vcpus=${max_vcpus:-$vcpus}
         for n in "${names[@]}"; do
                 guest_xml "$n" >"$T/$n.xml"
                 printf 'agent=%q\n' "$([ -n "$no_agent" ] || [[ $cmdline == *mlg.noagent* ]] || echo yes)" >"$T/guests/$n"
