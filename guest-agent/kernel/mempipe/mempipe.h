@@ -37,7 +37,6 @@
 struct mpipe_peer {
 	u32 epoch;       /* as the host says; 0: absent */
 	bool leaving;
-	bool speaks;     /* its module says our version, for this epoch */
 	u32 address_seq; /* that `addresses` were read at */
 	u32 n_addresses;
 	struct mlg_pipe_address addresses[MLG_PIPE_ADDRESSES];
@@ -255,6 +254,7 @@ void mpipe_chunks_report(struct mpipe_dev *dev);
 /* peers.c */
 struct mpipe_dev *mpipe_peer_find(const struct mlg_pipe_address *address, u32 *ret_peer,
 				  u32 *ret_peer_epoch, u32 *ret_epoch);
+u32 mpipe_peers_here(struct mpipe_dev *dev);
 bool mpipe_peer_known(const struct in6_addr *address);
 int mpipe_peer_send(struct mpipe_dev *dev, u32 peer, struct mlg_pipe_message *message);
 void mpipe_addresses_publish(struct mpipe_dev *dev);

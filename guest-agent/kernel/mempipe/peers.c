@@ -36,20 +36,43 @@ static void read_addresses(struct mpipe_peer *peer, const struct mlg_pipe_sectio
 	peer->address_seq = READ_ONCE(section->address_seq) == seq ? seq : 1;
 }
 
-static bool peer_has(struct mpipe_dev *dev, u32 id, const struct mlg_pipe_address *address)
+/* Its module is there, speaks as we do, and stays. By dev->peers_lock, inside of the device. */
+static bool has_module(struct mpipe_dev *dev, u32 id)
 {
 	const struct mlg_pipe_section *section = mp_section(dev->base, id);
+	const struct mpipe_peer *peer = &dev->peers[id];
+
+	return id != dev->self && peer->epoch != 0 && !peer->leaving &&
+	       READ_ONCE(section->version) == MLG_PIPE_VERSION && READ_ONCE(section->epoch) == peer->epoch;
+}
+
+static bool peer_has(struct mpipe_dev *dev, u32 id, const struct mlg_pipe_address *address)
+{
 	struct mpipe_peer *peer = &dev->peers[id];
 	u32 i;
 
-	if (peer->epoch == 0 || peer->leaving || READ_ONCE(section->version) != MLG_PIPE_VERSION ||
-	    READ_ONCE(section->epoch) != peer->epoch)
+	if (!has_module(dev, id))
 		return false;
-	read_addresses(peer, section);
+	read_addresses(peer, mp_section(dev->base, id));
 	for (i = 0; i < peer->n_addresses; i++)
 		if (memcmp(&peer->addresses[i], address, sizeof(*address)) == 0)
 			return true;
 	return false;
+}
+
+/* Of how many other guests connections can have pipes. */
+u32 mpipe_peers_here(struct mpipe_dev *dev)
+{
+	u32 id, n = 0;
+
+	if (!mpipe_dev_enter(dev))
+		return 0;
+	spin_lock_bh(&dev->peers_lock);
+	for (id = 1; id < MLG_PIPE_PEERS; id++)
+		n += has_module(dev, id) && READ_ONCE(mp_section(dev->base, id)->n_addresses) > 0;
+	spin_unlock_bh(&dev->peers_lock);
+	mpipe_dev_leave(dev);
+	return n;
 }
 
 static bool dev_find(struct mpipe_dev *dev, const struct mlg_pipe_address *address, u32 *ret_peer,
@@ -62,7 +85,7 @@ static bool dev_find(struct mpipe_dev *dev, const struct mlg_pipe_address *addre
 		return false;
 	spin_lock_bh(&dev->peers_lock);
 	for (id = 1; id < MLG_PIPE_PEERS && dev->epoch && !found; id++) {
-		if (id == dev->self || !peer_has(dev, id, address))
+		if (!peer_has(dev, id, address))
 			continue;
 		*ret_peer = id;
 		*ret_peer_epoch = dev->peers[id].epoch;

@@ -26,7 +26,7 @@ static u64 sent(const struct mpipe_conn *conn)
 static bool flipped_to_tcp(struct mpipe_conn *conn)
 {
 	struct mpipe_pipe *pipe = conn->pipe;
-	u32 flip = READ_ONCE(mpipe_flip_bytes);
+	u32 flip = min(READ_ONCE(mpipe_flip_bytes), U32_MAX / 2);
 
 	if (!flip)
 		return false;

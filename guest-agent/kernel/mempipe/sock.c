@@ -70,6 +70,9 @@ void mpipe_sock_settle(struct mpipe_conn *conn, struct sock *sk)
 			/* what it sent by the pipe and we have not read is lost */
 			if (mp_rx_away(&conn->pipe->rx))
 				mpipe_conn_reset(conn, MLG_PIPE_PEER_LEAVES);
+			/* the connection may live long, but the peer's next epoch has its slot for others */
+			if (conn->state == MPIPE_OPEN)
+				mpipe_conn_forget(conn);
 		} else if (is_leaving(conn) ||
 			   (mp_tx_in_pipe(&conn->pipe->tx) && mp_tx_unwanted(&conn->pipe->tx))) {
 			go_home(conn, MLG_PIPE_PEER_LEAVES);
@@ -196,23 +199,6 @@ static int inq(struct mpipe_conn *conn, struct sock *sk)
 	return min_t(u32, in_tcp + in_pipe, INT_MAX);
 }
 
-static int outq(struct mpipe_conn *conn, struct sock *sk)
-{
-	const struct tcp_sock *tp = tcp_sk(sk);
-	u32 bytes = 0;
-
-	lock_sock(sk);
-	if (!((1 << sk->sk_state) & (TCPF_SYN_SENT | TCPF_SYN_RECV)))
-		bytes = READ_ONCE(tp->write_seq) - tp->snd_una;
-	if (conn->pipe && mp_tx_in_pipe(&conn->pipe->tx) && mpipe_dev_enter(conn->dev)) {
-		if (mpipe_conn_alive(conn) && mp_tx_look(&conn->pipe->tx) >= 0)
-			bytes += mp_tx_unread(&conn->pipe->tx);
-		mpipe_dev_leave(conn->dev);
-	}
-	release_sock(sk);
-	return bytes;
-}
-
 static int at_mark(struct mpipe_conn *conn, struct sock *sk)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
@@ -224,6 +210,7 @@ static int at_mark(struct mpipe_conn *conn, struct sock *sk)
 	return at;
 }
 
+/* SIOCOUTQ stays TCP's: it counts what the other machine has not got yet, and what is in the pipe is there at once. */
 static int our_ioctl(struct sock *sk, int cmd, COMPAT_IOCTL_ARG arg)
 {
 	struct mpipe_conn *conn = sk->sk_state == TCP_LISTEN ? NULL : mpipe_conn_of(sk);
@@ -231,8 +218,6 @@ static int our_ioctl(struct sock *sk, int cmd, COMPAT_IOCTL_ARG arg)
 
 	if (conn && conn->pipe && cmd == SIOCINQ)
 		err = compat_ioctl_answer(arg, inq(conn, sk));
-	else if (conn && conn->pipe && cmd == SIOCOUTQ)
-		err = compat_ioctl_answer(arg, outq(conn, sk));
 	else if (conn && conn->pipe && cmd == SIOCATMARK)
 		err = compat_ioctl_answer(arg, at_mark(conn, sk));
 	else

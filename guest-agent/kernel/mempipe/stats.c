@@ -140,16 +140,12 @@ DEFINE_SHOW_ATTRIBUTE(counters);
 static int devices_show(struct seq_file *m, void *v)
 {
 	struct mpipe_dev *dev;
-	u32 id, n;
 
 	mutex_lock(&mpipe_devs_lock);
-	list_for_each_entry(dev, &mpipe_devs, node) {
-		for (id = 1, n = 0; id < MLG_PIPE_PEERS; id++)
-			n += dev->peers[id].epoch != 0;
+	list_for_each_entry(dev, &mpipe_devs, node)
 		seq_printf(m, "%s peer=%u epoch=%u others=%u pipes=%u held=%u free=%u of=%u\n",
-			   pci_name(dev->pdev), dev->self, dev->epoch, n, dev->n_pipes, dev->credit.n_held,
-			   dev->credit.n_free, dev->n_chunks);
-	}
+			   pci_name(dev->pdev), dev->self, dev->epoch, mpipe_peers_here(dev), dev->n_pipes,
+			   dev->credit.n_held, dev->credit.n_free, dev->n_chunks);
 	mutex_unlock(&mpipe_devs_lock);
 	return 0;
 }
