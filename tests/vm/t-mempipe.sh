@@ -4,35 +4,9 @@
 # kernels: 6.12
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
-
-SOCKET=/run/mempipe.sock
+. "$(dirname "$0")/lib-pipe.sh"
 MIB=1048576
 
-devices() { # NUMBER; always the same hardware address, so that others need not forget the last one
-        echo "<interface type='bridge'><source bridge='br-mlg'/><mac address='52:54:00:4d:4c:0$1'/><model type='virtio'/></interface>
-                <shmem name='mempipe'><model type='ivshmem-doorbell'/><server path='$SOCKET'/>
-                <msi vectors='1' ioeventfd='on'/></shmem>"
-}
-
-pipe_server_start() {
-        "$(program tests/pipe-server)" "$SOCKET" 256 128 >"$T/server.log" 2>&1 &
-        SERVER=$!
-        wait_until 10 "the server of the shared memory listens" "[ -S $SOCKET ]"
-}
-
-network_up() { # NAME NUMBER
-        guest_run "$1" "modprobe virtio_net; echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad
-                ip addr add 10.0.0.$2/24 dev eth0; ip addr add fd00::$2/64 dev eth0; ip link set eth0 up"
-}
-
-show() { guest_run "$1" "cat /sys/kernel/debug/mempipe/$2"; }  # NAME FILE
-counter() { show "$1" counters | sed -n "s/^$2 //p"; }         # NAME KEY
-set_param() { # KEY VALUE NAME...
-        local n key=$1 value=$2
-        shift 2
-        for n in "$@"; do guest_run "$n" "echo $value >/sys/module/mempipe/parameters/$key"; done
-}
-knows_others() { says 'epoch=[1-9].* others=[1-9]' show "$1" devices; }
 module_gone() { guest_run "$1" 'rmmod mempipe 2>/dev/null; [ ! -d /sys/module/mempipe ]'; }
 stream() { guest_run -t 100 A "pipestream run $*"; }
 
@@ -40,106 +14,98 @@ stream() { guest_run -t 100 A "pipestream run $*"; }
 sent_by_pipe() { # WHAT LEAST_MIB MOST_MIB STREAM-ARGUMENTS...
         local what=$1 least=$2 most=$3 before after said
         shift 3
-        before=$(counter A tx-pipe-bytes)
+        before=$(pipe_counter A tx-pipe-bytes)
         said=$(stream "$@")
-        after=$(counter A tx-pipe-bytes)
+        after=$(pipe_counter A tx-pipe-bytes)
         expect_match '^ok ' "$said" "$what"
         expect_between $((least * MIB)) $((most * MIB)) $((after - before)) "bytes of A by the pipe: $what"
         pass "$what: $said, $(((after - before) / MIB)) MiB of A's by the pipe"
 }
 
 step "two guests, of kernels 6.1 and 6.12, with a network and a shared memory"
-ip link add br-mlg type bridge
-ip link set br-mlg up
-pipe_server_start
-guest_start A --max-vcpus 2 --devices "$(devices 1)" --no-wait
-guest_start B --max-vcpus 2 --devices "$(devices 2)" --kernel 6.12 --no-wait
+network_start
+pipe_server_start 256 128
+pipe_guest_start A 1 --no-wait
+pipe_guest_start B 2 --no-wait --kernel 6.12
 guest_wait A B
 network_up A 1
 network_up B 2
-guest_spawn B 'exec pipestream serve 7000' >/dev/null
-wait_until 10 "B serves" guest_run B 'netstat -ltn | grep -q :7000'
+serve_in B 7000 pipestream serve 7000
 wait_until 20 "A reaches B" guest_run A 'ping -c1 -W1 10.0.0.2 && ping -c1 -W1 fd00::2'
 
 step "the module on one side only"
 guest_run A 'modprobe mempipe'
-wait_until 20 "the host has answered A's module" says 'epoch=[1-9]' show A devices
+wait_until 20 "the host has answered A's module" says 'epoch=[1-9]' pipe_file A devices
 sent_by_pipe "no module on the other side" 0 0 10.0.0.2 7000 5 1 poll
 
 step "on both sides"
-guest_run B 'modprobe mempipe'
-wait_until 20 "A and B know each other" 'knows_others A && knows_others B'
+pipe_load A B
 # the first bytes may go by TCP, until the two have met
 sent_by_pipe "IPv4, poll" 30 41 10.0.0.2 7000 40 2 poll
 sent_by_pipe "IPv6, blocking, two processes" 30 41 fd00::2 7000 40 3 fork
-expect_eq "0 0" "$(counter A resets) $(counter B bad-messages)" "resets, bad messages"
+expect_eq "0 0" "$(pipe_counter A resets) $(pipe_counter B bad-messages)" "resets, bad messages"
 
 step "switches between the pipe and TCP"
-set_param flip_bytes 100000 A B
-n=$(counter A switches)
+pipe_set flip_bytes 100000 A B
+n=$(pipe_counter A switches)
 sent_by_pipe "switched, poll" 1 19 10.0.0.2 7000 20 4 poll
 sent_by_pipe "switched, blocking" 1 19 10.0.0.2 7000 20 5 fork
-set_param flip_bytes 0 A B
-n=$(($(counter A switches) - n))
+pipe_set flip_bytes 0 A B
+n=$(($(pipe_counter A switches) - n))
 [ "$n" -ge 50 ] || fail "only $n switches of A"
 pass "$n switches of A, every byte right"
 
 step "what is shown"
 guest_spawn A 'pipestream hold 10.0.0.2 7000 4 >/run/hold' >/dev/null
-wait_until 10 "the connection is shown as a pipe" says '10.0.0.2:7000 client pipe ok .*tx=[1-9]' show A connections
-show A connections | sed 's/^/    /'
-expect_match ':7000 .* server pipe ok' "$(show B connections)" "B's side of it"
+wait_until 10 "the connection is shown as a pipe" says '10.0.0.2:7000 client pipe ok .*tx=[1-9]' pipe_file A connections
+pipe_file A connections | sed 's/^/    /'
+expect_match ':7000 .* server pipe ok' "$(pipe_file B connections)" "B's side of it"
 expect_fails "rmmod while sockets are ours" guest_run B 'rmmod mempipe'
 
 step "the host falls silent: what runs goes on by TCP, and new connections have pipes again when it is back"
-kill -STOP $SERVER
-wait_until 30 "A's connection has left the pipe" says '10.0.0.2:7000 client tcp peer-leaves' show A connections
-wait_until 30 "B's side as well" says ':7000 .* server tcp peer-leaves' show B connections
-n=$(counter A tx-tcp-bytes)
-wait_until 10 "bytes go by TCP" "[ \$(counter A tx-tcp-bytes) -gt $((n + 3)) ]"
+kill -STOP $PIPE_SERVER
+wait_until 30 "A's connection has left the pipe" says '10.0.0.2:7000 client tcp peer-leaves' pipe_file A connections
+wait_until 30 "B's side as well" says ':7000 .* server tcp peer-leaves' pipe_file B connections
+n=$(pipe_counter A tx-tcp-bytes)
+wait_until 10 "bytes go by TCP" "[ \$(pipe_counter A tx-tcp-bytes) -gt $((n + 3)) ]"
 guest_run A '! grep ended /run/hold'
-kill -CONT $SERVER
+kill -CONT $PIPE_SERVER
 wait_until 20 "the host is back" guest_run A 'dmesg | grep -q "the host is back"'
 wait_until 20 "also to B" guest_run B 'dmesg | grep -q "the host is back"'
 sent_by_pipe "the host is back" 8 21 10.0.0.2 7000 20 8 poll
 
 step "the pipe against the network, in the same guests"
-guest_spawn B 'exec netload serve 7001' >/dev/null
-wait_until 10 "B serves" guest_run B 'netstat -ltn | grep -q :7001'
+serve_in B 7001 netload serve 7001
 for load in "stream 10.0.0.2 7001 65536 2" "stream 10.0.0.2 7001 64 2" "rr 10.0.0.2 7001 1 2"; do
         for way in 1 0; do
-                set_param enabled $way A B
+                pipe_set enabled $way A B
                 say "   $(cut -d' ' -f1,4 <<<"$load") by $([ $way = 1 ] && echo pipe || echo tcp): $(guest_run -t 30 A "netload $load")"
         done
 done
-set_param enabled 1 A B
+pipe_set enabled 1 A B
 
 step "the peer's machine is destroyed"
 guest_spawn A 'pipestream hold 10.0.0.2 7000 4 >/run/hold-pipe' >/dev/null
-wait_until 10 "there is one by the pipe, too" says '10.0.0.2:7000 client pipe ok .*tx=[1-9]' show A connections
+wait_until 10 "there is one by the pipe, too" says '10.0.0.2:7000 client pipe ok .*tx=[1-9]' pipe_file A connections
 guest_destroy B
 wait_until 30 "A's connections end" guest_run A 'grep ended /run/hold && grep ended /run/hold-pipe'
 pass "by TCP: $(guest_run A 'cat /run/hold'); by the pipe: $(guest_run A 'cat /run/hold-pipe')"
-wait_until 10 "A sees that B is gone" says 'others=0 pipes=0' show A devices
+wait_until 10 "A sees that B is gone" says 'others=0 pipes=0' pipe_file A devices
 
 step "it comes back, and the modules are unloaded and loaded again"
-guest_start B --max-vcpus 2 --devices "$(devices 2)" --kernel 6.12
+pipe_guest_start B 2 --kernel 6.12
 network_up B 2
-guest_run B 'modprobe mempipe'
-wait_until 30 "A and B know each other" 'knows_others A && knows_others B'
+pipe_load B A
 server=$(guest_spawn B 'exec pipestream serve 7000')
 wait_until 20 "A reaches B" guest_run A 'ping -c1 -W1 10.0.0.2'
 sent_by_pipe "after a new start" 8 21 10.0.0.2 7000 20 6 poll
 guest_run B "kill $server"
 wait_until 20 "the module of A can be unloaded" module_gone A
 wait_until 20 "the module of B can be unloaded" module_gone B
-guest_run A 'modprobe mempipe'
-guest_run B 'modprobe mempipe'
-wait_until 30 "A and B know each other" 'knows_others A && knows_others B'
-guest_spawn B 'exec pipestream serve 7000' >/dev/null
-wait_until 10 "B serves" guest_run B 'netstat -ltn | grep -q :7000'
+pipe_load A B
+serve_in B 7000 pipestream serve 7000
 sent_by_pipe "with modules loaded anew" 8 21 10.0.0.2 7000 20 7 fork
 for g in A B; do
-        expect_eq "" "$(guest_run $g 'dmesg | grep -E "BUG|WARNING|Oops|refcount|hung" || true')" "complaints of $g's kernel"
+        expect_eq "" "$(kernel_complains $g)" "complaints of $g's kernel"
 done
 pass "no complaints of the kernels"

@@ -1,0 +1,55 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# For guest tests and benches of MemPipe, sourced after lib.sh: two guests with a network and a shared memory between them.
+# The server of the memory is tests/pipe-server, the same code that serves it in memlegod.
+PIPE_SOCKET=/run/mempipe.sock
+
+# network_guest_start GUEST NUMBER [OPTIONS OF guest_start]. Always the same hardware address, so that others need not forget the
+# last one; two possible CPUs, because QEMU emulates a guest of one without atomic operations and barriers.
+network_guest_start() {
+        guest_start "$1" --max-vcpus 2 "${@:3}" --devices "${PIPE_MORE_DEVICES:-}
+                <interface type='bridge'><source bridge='br-mlg'/><mac address='52:54:00:4d:4c:0$2'/><model type='virtio'/></interface>"
+}
+
+# The same with the shared memory from the start.
+pipe_guest_start() {
+        PIPE_MORE_DEVICES="${PIPE_MORE_DEVICES:-}<shmem name='mempipe'><model type='ivshmem-doorbell'/><server path='$PIPE_SOCKET'/>
+                <msi vectors='1' ioeventfd='on'/></shmem>" network_guest_start "$@"
+}
+
+network_start() {
+        ip link show br-mlg >/dev/null 2>&1 || ip link add br-mlg type bridge
+        ip link set br-mlg up
+}
+
+pipe_server_start() { # REGION_MIB QUOTA_MIB
+        "$(program tests/pipe-server)" "$PIPE_SOCKET" "$1" "$2" >"$T/server.log" 2>&1 &
+        PIPE_SERVER=$!
+        wait_until 10 "the server of the shared memory listens" "[ -S $PIPE_SOCKET ]"
+}
+
+network_up() { # GUEST NUMBER: 10.0.0.NUMBER and fd00::NUMBER
+        guest_run "$1" "modprobe virtio_net; echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad
+                ip addr add 10.0.0.$2/24 dev eth0; ip addr add fd00::$2/64 dev eth0; ip link set eth0 up"
+}
+
+pipe_file() { guest_run "$1" "cat /sys/kernel/debug/mempipe/$2"; } # GUEST FILE
+pipe_counter() { pipe_file "$1" counters | sed -n "s/^$2 //p"; }   # GUEST KEY
+pipe_set() { # KEY VALUE GUEST...: a parameter of the module
+        local g key=$1 value=$2
+        shift 2
+        for g in "$@"; do guest_run "$g" "echo $value >/sys/module/mempipe/parameters/$key"; done
+}
+pipe_load() { # GUEST...: the module, in all of them, until they know each other
+        local g
+        for g in "$@"; do guest_run "$g" 'modprobe mempipe'; done
+        for g in "$@"; do wait_until 30 "$g knows others" knows_others "$g"; done
+}
+kernel_complains() { guest_run "$1" 'dmesg | grep -E "BUG|WARNING|Oops|refcount|hung" || true'; } # GUEST
+knows_others() { says 'epoch=[1-9].* others=[1-9]' pipe_file "$1" devices; } # GUEST
+serves() { guest_run "$1" "netstat -ltn | grep -q :$2"; }                     # GUEST PORT
+
+serve_in() { # GUEST PORT PROGRAM...
+        guest_spawn "$1" "exec ${*:3}" >/dev/null
+        wait_until 10 "${*:3} listens in $1" serves "$1" "$2"
+}
