@@ -1,0 +1,40 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What programs see of a socket is the same by the pipe as by TCP, in each of 82 cases
+# timeout: 300
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib-pipe.sh"
+
+cases() { # FILE [ARGUMENT...]: of A against B
+        local file=$1
+        shift
+        guest_run -t 180 A "sockcases run 10.0.0.2 7000 $* 2>/run/stray" >"$file" || true
+        guest_run A 'cat /run/stray'
+}
+
+step "two guests with a network and a shared memory"
+network_start
+pipe_server_start 256 128
+pipe_guest_start A 1 --no-wait
+pipe_guest_start B 2 --no-wait
+guest_wait A B
+network_up A 1
+network_up B 2
+serve_in B 7000 sockcases serve 7000
+
+step "by TCP"
+cases "$T/tcp.txt"
+n=$(grep -c ' client' "$T/tcp.txt")
+[ "$n" -ge 60 ] || fail "only $n cases ran"
+expect_eq "" "$(grep lost "$T/tcp.txt" || true)" "cases without an end, by TCP"
+pass "$n cases"
+
+step "by the pipe"
+pipe_load A B
+stray=$(cases "$T/pipe.txt" --ready /sys/kernel/debug/mempipe/connections)
+expect_eq "" "$stray" "cases that did not go by the pipe"
+diff -u "$T/tcp.txt" "$T/pipe.txt" >"$T/diff.txt" || { cat "$T/diff.txt"; fail "cases differ"; }
+pass "$n cases, the same to the letter, $(($(pipe_counter A tx-pipe-bytes) >> 20)) MiB of A by the pipe"
+for g in A B; do
+        expect_eq "" "$(kernel_complains $g)" "complaints of $g's kernel"
+done
