@@ -7,7 +7,7 @@ PIPE_SOCKET=/run/mempipe.sock
 # network_guest_start GUEST NUMBER [OPTIONS OF guest_start]. Always the same hardware address, so that others need not forget the
 # last one; two possible CPUs, because QEMU emulates a guest of one without atomic operations and barriers.
 network_guest_start() {
-        guest_start "$1" --max-vcpus 2 "${@:3}" --devices "${PIPE_MORE_DEVICES:-}
+        guest_start "$1" --extra --max-vcpus 2 "${@:3}" --devices "${PIPE_MORE_DEVICES:-}
                 <interface type='bridge'><source bridge='br-mlg'/><mac address='52:54:00:4d:4c:0$2'/><model type='virtio'/></interface>"
 }
 

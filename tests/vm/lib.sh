@@ -178,6 +178,7 @@ guest_start() {
                 # a device of so many MiB on top of --max, nothing of it plugged; swiotlb would take half of the small guest
                 --virtio-mem) virtio_mem=$2; cmdline+=" memhp_default_state=online_movable swiotlb=noforce"; shift ;;
                 # its clock goes by instructions, one a nanosecond: what takes how much is the same on any machine
+                --extra) cmdline+=" mlg.extra" ;;       # with what image/extra.txt lists
                 --counted) counted=1 ;;
                 --labels) labels=$2; shift ;;           # metadata for policy files
                 --kernel) kernel=$2; shift ;;           # see image/build

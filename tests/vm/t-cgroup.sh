@@ -39,7 +39,7 @@ step "a host of 1 GiB with 512 MiB of swap, in which the machine's programs run"
 gcc -m32 -march=i486 -mgeneral-regs-only -std=gnu17 -Os -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-stack-protector \
         -nostdlib -static -Wl,-m,elf_i386,--build-id=none,--no-warn-rwx-segments,-T,"$MLG_VM_DIR/nested/touch.ld" \
         -o "$T/touch.elf" "$MLG_VM_DIR/nested/touch.c" || skip "this compiler makes no 32-bit programs"
-guest_start host --mib 1024 --vcpus 2 --swap 512 --devices "<filesystem type='mount' accessmode='passthrough' multidevs='remap'>
+guest_start host --extra --mib 1024 --vcpus 2 --swap 512 --devices "<filesystem type='mount' accessmode='passthrough' multidevs='remap'>
         <source dir='/'/><target dir='hostroot'/><readonly/></filesystem>"
 # the script is on that root, so this much is said here
 guest_run host "modprobe 9pnet_virtio && modprobe 9p && mkdir -p /lower &&

@@ -12,7 +12,7 @@ has_device() { says "memlego-pipe" vsh dumpxml "$1"; }
 has_no_device() { ! has_device "$1"; }
 
 step "four guests; two of them are one group's"
-guest_start A B C D
+guest_start A B C D --extra
 daemon_start "[Daemon]
 LogLevel=debug
 [Host]

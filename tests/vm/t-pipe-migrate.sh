@@ -11,7 +11,7 @@ peer_is() { [ "$(dev "$1" peer "$2" | cut -d' ' -f1)" = "$3" ]; } # GUEST ID STA
 has_no_device() { ! says "memlego-pipe" vsh dumpxml "$1"; }
 
 step "two guests of one group, and a place to go to"
-guest_start goes stays
+guest_start goes stays --extra
 libvirtd2_start
 daemon_start "[Host]
 GuestMemory=1G" "[Guest *]

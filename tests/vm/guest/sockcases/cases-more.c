@@ -381,8 +381,10 @@ static void many_at_once(Side *s) {
 
 static void listener_inherits(Side *s) {
         if (s->client) {
-                int fd = connect_to(s);
+                int fd;
 
+                meet(s);
+                fd = connect_to(s);
                 meet(s);
                 close(fd);
         } else {
@@ -390,6 +392,7 @@ static void listener_inherits(Side *s) {
 
                 set(s->listener, IPPROTO_TCP, TCP_NODELAY, 1);
                 set(s->listener, SOL_SOCKET, SO_KEEPALIVE, 1);
+                meet(s);
                 fd = accept(s->listener, NULL, NULL);
                 note(s, "nodelay=%d keepalive=%d", int_option(fd, IPPROTO_TCP, TCP_NODELAY) != 0,
                      int_option(fd, SOL_SOCKET, SO_KEEPALIVE) != 0);
