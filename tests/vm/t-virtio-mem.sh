@@ -53,7 +53,7 @@ wait_settled 30
 
 step "memlegod is killed in the middle of a move"
 n=$(moves dev)
-load_start dev 220 --rate 40
+load_start dev 220 --rate 20 # it has no swap, and nobody helps it for some three seconds
 wait_until 60 "dev begins to grow" "[ \$(moves dev) -gt $n ]"
 daemon_kill9
 daemon_start
