@@ -130,6 +130,10 @@ typedef struct MlgRequest {
 
 int mlg_request_start(MlgBus *b, sd_bus_message *m, const MlgRequest *q, sd_bus_error *error);
 int mlg_request_set_guest(MlgRequest *q, const char *name_or_uuid, sd_bus_error *error);
+/* The same of the message's next argument. */
+int mlg_request_read_guest(MlgRequest *q, sd_bus_message *m, sd_bus_error *error);
+/* A method of the manager whose one argument is the guest. */
+int mlg_request_start_named(sd_bus_message *m, MlgBusHostView *view, MlgRequestKind kind, sd_bus_error *error);
 int mlg_request_set_target(MlgRequest *q, uint64_t kib, uint64_t hold_usec, sd_bus_error *error);
 uint64_t mlg_requests_deadline_usec(const MlgBus *b);
 void mlg_requests_expire(MlgBus *b, uint64_t now_usec);

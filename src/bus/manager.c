@@ -102,13 +102,9 @@ static int on_list_guests(sd_bus_message *m, void *userdata, sd_bus_error *error
 /* Reads the first argument, a guest's name or UUID, and finds the guest. */
 static int read_guest(MlgBus *b, sd_bus_message *m, MlgGuestStatus *ret, sd_bus_error *error) {
         MlgRequest q = {};
-        const char *key;
         int r;
 
-        r = sd_bus_message_read(m, "s", &key);
-        if (r < 0)
-                return r;
-        r = mlg_request_set_guest(&q, key, error);
+        r = mlg_request_read_guest(&q, m, error);
         if (r < 0)
                 return r;
         if (!b->ops->guest_find(q.guest, ret, b->userdata))
@@ -129,26 +125,23 @@ static int on_get_guest(sd_bus_message *m, void *userdata, sd_bus_error *error) 
         return sd_bus_reply_method_return(m, "o", path);
 }
 
-static int on_explain(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+/* What is known of the guest that the client names. */
+static int reply_of_guest(sd_bus_message *m, void *userdata,
+                          int (*reply)(MlgBus *b, sd_bus_message *m, const char *uuid), sd_bus_error *error) {
         MlgBus *b = ((MlgBusHostView *) userdata)->bus;
         MlgGuestStatus st;
         int r;
 
         r = read_guest(b, m, &st, error);
-        if (r < 0)
-                return r;
-        return mlg_bus_reply_decisions(b, m, st.uuid);
+        return r < 0 ? r : reply(b, m, st.uuid);
+}
+
+static int on_explain(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return reply_of_guest(m, userdata, mlg_bus_reply_decisions, error);
 }
 
 static int on_explain_rules(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        MlgBus *b = ((MlgBusHostView *) userdata)->bus;
-        MlgGuestStatus st;
-        int r;
-
-        r = read_guest(b, m, &st, error);
-        if (r < 0)
-                return r;
-        return mlg_bus_reply_rules(b, m, st.uuid);
+        return reply_of_guest(m, userdata, mlg_bus_reply_rules, error);
 }
 
 typedef struct Reservations {
@@ -239,26 +232,12 @@ static int on_reload(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         return mlg_request_start(b, m, &(MlgRequest) { .kind = MLG_REQUEST_RELOAD }, error);
 }
 
-static int start_pause(sd_bus_message *m, MlgBus *b, MlgRequestKind kind, sd_bus_error *error) {
-        MlgRequest q = { .kind = kind };
-        const char *key;
-        int r;
-
-        r = sd_bus_message_read(m, "s", &key);
-        if (r < 0)
-                return r;
-        r = mlg_request_set_guest(&q, key, error);
-        if (r < 0)
-                return r;
-        return mlg_request_start(b, m, &q, error);
-}
-
 static int on_pause(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        return start_pause(m, ((MlgBusHostView *) userdata)->bus, MLG_REQUEST_PAUSE, error);
+        return mlg_request_start_named(m, userdata, MLG_REQUEST_PAUSE, error);
 }
 
 static int on_resume(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        return start_pause(m, ((MlgBusHostView *) userdata)->bus, MLG_REQUEST_RESUME, error);
+        return mlg_request_start_named(m, userdata, MLG_REQUEST_RESUME, error);
 }
 
 static int on_set_target(sd_bus_message *m, void *userdata, sd_bus_error *error) {

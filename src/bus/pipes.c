@@ -94,13 +94,9 @@ int mlg_bus_on_list_pipe_members(sd_bus_message *m, void *userdata, sd_bus_error
 
 static int plug(sd_bus_message *m, void *userdata, MlgRequestKind kind, sd_bus_error *error) {
         MlgRequest q = { .kind = kind };
-        const char *key;
         int r;
 
-        r = sd_bus_message_read(m, "s", &key);
-        if (r < 0)
-                return r;
-        r = mlg_request_set_guest(&q, key, error);
+        r = mlg_request_read_guest(&q, m, error);
         if (r < 0)
                 return r;
         if (!q.guest[0])

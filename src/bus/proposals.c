@@ -93,15 +93,5 @@ int mlg_bus_on_approve_all(sd_bus_message *m, void *userdata, sd_bus_error *erro
 }
 
 int mlg_bus_on_end_approval(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        MlgRequest q = { .kind = MLG_REQUEST_END_APPROVAL };
-        const char *key;
-        int r;
-
-        r = sd_bus_message_read(m, "s", &key);
-        if (r < 0)
-                return r;
-        r = mlg_request_set_guest(&q, key, error);
-        if (r < 0)
-                return r;
-        return mlg_request_start(((MlgBusHostView *) userdata)->bus, m, &q, error);
+        return mlg_request_start_named(m, userdata, MLG_REQUEST_END_APPROVAL, error);
 }

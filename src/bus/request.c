@@ -444,6 +444,20 @@ int mlg_request_set_guest(MlgRequest *q, const char *name_or_uuid, sd_bus_error 
         return 0;
 }
 
+int mlg_request_read_guest(MlgRequest *q, sd_bus_message *m, sd_bus_error *error) {
+        const char *key;
+        int r = sd_bus_message_read(m, "s", &key);
+
+        return r < 0 ? r : mlg_request_set_guest(q, key, error);
+}
+
+int mlg_request_start_named(sd_bus_message *m, MlgBusHostView *view, MlgRequestKind kind, sd_bus_error *error) {
+        MlgRequest q = { .kind = kind };
+        int r = mlg_request_read_guest(&q, m, error);
+
+        return r < 0 ? r : mlg_request_start(view->bus, m, &q, error);
+}
+
 int mlg_request_set_target(MlgRequest *q, uint64_t kib, uint64_t hold_usec, sd_bus_error *error) {
         if (kib == 0 || kib > MLG_BUS_KIB_MAX)
                 return mlg_bus_fail(error, MLG_ERROR_INVALID_ARGUMENT, "A target has 1 KiB to 1 EiB");
