@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "mempipe/core/region.h"
 #include "util/util.h"
 
 #define TRUTH_MAGIC UINT64_C(0x3148545552544c4d) /* "MLTRUTH1": another number for another layout */
@@ -42,24 +43,17 @@ struct MlgPipeRegion {
 
 /* ---- places in the region ---- */
 
-static struct mlg_pipe_header *header_of(const MlgPipeRegion *r) {
-        return (struct mlg_pipe_header *) r->shared;
-}
-
+/* core/region.h's, of our mapping; punching needs the file's offsets. */
 static struct mlg_pipe_peer *peer_of(const MlgPipeRegion *r, uint32_t id) {
-        return (struct mlg_pipe_peer *) (r->shared + MLG_PIPE_PEERS_AT) + id;
-}
-
-static struct mlg_pipe_section *section_of(const MlgPipeRegion *r, uint32_t id) {
-        return (struct mlg_pipe_section *) (r->shared + MLG_PIPE_SECTIONS_AT) + id;
-}
-
-static uint64_t pair_at(uint32_t from, uint32_t to) {
-        return MLG_PIPE_PAIRS_AT + (from * MLG_PIPE_PEERS + to) * sizeof(struct mlg_pipe_pair);
+        return mp_peer(r->shared, id);
 }
 
 static struct mlg_pipe_pair *pair_of(const MlgPipeRegion *r, uint32_t from, uint32_t to) {
-        return (struct mlg_pipe_pair *) (r->shared + pair_at(from, to));
+        return mp_pair(r->shared, from, to);
+}
+
+static uint64_t offset_of(const MlgPipeRegion *r, const void *place) {
+        return (uint64_t) ((const uint8_t *) place - r->shared);
 }
 
 /* Members may read at any time, from another process. */
@@ -106,7 +100,7 @@ static uint32_t chunks_of(uint64_t bytes) {
 }
 
 static void show_header(MlgPipeRegion *r) {
-        struct mlg_pipe_header *h = header_of(r);
+        struct mlg_pipe_header *h = mp_header(r->shared);
 
         h->version = MLG_PIPE_VERSION;
         h->region_bytes = r->truth->bytes;
@@ -186,7 +180,7 @@ MlgPipeRegion *mlg_pipe_region_free(MlgPipeRegion *r) {
 }
 
 void mlg_pipe_region_count_alive(MlgPipeRegion *r) {
-        show(header_of(r)->alive, ++r->truth->alive);
+        show(mp_header(r->shared)->alive, ++r->truth->alive);
 }
 
 int mlg_pipe_region_fd(const MlgPipeRegion *r) {
@@ -305,12 +299,11 @@ uint64_t mlg_pipe_region_sweep(MlgPipeRegion *r) {
 /* Nothing of a former member is left for the next one of this id, nor for those who talked to it. */
 static void forget(MlgPipeRegion *r, uint32_t id) {
         take_all_back(r, id);
-        (void) punch(r->fd, MLG_PIPE_SECTIONS_AT + id * sizeof(struct mlg_pipe_section),
-                     sizeof(struct mlg_pipe_section));
-        (void) punch(r->fd, pair_at(id, 0), MLG_PIPE_PEERS * sizeof(struct mlg_pipe_pair));
+        (void) punch(r->fd, offset_of(r, mp_section(r->shared, id)), sizeof(struct mlg_pipe_section));
+        (void) punch(r->fd, offset_of(r, pair_of(r, id, 0)), MLG_PIPE_PEERS * sizeof(struct mlg_pipe_pair));
         for (uint32_t other = 0; other < MLG_PIPE_PEERS; other++)
-                (void) punch(r->fd, pair_at(other, id), sizeof(struct mlg_pipe_pair));
-        (void) punch(r->fd, MLG_PIPE_SLOTS_AT + id * MLG_PIPE_SLOTS * sizeof(struct mlg_pipe_slot),
+                (void) punch(r->fd, offset_of(r, pair_of(r, other, id)), sizeof(struct mlg_pipe_pair));
+        (void) punch(r->fd, offset_of(r, mp_slot(r->shared, id, 0)),
                      MLG_PIPE_SLOTS * sizeof(struct mlg_pipe_slot));
         r->truth->members[id].sent = r->truth->members[id].received = 0;
         mlg_pipe_region_set_target(r, id, 0);
@@ -338,12 +331,12 @@ void mlg_pipe_region_join(MlgPipeRegion *r, uint32_t id) {
 }
 
 void mlg_pipe_region_rejoin(MlgPipeRegion *r, uint32_t id, uint32_t session) {
-        struct mlg_pipe_section was = *section_of(r, id);
+        struct mlg_pipe_section was = *mp_section(r->shared, id);
         enum mlg_pipe_peer_state state = mlg_pipe_region_state(r, id);
 
         set_state(r, id, MLG_PIPE_ABSENT);
         forget(r, id);
-        *section_of(r, id) = was; /* that is of the new one already */
+        *mp_section(r->shared, id) = was; /* that is of the new one already */
         begin(r, id, session);
         if (state == MLG_PIPE_LEAVING)
                 set_state(r, id, state);
@@ -381,7 +374,7 @@ uint32_t mlg_pipe_region_target(const MlgPipeRegion *r, uint32_t id) {
 }
 
 void mlg_pipe_region_read_word(const MlgPipeRegion *r, uint32_t id, MlgPipeWord *ret) {
-        const struct mlg_pipe_section *s = section_of(r, id);
+        const struct mlg_pipe_section *s = mp_section(r->shared, id);
         const Member *m = &r->truth->members[id];
         uint32_t n_chunks = r->truth->n_chunks;
 

@@ -24,7 +24,6 @@
 #include "core/ring.h"
 #include "core/switch.h"
 #include "core/wake.h"
-#include "core/wake.h"
 
 #define MPIPE_NAME "mempipe"
 
@@ -270,7 +269,6 @@ void mpipe_slot_free(struct mpipe_dev *dev, u32 slot);
 
 /* wake.c */
 void mpipe_bell(struct tasklet_struct *tasklet);
-void mpipe_wake(struct mpipe_conn *conn);
 
 /* stats.c */
 enum mpipe_count {
