@@ -153,6 +153,25 @@ static void print_result(const char *what, const SimResult *s) {
                       s->all.oscillations, s->all.oom_kills);
 }
 
+/* Whose doing it was. */
+static void print_kinds(bool restless, const SimResult *s) {
+        for (Kind k = 0; k < _KIND_MAX; k++) {
+                double short_sec = 0, run_sec = 0;
+                uint64_t moves = 0, oscillations = 0;
+
+                for (size_t i = 0; i < n_guests; i++)
+                        if (kind_of(i, restless) == k) {
+                                short_sec += s->guests[i].short_sec;
+                                run_sec += s->guests[i].run_sec;
+                                moves += s->guests[i].moves;
+                                oscillations += s->guests[i].oscillations;
+                        }
+                if (run_sec > 0)
+                        print_message("        %-8s short %7.3f %%, %8" PRIu64 " moves, %6" PRIu64 " oscillations\n",
+                                      kind_names[k], 100 * short_sec / run_sec, moves, oscillations);
+        }
+}
+
 static void run_world(bool restless, SimReplay *r, SimResult *at_settled, SimResult *at_end) {
         SimGuestResult *settled = g_new(SimGuestResult, n_guests);
         bool taken = false;
@@ -175,6 +194,7 @@ static void run_world(bool restless, SimReplay *r, SimResult *at_settled, SimRes
         assert_true(taken);
         sim_replay_result(r, at_end);
         print_result(restless ? "restless" : "steady", at_end);
+        print_kinds(restless, at_end);
 }
 
 static void test_restless(void **state) {
