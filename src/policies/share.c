@@ -120,10 +120,21 @@ uint64_t mlg_fill_slack(const MlgVmView *vm, uint64_t level, const void *context
         return mlg_fill_by_shares(vm, level, c->want_kib - c->keep_kib, c->held_keep_kib);
 }
 
-static uint64_t fill_relief(const MlgVmView *vm, uint64_t level, const void *context) {
+/* To those whose true need is hidden, or to the others that suffer. */
+static uint64_t fill_relief(const MlgVmView *vm, uint64_t level, const void *hidden) {
         const MlgClaim *c = mlg_claim_of(vm);
 
-        return c->asks ? mlg_min(c->want_kib - c->keep_kib, level * c->weight) : 0;
+        if (!c->asks || (c->offer_kib > 0) != *(const bool *) hidden)
+                return 0;
+        return mlg_min(c->want_kib - c->keep_kib, level * c->weight);
+}
+
+/* With less than half of its cushion a guest is one that may suffer soon. */
+static uint64_t fill_half_cushion(const MlgVmView *vm, uint64_t level, const void *context) {
+        const MlgClaim *c = mlg_claim_of(vm);
+        uint64_t enough_kib = mlg_sub_sat(c->want_kib, vm->cushion_kib / 2);
+
+        return c->offer_kib > 0 ? 0 : mlg_fill_by_shares(vm, level, mlg_sub_sat(enough_kib, c->keep_kib), c->held_keep_kib);
 }
 
 static void decide_plenty(const MlgVmView *vms, size_t n, uint64_t surplus_kib, bool host_stalls, MlgPlan *plan) {
@@ -139,14 +150,19 @@ static void decide_plenty(const MlgVmView *vms, size_t n, uint64_t surplus_kib, 
         }
 }
 
-static void decide_tight(const MlgVmView *vms, size_t n, uint64_t left_kib, MlgPlan *plan) {
-        uint64_t relief = 0;
+/* In full, or with half of what is left where it does not suffice. Returns what is left then. */
+static uint64_t relieve(const MlgVmView *vms, size_t n, bool hidden, uint64_t left_kib) {
+        uint64_t relief = poured(vms, n, fill_relief, &hidden, BRIM);
 
-        for (size_t i = 0; i < n; i++)
-                if (vms[i].movable)
-                        relief += fill_relief(&vms[i], BRIM, NULL);
-        mlg_share_pour(vms, n, fill_relief, NULL, relief <= left_kib ? relief : left_kib / 2);
+        mlg_share_pour(vms, n, fill_relief, &hidden, relief <= left_kib ? relief : left_kib / 2);
+        return left_kib - mlg_share_keep_given(vms, n);
+}
+
+static void decide_tight(const MlgVmView *vms, size_t n, uint64_t left_kib, MlgPlan *plan) {
+        left_kib = relieve(vms, n, true, left_kib);
+        mlg_share_pour(vms, n, fill_half_cushion, NULL, left_kib);
         left_kib -= mlg_share_keep_given(vms, n);
+        left_kib = relieve(vms, n, false, left_kib);
         mlg_share_pour(vms, n, mlg_fill_slack, NULL, left_kib);
         for (size_t i = 0; i < n; i++) {
                 const MlgClaim *c = mlg_claim_of(&vms[i]);

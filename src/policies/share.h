@@ -6,10 +6,14 @@
  *   plenty    sum(want) <= B: targets = want + a share of the surplus, never above the ceiling. While the
  *             host itself stalls on memory nothing is added: its memory is worth more to the host than to
  *             guests that do not need it.
- *   tight     sum(keep) <= B < sum(want): each guest keeps what it must; what is left is poured out like water
- *             over the slack (want - keep), weighted by shares: one level for all, so that those with most
- *             slack give first and most. Suffering guests are served before that: in full, or with half of
- *             it where it does not suffice.
+ *   tight     sum(keep) <= B < sum(want): each guest keeps what it must; what is left is poured out like water,
+ *             weighted by shares, one level for all, so that those with most slack give first and most:
+ *               1. relief for guests in critical state: in full, or half of what is left where it does not suffice
+ *               2. over the lower halves of all cushions: a guest with less than half counts as one that may suffer, so it
+ *                  could not be shrunk and would ask for relief; to press others as low for it would only send the same
+ *                  memory around, until some are left with nothing
+ *               3. relief for the others that suffer, like 1.
+ *               4. over the rest of the slack (want - keep)
  *   short     sum(keep) > B, but nobody has to give: what is free goes to unmet needs, higher priority
  *             first, in proportion within one priority; guests of lower priority give down to their floors
  *             for those of higher.

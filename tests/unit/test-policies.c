@@ -501,17 +501,24 @@ static void test_all_have_their_ceiling_when_there_is_enough(void **state) {
 }
 
 static void test_shortage_is_taken_from_slack(void **state) {
-        /* Needs are 200 each; cushions 64, 300, 20; budget: needs + 150. One level for all: 65, 65, 20. */
-        Room r = begin(proportional(), 3, 750 * SIM_MIB);
+        /* Needs are 200 each; cushions 64, 300, 20; budget: needs + 250. Half of each cushion, 32, 150, 10, then one
+         * level for all: 24, 24, 10 (all it wants). */
+        Room r = begin(proportional(), 3, 850 * SIM_MIB);
 
         r.vms[1].cushion_kib = 300 * SIM_MIB;
         r.vms[2].cushion_kib = 20 * SIM_MIB;
         decide(&r);
-        assert_in_range(after(&r, 0), 263 * SIM_MIB, 264 * SIM_MIB);
-        assert_in_range(after(&r, 1), 265 * SIM_MIB, 266 * SIM_MIB);
+        assert_in_range(after(&r, 0), 255 * SIM_MIB, 256 * SIM_MIB);
+        assert_in_range(after(&r, 1), 373 * SIM_MIB, 374 * SIM_MIB);
         assert_int_equal(after(&r, 2), 220 * SIM_MIB);
         assert_int_equal(r.steps[1].reason, MLG_REASON_DONOR);
         assert_int_equal(r.steps[2].reason, MLG_REASON_DEMAND);
+        /* Not even that: one level as far as it goes. */
+        r.host.budget_kib = 702 * SIM_MIB;
+        decide(&r);
+        assert_in_range(after(&r, 0), 231 * SIM_MIB, 232 * SIM_MIB);
+        assert_in_range(after(&r, 1), 259 * SIM_MIB, 260 * SIM_MIB);
+        assert_int_equal(after(&r, 2), 210 * SIM_MIB);
         assert_int_equal(r.shortage_kib, 0);
         end(&r);
 }
@@ -535,6 +542,22 @@ static void test_relief(void **state) {
         decide(&r);
         assert_in_range(after(&r, 0), 725 * SIM_MIB, 726 * SIM_MIB);
         assert_int_equal(after(&r, 1), 264 * SIM_MIB);
+        end(&r);
+}
+
+/* Nobody is pressed below half of its cushion for one that only may suffer. */
+static void test_who_may_suffer_takes_no_half_cushions(void **state) {
+        Room r = begin(proportional(), 3, 750 * SIM_MIB); /* needs + 150, cushions 64, 64, 300 */
+
+        r.vms[2].cushion_kib = 300 * SIM_MIB;
+        r.vms[2].pressure = MLG_PRESSURE_WARNING;
+        r.vms[2].shrinkable = false;
+        r.vms[2].actual_kib = r.vms[2].target_kib = 220 * SIM_MIB;
+        decide(&r);
+        assert_in_range(after(&r, 0), 232 * SIM_MIB - 1024, 232 * SIM_MIB);
+        assert_in_range(after(&r, 1), 232 * SIM_MIB - 1024, 232 * SIM_MIB);
+        assert_in_range(after(&r, 2), 286 * SIM_MIB - 1024, 286 * SIM_MIB);
+        assert_int_equal(r.steps[2].reason, MLG_REASON_PRESSURE);
         end(&r);
 }
 
@@ -1040,6 +1063,7 @@ int main(void) {
                 cmocka_unit_test(test_all_have_their_ceiling_when_there_is_enough),
                 cmocka_unit_test(test_shortage_is_taken_from_slack),
                 cmocka_unit_test(test_relief),
+                cmocka_unit_test(test_who_may_suffer_takes_no_half_cushions),
                 cmocka_unit_test(test_who_cannot_be_shrunk),
                 cmocka_unit_test(test_who_cannot_be_shrunk_gathers_nothing),
                 cmocka_unit_test(test_priority_when_short),
