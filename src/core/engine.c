@@ -398,6 +398,10 @@ static bool find_urgency(const MlgEngine *e, uint64_t now_usec) {
         return asked > mlg_ledger_free_kib(&e->ledger);
 }
 
+bool mlg_engine_is_urgent(const MlgEngine *e) {
+        return e->urgent;
+}
+
 static MlgStep guarded(const MlgEngine *e, const MlgVm *vm, MlgStep wish, uint64_t now_usec) {
         MlgGuardInput in = mlg_engine_guard_input(e, vm, now_usec);
 

@@ -97,6 +97,8 @@ void mlg_engine_balloon_event(MlgEngine *e, MlgVm *vm, uint64_t actual_kib, uint
 void mlg_engine_tell_time(MlgEngine *e, uint64_t real_sec, int32_t utc_offset_sec);
 /* Returns the number of moves, *ret points into the engine. */
 size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret);
+/* Somebody suffers, and waits for memory that is not free, as of the last decision. */
+bool mlg_engine_is_urgent(const MlgEngine *e);
 /* The answer to one move. */
 void mlg_engine_answer(MlgEngine *e, MlgVm *vm, int r, uint64_t now_usec);
 

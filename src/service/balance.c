@@ -26,6 +26,9 @@
 #define NEAR_MAX 4
 /* After a look the poll's older figures are not wanted. */
 #define LOOK_IS_BETTER_USEC (2 * MLG_USEC_PER_SEC)
+/* What is taken for somebody who suffers is worth an early look, this part of an interval after it was asked for: each part of
+ * it that has come can be passed on. One per interval. */
+#define EARLY_PART 4
 /* Looks of one round come back one after the other; one decision serves them all. */
 #define GATHER_USEC (5 * 1000)
 
@@ -250,6 +253,33 @@ static void tell_time(MlgDaemon *d) {
                 mlg_engine_tell_time(d->engine, (uint64_t) real, (int32_t) local.tm_gmtoff);
 }
 
+static void look_by(MlgDaemon *d, uint64_t at_usec) {
+        if (d->look_armed && d->look_due_usec <= at_usec)
+                return;
+        d->look_armed = true;
+        d->look_due_usec = at_usec;
+        mlg_timer_at(d->look_timer, at_usec);
+}
+
+/* The first look comes an interval after the cause: there is nothing to see before. */
+static void want_looks(MlgDaemon *d, uint64_t now) {
+        look_by(d, now + mlg_config_host(d->config)->move_poll_usec);
+}
+
+static void want_early_look(MlgDaemon *d, const MlgMove *moves, size_t n, uint64_t now) {
+        uint64_t interval = mlg_config_host(d->config)->move_poll_usec;
+        bool takes = false;
+
+        if (!mlg_engine_is_urgent(d->engine) || now < d->early_look_usec + interval)
+                return;
+        for (size_t i = 0; i < n; i++)
+                takes |= moves[i].to_kib < moves[i].from_kib;
+        if (!takes)
+                return;
+        d->early_look_usec = now;
+        look_by(d, now + interval / EARLY_PART);
+}
+
 static void decide(MlgDaemon *d, uint64_t now) {
         const MlgMove *moves;
         struct timespec a, b;
@@ -263,6 +293,7 @@ static void decide(MlgDaemon *d, uint64_t now) {
         d->last_decide_usec = (uint64_t) ((b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000);
         d->decisions++;
         make_moves(d, moves, n, now);
+        want_early_look(d, moves, n, now);
         mlg_engine_settle_reservations(d->engine, now, true, on_reservation, d);
         mlg_daemon_settle_proposals(d, now);
         mlg_daemon_tell_plugins(d);
@@ -338,14 +369,6 @@ static bool read_host(MlgDaemon *d, uint64_t now) {
         else if (mlg_log_limited("", MLG_CAUSE_HOSTMEM, now))
                 mlg_log(MLG_LOG_ERROR, "Cannot read the host's memory from /proc: %s. Nothing is moved.", g_strerror(-r));
         return r >= 0;
-}
-
-/* The first look comes an interval after the cause: there is nothing to see before. */
-static void want_looks(MlgDaemon *d, uint64_t now) {
-        if (d->look_armed)
-                return;
-        d->look_armed = true;
-        mlg_timer_at(d->look_timer, now + mlg_config_host(d->config)->move_poll_usec);
 }
 
 void mlg_daemon_gathered(uint64_t now_usec, void *daemon) {
@@ -428,15 +451,15 @@ static bool look_at_rank(MlgDaemon *d, MlgLookRank rank, unsigned int most, uint
 
 void mlg_daemon_look(uint64_t now_usec, void *daemon) {
         MlgDaemon *d = daemon;
+        bool again;
 
         d->look_armed = false;
         if (!d->connected || d->stopping)
                 return; /* the next poll starts it again */
-        d->look_armed = look_at_rank(d, MLG_LOOK_MOVES, LOOKS_MAX, now_usec);
-        d->look_armed |= look_at_rank(d, MLG_LOOK_NEAR, NEAR_MAX, now_usec);
-        if (d->look_armed)
-                mlg_timer_at(d->look_timer, now_usec + mlg_max(mlg_config_host(d->config)->move_poll_usec,
-                                                               2 * d->last_look_usec));
+        again = look_at_rank(d, MLG_LOOK_MOVES, LOOKS_MAX, now_usec);
+        again |= look_at_rank(d, MLG_LOOK_NEAR, NEAR_MAX, now_usec);
+        if (again)
+                look_by(d, now_usec + mlg_max(mlg_config_host(d->config)->move_poll_usec, 2 * d->last_look_usec));
 }
 
 /* ---- polls ---- */

@@ -65,6 +65,7 @@ typedef struct MlgDaemon {
         uint64_t poll_patience_usec;  /* four times what the last one took: two attempts, and each has twice that */
         MlgTimer *look_timer, *gather_timer, *watch_timer;
         bool look_armed, gathering;
+        uint64_t look_due_usec, early_look_usec; /* when the next one is, and when an early one was asked for last */
         uint64_t turned_usec;         /* when it was decided last besides polls */
         unsigned int looks;           /* under way */
         size_t look_next;
