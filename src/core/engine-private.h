@@ -60,6 +60,8 @@ struct MlgEngine {
         MlgEmergency emergency;
         bool host_short;         /* it lasts, and guests have more than there is for them: they are cut below their needs */
         bool urgent, waiting;    /* as of the last decide(): somebody suffers and waits for room; a grow waits for room */
+        uint64_t asked_kib;      /* for those who suffer, beyond what they have; as of the last decide(), too */
+        guint next_donor;        /* whose turn it is, of many of which few are needed */
         bool decided;            /* it came to its end */
         bool advised;            /* and somebody had to ask for approval */
         uint64_t allowed_until_usec; /* nobody has to until then */
@@ -76,6 +78,10 @@ struct MlgEngine {
         MlgMove *moves;
         size_t capacity;
 };
+
+/* engine-donors.c */
+/* Of small shrinks, which the guard lets pass for the sake of somebody who suffers, only as many are left as are needed. */
+void mlg_engine_spare_donors(MlgEngine *e, uint64_t now_usec);
 
 /* engine.c */
 bool mlg_engine_all_polled(const MlgEngine *e); /* what each running guest has is known */

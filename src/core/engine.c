@@ -384,18 +384,15 @@ static bool suffers(const MlgVm *vm) {
 }
 
 /* Somebody waits for memory that is not free: donors may then be cut at the faster rate. */
-static bool find_urgency(const MlgEngine *e, uint64_t now_usec) {
-        uint64_t asked = 0;
-
-        if (mlg_engine_is_overrun(e) || mlg_reservations_wait(e))
-                return true;
+static bool find_urgency(MlgEngine *e, uint64_t now_usec) {
+        e->asked_kib = 0;
         for (guint i = 0; i < e->vms->len; i++) {
                 const MlgVm *vm = e->vms->pdata[i];
 
                 if (suffers(vm) || mlg_vm_is_manual(vm, now_usec))
-                        asked += mlg_sub_sat(e->wishes[i].target_kib, vm->charge_kib);
+                        e->asked_kib += mlg_sub_sat(e->wishes[i].target_kib, vm->charge_kib);
         }
-        return asked > mlg_ledger_free_kib(&e->ledger);
+        return mlg_engine_is_overrun(e) || mlg_reservations_wait(e) || e->asked_kib > mlg_ledger_free_kib(&e->ledger);
 }
 
 bool mlg_engine_is_urgent(const MlgEngine *e) {
@@ -583,6 +580,7 @@ size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
         e->urgent = find_urgency(e, now_usec);
         e->waiting = false;
         guard_wishes(e, now_usec);
+        mlg_engine_spare_donors(e, now_usec);
         e->decided = true;
         return make_moves(e, now_usec);
 }

@@ -21,7 +21,7 @@ static uint64_t least_step_kib(const MlgGuardInput *in) {
         return mlg_max(MLG_LEAST_STEP_KIB, in->granule_kib);
 }
 
-static uint64_t dead_band_kib(const MlgGuardInput *in) {
+uint64_t mlg_guard_dead_band_kib(const MlgGuardInput *in) {
         return mlg_max(mlg_mul_div(in->maximum_kib, in->settings->dead_band_permille, 1000), least_step_kib(in));
 }
 
@@ -48,7 +48,7 @@ static MlgStep shrink(const MlgGuardInput *in, MlgStep wish) {
         if (no != MLG_REASON_NONE)
                 return stay(in, no);
         /* A donor's small change counts when somebody suffers: many of them make a relief. */
-        least = in->urgent || in->host_short ? least_step_kib(in) : dead_band_kib(in);
+        least = in->urgent || in->host_short ? least_step_kib(in) : mlg_guard_dead_band_kib(in);
         if (wanted < least)
                 return stay(in, MLG_REASON_SETTLED);
         allowed = allowance_kib(in, in->urgent || in->host_short ? in->settings->urgent_permille :
@@ -63,7 +63,7 @@ static MlgStep shrink(const MlgGuardInput *in, MlgStep wish) {
 static MlgStep grow(const MlgGuardInput *in, MlgStep wish) {
         uint64_t wanted = wish.target_kib - in->target_kib, allowed;
         bool suffers = in->pressure != MLG_PRESSURE_NONE;
-        uint64_t least = suffers ? least_step_kib(in) : dead_band_kib(in);
+        uint64_t least = suffers ? least_step_kib(in) : mlg_guard_dead_band_kib(in);
 
         if (wanted < least)
                 return stay(in, MLG_REASON_SETTLED);

@@ -42,5 +42,8 @@ typedef struct MlgGuardInput {
 /* Rule (2) by itself: would a shrink be refused, whatever its size? MLG_REASON_NONE: no. */
 MlgReason mlg_guard_no_shrink(const MlgGuardInput *in);
 
+/* Smaller differences are acted upon by (5) alone. */
+uint64_t mlg_guard_dead_band_kib(const MlgGuardInput *in);
+
 /* The step that may be taken; its target equals in->target_kib when none may, and the reason says why. */
 MlgStep mlg_guard_step(const MlgGuardInput *in, MlgStep wish);

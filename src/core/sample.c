@@ -135,7 +135,7 @@ uint64_t mlg_sampler_demand(MlgSampler *st, const MlgSample *s, uint64_t total_k
         least_kib = mlg_sub_sat(least_kib, s->usable_kib);
         most_kib = mlg_sub_sat(most_kib, s->usable_kib);
         st->blur_kib = most_kib - least_kib;
-        st->says_nothing = st->has_base && st->used_kib >= least_kib && st->used_kib <= most_kib;
+        st->says_little = st->has_base && st->used_kib <= most_kib && mlg_sub_sat(least_kib, st->used_kib) < st->blur_kib;
         st->used_kib = st->has_base ? mlg_clamp(st->used_kib, least_kib, most_kib) : most_kib;
         if (s->swap_in_kib_per_sec == 0)
                 return st->used_kib;

@@ -69,8 +69,8 @@ typedef struct MlgSampler {
         /* What it has is what it counts and something between these two, if its total follows what it has. */
         bool knows_kept, total_follows;
         uint64_t kept_least_kib, kept_most_kib, first_total_kib;
-        uint64_t blur_kib;           /* used_kib of the newest report could be wrong by that much ... */
-        bool says_nothing;           /* ... and is what it was, because that is possible */
+        uint64_t blur_kib;           /* used_kib of the newest report could be more than it says by that much at most ... */
+        bool says_little;            /* ... has not fallen, and has risen by less than that for sure */
 } MlgSampler;
 
 /* One poll. `now_real_sec`: the wall clock, for the age of a guest's first report. */

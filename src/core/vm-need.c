@@ -251,7 +251,7 @@ static bool is_too_vague(const MlgVm *vm, uint64_t now_usec) {
 
 /* It may have taken as much as its balloon gave it meanwhile: then what was known is not wrong, but old. */
 static bool hides_a_rise(const MlgVm *vm, uint64_t now_usec) {
-        return vm->rises && vm->sampler.says_nothing && vm->sampler.blur_kib > mlg_vm_reached_kib(vm) &&
+        return vm->rises && vm->sampler.says_little && vm->sampler.blur_kib > mlg_vm_reached_kib(vm) &&
                unheard_usec(vm, now_usec) < HIDDEN_USEC;
 }
 

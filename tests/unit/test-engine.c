@@ -590,6 +590,41 @@ static void test_many_small_parts(void **state) {
         rig_free(t);
 }
 
+/* What one guest lacks is taken from as many as it takes, and from the others the next time. */
+static void test_donors_give_by_turns(void **state) {
+        enum { N = 200 };
+        Rig *t = rig_new(N * GIB, false);
+        SimGuest *donors[N], *taker;
+        unsigned int gave, gave_again = 0;
+
+        t->host.guest_memory = MLG_AMOUNT_KIB(N * GIB / 2);
+        mlg_engine_configure(t->e, &t->host);
+        for (size_t i = 0; i < N; i++) {
+                donors[i] = rig_add(t, GIB, 100 * SIM_MIB);
+                donors[i]->actual_kib = donors[i]->target_kib = GIB / 2 - 2 * SIM_MIB;
+        }
+        taker = rig_add(t, GIB, 100 * SIM_MIB);
+        taker->actual_kib = taker->target_kib = 300 * SIM_MIB;
+        run(t, 60);
+        gave = 0;
+        for (size_t i = 0; i < N; i++)
+                gave += moves_of(t, donors[i]);
+        assert_int_equal(gave, 0);
+        taker->demand_kib = 500 * SIM_MIB;
+        run(t, 30);
+        assert_true(taker->actual_kib >= 500 * SIM_MIB);
+        for (size_t i = 0; i < N; i++)
+                gave += moves_of(t, donors[i]) > 0;
+        assert_in_range(gave, 1, N / 2);
+        taker->demand_kib = 900 * SIM_MIB;
+        run(t, 60);
+        assert_true(taker->actual_kib >= 900 * SIM_MIB);
+        for (size_t i = 0; i < N; i++)
+                gave_again += moves_of(t, donors[i]) > 1;
+        assert_true(gave_again < gave);
+        rig_free(t);
+}
+
 static void test_host_stalls(void **state) {
         Rig *t = rig_new(8 * GIB, false);
         SimGuest *g = rig_add(t, 2 * GIB, 200 * SIM_MIB);
@@ -1433,6 +1468,7 @@ int main(void) {
                 cmocka_unit_test(test_budget),
                 cmocka_unit_test(test_host_grows),
                 cmocka_unit_test(test_many_small_parts),
+                cmocka_unit_test(test_donors_give_by_turns),
                 cmocka_unit_test(test_host_stalls),
                 cmocka_unit_test(test_first_turns),
                 cmocka_unit_test(test_unreadable_host),
