@@ -17,6 +17,7 @@
 #include "memlego/sample.h"
 
 #define MLG_MONITOR_PATH_MAX 107 /* what the address of a Unix socket takes */
+#define MLG_PIPE_DEVICES_MAX 9   /* of one guest that are looked after: a lobby and eight pairs */
 
 /* Static facts of a guest, from its definition; reported again when they change. */
 typedef struct MlgGuestInfo {
@@ -44,7 +45,8 @@ typedef struct MlgGuestInfo {
         bool migrating;
         bool virtio_serial;              /* has a controller that a channel can be added to */
         bool agent;                      /* the QEMU guest agent is there, and listens */
-        char pipe_path[MLG_MONITOR_PATH_MAX + 1]; /* server of its device for shared memory (memlego/pipe.h); "": none */
+        /* Servers of its devices for shared memory (memlego/pipe.h); "": no more. */
+        char pipe_paths[MLG_PIPE_DEVICES_MAX][MLG_MONITOR_PATH_MAX + 1];
         char monitor_path[MLG_MONITOR_PATH_MAX + 1]; /* socket on which QEMU serves the monitor's channel; "": none */
 } MlgGuestInfo;
 

@@ -59,6 +59,15 @@
  * says mode_ack = mode (which is even, always) and reads TCP again. mode - mode_ack is 0, 1 or 2, everything else is nonsense.
  * It reads no byte of TCP that came in after it looked at mode: that byte may have been sent after a whole excursion to the pipe.
  *
+ * Lobbies. Where members of a group must not read each other's conversations, no memory has more than two of them. What each
+ * guest has at first is a *lobby* (header.features: MLG_PIPE_LOBBY): a region with the host and that guest alone, without chunks.
+ * There its module tells the host of each SYN that it sends, or that comes for a listener of its, whose other address is in none
+ * of its regions: WISH, of which `proof` is a keyed hash (SipHash-2-4; the key: the SYN's sequence number, and MLG_PIPE_WISH) over
+ * its addresses and ports. It means nothing to the host, which compares: two guests that say the same number have seen
+ * the same SYN, and get a region for the two of them. Whoever has not seen it would have to guess. That connection stays with TCP;
+ * the next ones find each other in the new region as above. A pair that has had no pipe for a while is unplugged like a guest
+ * that leaves, and comes back with the next SYN.
+ *
  * Waking. Who is about to sleep (or to be polled) says rx_armed or tx_armed = 1, then, behind a full barrier, looks once more. Who
  * has moved tail, head, mode, mode_ack or attached sets, behind a full barrier and if the other is armed, the slot's bit in `pending`
  * of the pair; if that was clear, it sets `bell`, and rings if that was 0. The other clears bell, then takes the bits.
@@ -93,6 +102,9 @@
 #define MLG_PIPE_ADDRESSES 64u       /* that a peer can say it has */
 #define MLG_PIPE_MESSAGES 32u        /* in a control ring */
 
+/* Features of a region. */
+#define MLG_PIPE_LOBBY 1u            /* the host and one guest: no pipes, but wishes */
+
 #define MLG_PIPE_PEERS_AT 0x1000ULL
 #define MLG_PIPE_SECTIONS_AT 0x2000ULL
 #define MLG_PIPE_OWNERS_AT 0x40000ULL
@@ -109,7 +121,7 @@
 struct mlg_pipe_header {
 	__u64 magic;         /* written last: who sees it sees the rest */
 	__u32 version;
-	__u32 features;      /* none yet; bits that a guest does not know mean nothing to it */
+	__u32 features;      /* MLG_PIPE_LOBBY; bits that a guest does not know mean nothing to it */
 	__u64 region_bytes;  /* as ivshmem says it, too; both must agree */
 	__u64 epoch;         /* of the region: another number is another region, nothing of before is true */
 	__u32 n_chunks;
@@ -159,6 +171,7 @@ enum mlg_pipe_message_type {
 	MLG_PIPE_REFUSE = 3, /* reason: enum mlg_pipe_reason */
 	MLG_PIPE_GRANT = 16, /* host to guest: chunks `first` .. `first + count - 1` are yours */
 	MLG_PIPE_RETURN = 17, /* guest to host: they are no longer */
+	MLG_PIPE_WISH = 18,  /* guest to host, in a lobby: a SYN was seen; see "Lobbies" */
 };
 
 struct mlg_pipe_message {

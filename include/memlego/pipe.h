@@ -35,6 +35,23 @@ typedef struct MlgPipeMember {
         uint32_t n_pipes;
 } MlgPipeMember;
 
+/* Where members share memory two by two (Isolation=pair): eight of each of 31 guests at most. */
+#define MLG_PIPE_PAIRS_MAX 124
+
+typedef enum MlgPipePairState {
+        MLG_PIPE_PAIR_COMING,  /* they get the device */
+        MLG_PIPE_PAIR_SERVING,
+        MLG_PIPE_PAIR_GOING,   /* it is taken away */
+        _MLG_PIPE_PAIR_STATE_MAX,
+} MlgPipePairState;
+
+typedef struct MlgPipePair {
+        uint8_t members[2];    /* places in MlgPipeStatus.members */
+        MlgPipePairState state;
+        uint64_t granted_kib, backed_kib;
+        uint64_t idle_usec; /* since one of them had a connection, or sent */
+} MlgPipePair;
+
 typedef struct MlgPipeStatus {
         char name[32];
         char path[108];              /* of the socket */
@@ -47,6 +64,15 @@ typedef struct MlgPipeStatus {
         bool going;                  /* not configured any more: it ends with its last member */
         uint32_t n_members;
         MlgPipeMember members[MLG_PIPE_MEMBERS_MAX];
+        /* Isolation=pair: what is above is of all pairs together, without a path, ids, epochs or targets that
+         * mean something. */
+        bool isolated;
+        uint64_t n_refused_pairs;    /* times that two could not be brought together, for want of a place */
+        uint32_t n_pairs;
+        MlgPipePair pairs[MLG_PIPE_PAIRS_MAX];
 } MlgPipeStatus;
 
+/* Of what the host has in memory for it, what its members use by their own words. */
+uint32_t mlg_pipe_utilisation_permille(const MlgPipeStatus *s);
 const char *mlg_pipe_state_to_string(MlgPipeState s); /* "talks", ... */
+const char *mlg_pipe_pair_state_to_string(MlgPipePairState s); /* "serving", ... */

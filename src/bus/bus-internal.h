@@ -95,6 +95,8 @@ int mlg_bus_on_end_approval(sd_bus_message *m, void *userdata, sd_bus_error *err
 /* pipes.c */
 int mlg_bus_on_list_pipes(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int mlg_bus_on_list_pipe_members(sd_bus_message *m, void *userdata, sd_bus_error *error);
+size_t mlg_bus_read_pipes(const MlgBus *b, MlgPipeStatus **ret); /* a list that the caller frees */
+int mlg_bus_on_list_pipe_pairs(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int mlg_bus_on_attach_pipe(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int mlg_bus_on_detach_pipe(sd_bus_message *m, void *userdata, sd_bus_error *error);
 

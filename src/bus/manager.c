@@ -314,6 +314,8 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
                                 SD_BUS_RESULT("aa{sv}", pipes), mlg_bus_on_list_pipes, U),
         SD_BUS_METHOD_WITH_ARGS("ListPipeMembers", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("aa{sv}", members), mlg_bus_on_list_pipe_members, U),
+        SD_BUS_METHOD_WITH_ARGS("ListPipePairs", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("aa{sv}", pairs), mlg_bus_on_list_pipe_pairs, U),
         SD_BUS_METHOD_WITH_ARGS("ListPlugins", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("a(sssss)", plugins), on_list_plugins, U),
         SD_BUS_METHOD_WITH_ARGS("Dump", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json), on_dump, U),

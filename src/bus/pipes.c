@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Pipes on the bus: methods of the manager that list groups of guests that share memory, and their members, and plug
- * guests' devices. Two flat lists: a client that wants one group's members takes those of its name. */
+ * guests' devices. Flat lists: a client that wants one group's members or pairs takes those of its name. */
 #include "bus/bus-internal.h"
 
 typedef struct Key {
@@ -26,25 +26,28 @@ static int append_pipe(sd_bus_message *m, size_t i, const void *list) {
                 { "Path", s->path },
                 { "State", s->going ? "going" : "serving" },
                 { "Attach", s->attach ? "auto" : "manual" },
+                { "Isolation", s->isolated ? "pair" : "group" },
         };
         const Key numbers[] = {
                 { "RegionKiB", s->region_kib },   { "QuotaKiB", s->quota_kib },
                 { "GrantedKiB", s->granted_kib }, { "BackedKiB", s->backed_kib },
                 { "ChargedKiB", s->charged_kib }, { "Epoch", s->epoch },
-                { "Members", s->n_members },
+                { "Members", s->n_members },      { "Pairs", s->n_pairs },
+                { "RefusedPairs", s->n_refused_pairs },
+                { "UtilisationPermille", mlg_pipe_utilisation_permille(s) },
         };
 
         return append(m, numbers, G_N_ELEMENTS(numbers), texts, G_N_ELEMENTS(texts));
 }
 
-static size_t read_pipes(const MlgBus *b, MlgPipeStatus **ret) {
+size_t mlg_bus_read_pipes(const MlgBus *b, MlgPipeStatus **ret) {
         *ret = g_new0(MlgPipeStatus, MLG_BUS_PIPES_MAX);
         return mlg_min(b->ops->pipes(*ret, MLG_BUS_PIPES_MAX, b->userdata), MLG_BUS_PIPES_MAX);
 }
 
 int mlg_bus_on_list_pipes(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         g_autofree MlgPipeStatus *all = NULL;
-        size_t n = read_pipes(((MlgBusHostView *) userdata)->bus, &all);
+        size_t n = mlg_bus_read_pipes(((MlgBusHostView *) userdata)->bus, &all);
 
         return mlg_bus_reply_list(m, "a{sv}", n, append_pipe, all);
 }
@@ -80,7 +83,7 @@ static int append_member(sd_bus_message *m, size_t i, const void *list) {
 
 int mlg_bus_on_list_pipe_members(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         g_autofree MlgPipeStatus *all = NULL;
-        size_t n = read_pipes(((MlgBusHostView *) userdata)->bus, &all);
+        size_t n = mlg_bus_read_pipes(((MlgBusHostView *) userdata)->bus, &all);
         g_autoptr(GArray) members = g_array_new(FALSE, FALSE, sizeof(Member));
 
         for (size_t i = 0; i < n; i++)
@@ -90,6 +93,43 @@ int mlg_bus_on_list_pipe_members(sd_bus_message *m, void *userdata, sd_bus_error
                         g_array_append_val(members, at);
                 }
         return mlg_bus_reply_list(m, "a{sv}", members->len, append_member, members);
+}
+
+typedef struct Pair {
+        const MlgPipeStatus *pipe;
+        const MlgPipePair *pair;
+} Pair;
+
+static int append_pair(sd_bus_message *m, size_t i, const void *list) {
+        const Pair *at = &g_array_index((const GArray *) list, Pair, i);
+        const MlgPipePair *s = at->pair;
+        const char *const texts[][2] = {
+                { "Pipe", at->pipe->name },
+                { "Guest", at->pipe->members[s->members[0]].name },
+                { "OtherGuest", at->pipe->members[s->members[1]].name },
+                { "State", mlg_pipe_pair_state_to_string(s->state) },
+        };
+        const Key numbers[] = {
+                { "GrantedKiB", s->granted_kib },
+                { "BackedKiB", s->backed_kib },
+                { "IdleUSec", s->idle_usec },
+        };
+
+        return append(m, numbers, G_N_ELEMENTS(numbers), texts, G_N_ELEMENTS(texts));
+}
+
+int mlg_bus_on_list_pipe_pairs(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        g_autofree MlgPipeStatus *all = NULL;
+        size_t n = mlg_bus_read_pipes(((MlgBusHostView *) userdata)->bus, &all);
+        g_autoptr(GArray) pairs = g_array_new(FALSE, FALSE, sizeof(Pair));
+
+        for (size_t i = 0; i < n; i++)
+                for (uint32_t k = 0; k < all[i].n_pairs; k++) {
+                        Pair at = { &all[i], &all[i].pairs[k] };
+
+                        g_array_append_val(pairs, at);
+                }
+        return mlg_bus_reply_list(m, "a{sv}", pairs->len, append_pair, pairs);
 }
 
 static int plug(sd_bus_message *m, void *userdata, MlgRequestKind kind, sd_bus_error *error) {

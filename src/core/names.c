@@ -8,6 +8,7 @@
 
 #include "memlego/status.h"
 #include "memlego/pipe.h"
+#include "util/util.h"
 
 static const char *const run_state_names[] = {
         [MLG_RUN_UNKNOWN] = "unknown",
@@ -94,6 +95,13 @@ static const char *const pipe_state_names[] = {
 };
 static_assert(G_N_ELEMENTS(pipe_state_names) == _MLG_PIPE_STATE_MAX, "pipe_state_names[] misses a value");
 
+static const char *const pipe_pair_state_names[] = {
+        [MLG_PIPE_PAIR_COMING] = "coming",
+        [MLG_PIPE_PAIR_SERVING] = "serving",
+        [MLG_PIPE_PAIR_GOING] = "going",
+};
+static_assert(G_N_ELEMENTS(pipe_pair_state_names) == _MLG_PIPE_PAIR_STATE_MAX, "pipe_pair_state_names[] misses a value");
+
 static const char *const mode_names[] = {
         [MLG_MODE_AUTO] = "auto",
         [MLG_MODE_ADVISE] = "advise",
@@ -126,6 +134,18 @@ const char *mlg_monitor_link_to_string(MlgMonitorLink l) {
 
 const char *mlg_pipe_state_to_string(MlgPipeState s) {
         return NAME_OF(pipe_state_names, s);
+}
+
+uint32_t mlg_pipe_utilisation_permille(const MlgPipeStatus *s) {
+        uint64_t used_kib = 0;
+
+        for (uint32_t i = 0; i < s->n_members; i++)
+                used_kib += s->members[i].used_kib;
+        return s->backed_kib == 0 ? 0 : (uint32_t) mlg_min(used_kib * 1000 / s->backed_kib, 1000);
+}
+
+const char *mlg_pipe_pair_state_to_string(MlgPipePairState s) {
+        return NAME_OF(pipe_pair_state_names, s);
 }
 
 const char *mlg_trust_to_string(MlgTrust t) {

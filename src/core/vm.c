@@ -37,7 +37,9 @@ static void forget_run(MlgVm *vm, uint64_t started_usec) {
         vm->polled = vm->missed = vm->unresponsive = vm->silent = vm->has_forecast = vm->rises = false;
         vm->period_asked_usec = vm->monitor_asked_usec = vm->agent_asked_usec = vm->looked_usec = vm->judge_usec = 0;
         vm->pipe_off = vm->pipe_wanted = false;
-        vm->pipe_next_usec = vm->pipe_leave_usec = vm->pipe_dead_usec = 0;
+        vm->pipe_next_usec = 0;
+        for (uint32_t i = 0; i < vm->n_pipes; i++)
+                vm->pipes[i].leave_usec = vm->pipes[i].dead_usec = 0;
         vm->agent_failures = 0;
         memset(vm->rise_usec, 0, sizeof(vm->rise_usec));
         vm->reports = 0;
@@ -55,6 +57,21 @@ static void forget_run(MlgVm *vm, uint64_t started_usec) {
         vm->rules = (MlgRuleState) {};
         vm->reclaim = (MlgReclaim) {};
         vm->reclaim_due_usec = 0;
+}
+
+/* What the service knows of a device stays with it. */
+static void copy_pipes(MlgVm *vm, const MlgGuestInfo *info) {
+        MlgVmPipe all[MLG_PIPE_DEVICES_MAX] = {};
+        uint32_t n = 0;
+
+        for (; n < MLG_PIPE_DEVICES_MAX && info->pipe_paths[n][0]; n++) {
+                for (uint32_t i = 0; i < vm->n_pipes; i++)
+                        if (g_str_equal(vm->pipes[i].path, info->pipe_paths[n]))
+                                all[n] = vm->pipes[i];
+                g_strlcpy(all[n].path, info->pipe_paths[n], sizeof(all[n].path));
+        }
+        memcpy(vm->pipes, all, sizeof(all));
+        vm->n_pipes = n;
 }
 
 static void copy_info(MlgVm *vm, const MlgGuestInfo *info) {
@@ -79,7 +96,7 @@ static void copy_info(MlgVm *vm, const MlgGuestInfo *info) {
         vm->confidential = info->confidential;
         vm->migrating = info->migrating;
         vm->virtio_serial = info->virtio_serial;
-        g_strlcpy(vm->pipe_path, info->pipe_path, sizeof(vm->pipe_path));
+        copy_pipes(vm, info);
         g_strlcpy(vm->monitor_path, info->monitor_path, sizeof(vm->monitor_path));
         vm->agent = info->agent;
 }

@@ -34,6 +34,13 @@
 /* Reports that must have come before anything is decided: two make a rate, the third shows that they go on. */
 #define MLG_VM_REPORTS_NEEDED 3
 
+/* One of its devices for shared memory. Times are the service's. */
+typedef struct MlgVmPipe {
+        char path[MLG_MONITOR_PATH_MAX + 1];
+        uint64_t leave_usec; /* since when it is to leave; 0: it is not */
+        uint64_t dead_usec;  /* since when nobody is behind it; 0: somebody is */
+} MlgVmPipe;
+
 typedef struct MlgVm {
         /* Facts; written when the hypervisor reports them. */
         char uuid[MLG_UUID_LEN + 1];
@@ -46,7 +53,8 @@ typedef struct MlgVm {
         bool has_balloon, autodeflate, free_page_reporting, vfio, locked, hugepages, virtio_mem, confidential, migrating;
         bool virtio_serial;
         char monitor_path[MLG_MONITOR_PATH_MAX + 1];
-        char pipe_path[MLG_MONITOR_PATH_MAX + 1];
+        MlgVmPipe pipes[MLG_PIPE_DEVICES_MAX];
+        uint32_t n_pipes;
         bool agent;
 
         /* Settings as configured; with what rules say that hold, which are those that count; and what these come to for
@@ -110,12 +118,10 @@ typedef struct MlgVm {
         uint64_t monitor_asked_usec;
         MlgMonitorLink monitor_link;
         bool asking_pipe;           /* the service waits for its device for shared memory to come or go; written by it, as
-                                     * the next five */
+                                     * the next three */
         bool pipe_off;              /* an operator took the device away, and gives it back */
         bool pipe_wanted;           /* an operator wants it, whatever Attach= says */
         uint64_t pipe_next_usec;    /* nothing is asked of it before then */
-        uint64_t pipe_leave_usec;   /* since when it is to leave; 0: it does not */
-        uint64_t pipe_dead_usec;    /* since when nobody is behind its device; 0: somebody is */
         bool asking_agent;          /* the service waits for the guest agent's answer; written by it, as the next two */
         uint64_t agent_asked_usec;  /* when it was asked last; 0: never */
         unsigned int agent_failures; /* in a row */

@@ -454,6 +454,7 @@ static const Field pipe_fields[] = {
         { "Path", 's', G_STRUCT_OFFSET(MlgCtlPipe, path) },
         { "State", 's', G_STRUCT_OFFSET(MlgCtlPipe, state) },
         { "Attach", 's', G_STRUCT_OFFSET(MlgCtlPipe, attach) },
+        { "Isolation", 's', G_STRUCT_OFFSET(MlgCtlPipe, isolation) },
         { "RegionKiB", 't', G_STRUCT_OFFSET(MlgCtlPipe, region_kib) },
         { "QuotaKiB", 't', G_STRUCT_OFFSET(MlgCtlPipe, quota_kib) },
         { "GrantedKiB", 't', G_STRUCT_OFFSET(MlgCtlPipe, granted_kib) },
@@ -461,6 +462,18 @@ static const Field pipe_fields[] = {
         { "ChargedKiB", 't', G_STRUCT_OFFSET(MlgCtlPipe, charged_kib) },
         { "Epoch", 't', G_STRUCT_OFFSET(MlgCtlPipe, epoch) },
         { "Members", 't', G_STRUCT_OFFSET(MlgCtlPipe, n_members) },
+        { "RefusedPairs", 't', G_STRUCT_OFFSET(MlgCtlPipe, n_refused_pairs) },
+        { "UtilisationPermille", 't', G_STRUCT_OFFSET(MlgCtlPipe, utilisation_permille) },
+};
+
+static const Field pair_fields[] = {
+        { "Pipe", 's', G_STRUCT_OFFSET(MlgCtlPipePair, pipe) },
+        { "Guest", 's', G_STRUCT_OFFSET(MlgCtlPipePair, guests[0]) },
+        { "OtherGuest", 's', G_STRUCT_OFFSET(MlgCtlPipePair, guests[1]) },
+        { "State", 's', G_STRUCT_OFFSET(MlgCtlPipePair, state) },
+        { "GrantedKiB", 't', G_STRUCT_OFFSET(MlgCtlPipePair, granted_kib) },
+        { "BackedKiB", 't', G_STRUCT_OFFSET(MlgCtlPipePair, backed_kib) },
+        { "IdleUSec", 't', G_STRUCT_OFFSET(MlgCtlPipePair, idle_usec) },
 };
 
 static const Field member_fields[] = {
@@ -609,6 +622,17 @@ GArray *mlg_client_pipe_members(MlgClient *c, GError **error) {
 
         return reply ? read_dicts(reply, member_fields, G_N_ELEMENTS(member_fields), sizeof(MlgCtlPipeMember), clear_member,
                                   error) :
+                       NULL;
+}
+
+static void clear_pair(void *p) {
+        mlg_ctl_pipe_pair_clear(p);
+}
+
+GArray *mlg_client_pipe_pairs(MlgClient *c, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ListPipePairs", NULL, error, "");
+
+        return reply ? read_dicts(reply, pair_fields, G_N_ELEMENTS(pair_fields), sizeof(MlgCtlPipePair), clear_pair, error) :
                        NULL;
 }
 

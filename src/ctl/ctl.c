@@ -245,17 +245,21 @@ static bool run_dump(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GStr
         return true;
 }
 
-static bool show_pipes(const MlgArgs *a, const GArray *pipes, const GArray *members, const MlgStyle *style, GString *out,
-                       GError **error) {
-        const MlgCtlPipe *p = (const MlgCtlPipe *) (void *) pipes->data;
-        const MlgCtlPipeMember *m = (const MlgCtlPipeMember *) (void *) members->data;
+static bool show_pipes(const MlgArgs *a, const MlgCtlPipes *all, const MlgStyle *style, GString *out, GError **error) {
         const char *path = NULL;
 
-        for (guint i = 0; a->group && i < pipes->len; i++)
-                if (g_str_equal(p[i].name, a->group))
-                        path = p[i].path;
+        for (size_t i = 0; a->group && i < all->n; i++)
+                if (g_str_equal(all->pipes[i].name, a->group))
+                        path = all->pipes[i].path;
         if (a->group && !path) {
                 g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_FAILED, "there is no group '%s' ('memlegoctl pipe' lists them all)",
+                            a->group);
+                return false;
+        }
+        if (a->verb == MLG_PIPE_VERB_XML && !path[0]) {
+                g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_FAILED,
+                            "guests of group '%s' have no device for their definition: with Isolation=pair they get "
+                            "theirs while they run",
                             a->group);
                 return false;
         }
@@ -264,24 +268,36 @@ static bool show_pipes(const MlgArgs *a, const GArray *pipes, const GArray *memb
 
                 append_escaped(out, xml, MLG_TEXT_LINE, style);
         } else if (a->json) {
-                g_autofree char *json = mlg_pipes_to_json(p, pipes->len, m, members->len, a->group, style->utf8);
+                g_autofree char *json = mlg_pipes_to_json(all, a->group, style->utf8);
 
                 g_string_append(out, json);
         } else if (a->verb == MLG_PIPE_VERB_LIST)
-                mlg_render_pipes(p, pipes->len, style, out);
+                mlg_render_pipes(all, style, out);
         else
-                mlg_render_pipe_members(m, members->len, a->group, style, out);
+                mlg_render_pipe_members(all, a->group, style, out);
         return true;
 }
 
 static bool run_pipe(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
-        g_autoptr(GArray) pipes = NULL, members = NULL;
+        g_autoptr(GArray) pipes = NULL, members = NULL, pairs = NULL;
+        MlgCtlPipes all;
 
         if (a->verb == MLG_PIPE_VERB_ATTACH || a->verb == MLG_PIPE_VERB_DETACH)
                 return mlg_client_plug_pipe(c, a->guest, a->verb == MLG_PIPE_VERB_ATTACH, error);
         pipes = mlg_client_pipes(c, error);
         members = pipes ? mlg_client_pipe_members(c, error) : NULL;
-        return members && show_pipes(a, pipes, members, style, out, error);
+        pairs = members ? mlg_client_pipe_pairs(c, error) : NULL;
+        if (!pairs)
+                return false;
+        all = (MlgCtlPipes) {
+                .pipes = (const MlgCtlPipe *) (void *) pipes->data,
+                .members = (const MlgCtlPipeMember *) (void *) members->data,
+                .pairs = (const MlgCtlPipePair *) (void *) pairs->data,
+                .n = pipes->len,
+                .n_members = members->len,
+                .n_pairs = pairs->len,
+        };
+        return show_pipes(a, &all, style, out, error);
 }
 
 static const CommandFn command_fns[] = {

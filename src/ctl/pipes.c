@@ -14,7 +14,8 @@ static const MlgColumn pipe_columns[] = {
         { "QUOTA", .right = true },
         { "GRANTED", .right = true },
         { "BACKED", .right = true },
-        { "REGION", .right = true },
+        { "USED", .right = true, .drop = 3 },
+        { "REGION", .right = true, .drop = 2 },
         { "SOCKET", .drop = 1 },
 };
 
@@ -31,11 +32,22 @@ static const MlgColumn member_columns[] = {
         { "SENT", .right = true },
 };
 
+static const MlgColumn pair_columns[] = {
+        { "GROUP" },
+        { "GUEST", .least = 12 },
+        { "GUEST", .least = 12 },
+        { "PAIR" },
+        { "GRANTED", .right = true },
+        { "BACKED", .right = true },
+        { "IDLE", .right = true },
+};
+
 void mlg_ctl_pipe_clear(MlgCtlPipe *p) {
         g_clear_pointer(&p->name, g_free);
         g_clear_pointer(&p->path, g_free);
         g_clear_pointer(&p->state, g_free);
         g_clear_pointer(&p->attach, g_free);
+        g_clear_pointer(&p->isolation, g_free);
 }
 
 void mlg_ctl_pipe_member_clear(MlgCtlPipeMember *m) {
@@ -44,19 +56,26 @@ void mlg_ctl_pipe_member_clear(MlgCtlPipeMember *m) {
         g_clear_pointer(&m->state, g_free);
 }
 
-static bool is_of(const MlgCtlPipeMember *m, const char *group) {
-        return !group || g_str_equal(m->pipe, group);
+void mlg_ctl_pipe_pair_clear(MlgCtlPipePair *p) {
+        g_clear_pointer(&p->pipe, g_free);
+        g_clear_pointer(&p->guests[0], g_free);
+        g_clear_pointer(&p->guests[1], g_free);
+        g_clear_pointer(&p->state, g_free);
+}
+
+static bool is_of(const char *pipe, const char *group) {
+        return !group || g_str_equal(pipe, group);
 }
 
 static char *clean(const char *text, const MlgStyle *style) {
         return mlg_text_escape(text, MLG_TEXT_LINE, style->utf8);
 }
 
-void mlg_render_pipes(const MlgCtlPipe *pipes, size_t n, const MlgStyle *style, GString *out) {
+void mlg_render_pipes(const MlgCtlPipes *all, const MlgStyle *style, GString *out) {
         g_autoptr(MlgTable) t = mlg_table_new(pipe_columns, G_N_ELEMENTS(pipe_columns));
 
-        for (size_t i = 0; i < n; i++) {
-                const MlgCtlPipe *p = &pipes[i];
+        for (size_t i = 0; i < all->n; i++) {
+                const MlgCtlPipe *p = &all->pipes[i];
 
                 mlg_table_add(t, MLG_COLOUR_PLAIN, clean(p->name, style));
                 mlg_table_add(t, g_str_equal(p->state, "going") ? MLG_COLOUR_YELLOW : MLG_COLOUR_PLAIN,
@@ -65,10 +84,11 @@ void mlg_render_pipes(const MlgCtlPipe *pipes, size_t n, const MlgStyle *style, 
                 mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(p->quota_kib));
                 mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(p->granted_kib));
                 mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(p->backed_kib));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, g_strdup_printf("%" PRIu64 "%%", p->utilisation_permille / 10));
                 mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(p->region_kib));
-                mlg_table_add(t, MLG_COLOUR_DIM, clean(p->path, style));
+                mlg_table_add(t, MLG_COLOUR_DIM, clean(p->path[0] ? p->path : "one for each pair", style));
         }
-        if (n == 0)
+        if (all->n == 0)
                 g_string_append(out, "No guests share memory: there is no section [Pipe NAME].\n");
         else
                 mlg_table_render(t, style, 0, SIZE_MAX, out);
@@ -81,15 +101,39 @@ static MlgColour colour_of(const MlgCtlPipeMember *m) {
                                                   : MLG_COLOUR_PLAIN;
 }
 
-void mlg_render_pipe_members(const MlgCtlPipeMember *members, size_t n, const char *group,
-                             const MlgStyle *style, GString *out) {
+static void render_pairs(const MlgCtlPipes *all, const char *group, const MlgStyle *style, GString *out) {
+        g_autoptr(MlgTable) t = mlg_table_new(pair_columns, G_N_ELEMENTS(pair_columns));
+        bool any = false;
+
+        for (size_t i = 0; i < all->n_pairs; i++) {
+                const MlgCtlPipePair *p = &all->pairs[i];
+
+                if (!is_of(p->pipe, group))
+                        continue;
+                any = true;
+                mlg_table_add(t, MLG_COLOUR_PLAIN, clean(p->pipe, style));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, clean(p->guests[0], style));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, clean(p->guests[1], style));
+                mlg_table_add(t, g_str_equal(p->state, "serving") ? MLG_COLOUR_GREEN : MLG_COLOUR_YELLOW,
+                              clean(p->state, style));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(p->granted_kib));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_kib(p->backed_kib));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_format_whole_sec(p->idle_usec));
+        }
+        if (!any)
+                return;
+        g_string_append_c(out, '\n');
+        mlg_table_render(t, style, 0, SIZE_MAX, out);
+}
+
+void mlg_render_pipe_members(const MlgCtlPipes *all, const char *group, const MlgStyle *style, GString *out) {
         g_autoptr(MlgTable) t = mlg_table_new(member_columns, G_N_ELEMENTS(member_columns));
         bool any = false;
 
-        for (size_t i = 0; i < n; i++) {
-                const MlgCtlPipeMember *m = &members[i];
+        for (size_t i = 0; i < all->n_members; i++) {
+                const MlgCtlPipeMember *m = &all->members[i];
 
-                if (!is_of(m, group))
+                if (!is_of(m->pipe, group))
                         continue;
                 any = true;
                 mlg_table_add(t, MLG_COLOUR_PLAIN, clean(m->pipe, style));
@@ -107,6 +151,7 @@ void mlg_render_pipe_members(const MlgCtlPipeMember *members, size_t n, const ch
                 mlg_table_render(t, style, 0, SIZE_MAX, out);
         else
                 g_string_append(out, "No members.\n");
+        render_pairs(all, group, style, out);
 }
 
 /* ---- JSON ---- */
@@ -145,36 +190,57 @@ static json_object *member_to_json(const MlgCtlPipeMember *m) {
         return object(texts, G_N_ELEMENTS(texts), numbers, G_N_ELEMENTS(numbers));
 }
 
-static json_object *pipe_to_json(const MlgCtlPipe *p, const MlgCtlPipeMember *members, size_t n_members) {
+static json_object *pair_to_json(const MlgCtlPipePair *p) {
+        const char *const texts[][2] = { { "state", p->state } };
+        const Number numbers[] = {
+                { "granted_kib", p->granted_kib },
+                { "backed_kib", p->backed_kib },
+                { "idle_usec", p->idle_usec },
+        };
+        json_object *o = object(texts, G_N_ELEMENTS(texts), numbers, G_N_ELEMENTS(numbers)), *guests = json_object_new_array();
+
+        for (size_t i = 0; i < G_N_ELEMENTS(p->guests); i++)
+                json_object_array_add(guests, json_object_new_string(p->guests[i]));
+        json_object_object_add(o, "guests", guests);
+        return o;
+}
+
+static json_object *pipe_to_json(const MlgCtlPipe *p, const MlgCtlPipes *all) {
         const char *const texts[][2] = {
                 { "name", p->name },
                 { "path", p->path },
                 { "state", p->state },
                 { "attach", p->attach },
+                { "isolation", p->isolation },
         };
         const Number numbers[] = {
                 { "region_kib", p->region_kib },   { "quota_kib", p->quota_kib },
                 { "granted_kib", p->granted_kib }, { "backed_kib", p->backed_kib },
                 { "charged_kib", p->charged_kib }, { "epoch", p->epoch },
+                { "refused_pairs", p->n_refused_pairs },
+                { "utilisation_permille", p->utilisation_permille },
         };
         json_object *o = object(texts, G_N_ELEMENTS(texts), numbers, G_N_ELEMENTS(numbers)),
-                    *list = json_object_new_array();
+                    *list = json_object_new_array(), *pairs = json_object_new_array();
 
-        for (size_t i = 0; i < n_members; i++)
-                if (is_of(&members[i], p->name))
-                        json_object_array_add(list, member_to_json(&members[i]));
+        for (size_t i = 0; i < all->n_members; i++)
+                if (is_of(all->members[i].pipe, p->name))
+                        json_object_array_add(list, member_to_json(&all->members[i]));
+        for (size_t i = 0; i < all->n_pairs; i++)
+                if (is_of(all->pairs[i].pipe, p->name))
+                        json_object_array_add(pairs, pair_to_json(&all->pairs[i]));
         json_object_object_add(o, "members", list);
+        json_object_object_add(o, "pairs", pairs);
         return o;
 }
 
-char *mlg_pipes_to_json(const MlgCtlPipe *pipes, size_t n, const MlgCtlPipeMember *members, size_t n_members,
-                        const char *group, bool utf8) {
+char *mlg_pipes_to_json(const MlgCtlPipes *all, const char *group, bool utf8) {
         json_object *top = json_object_new_object(), *list = json_object_new_array();
         char *text;
 
-        for (size_t i = 0; i < n; i++)
-                if (!group || g_str_equal(pipes[i].name, group))
-                        json_object_array_add(list, pipe_to_json(&pipes[i], members, n_members));
+        for (size_t i = 0; i < all->n; i++)
+                if (is_of(all->pipes[i].name, group))
+                        json_object_array_add(list, pipe_to_json(&all->pipes[i], all));
         json_object_object_add(top, "pipes", list);
         text = mlg_json_to_text(top, utf8);
         json_object_put(top);

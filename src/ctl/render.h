@@ -57,14 +57,21 @@ typedef struct MlgCtlPlugin {
 
 /* A group of guests that share memory, and a member of one; the strings are owned. */
 typedef struct MlgCtlPipe {
-        char *name, *path, *state, *attach;
-        uint64_t region_kib, quota_kib, granted_kib, backed_kib, charged_kib, epoch, n_members;
+        char *name, *path, *state, *attach, *isolation;
+        uint64_t region_kib, quota_kib, granted_kib, backed_kib, charged_kib, epoch, n_members, n_refused_pairs,
+                utilisation_permille;
 } MlgCtlPipe;
 
 typedef struct MlgCtlPipeMember {
         char *pipe, *guest, *state;
         uint64_t id, epoch, granted_kib, target_kib, demand_kib, held_kib, used_kib, connections, sent_bytes, blocked_usec;
 } MlgCtlPipeMember;
+
+/* Of a group whose members share memory two by two. */
+typedef struct MlgCtlPipePair {
+        char *pipe, *guests[2], *state;
+        uint64_t granted_kib, backed_kib, idle_usec;
+} MlgCtlPipePair;
 
 void mlg_ctl_decision_clear(MlgCtlDecision *d);
 void mlg_ctl_rule_clear(MlgCtlRule *r);
@@ -73,6 +80,7 @@ void mlg_ctl_reservation_clear(MlgCtlReservation *r);
 void mlg_ctl_plugin_clear(MlgCtlPlugin *p);
 void mlg_ctl_pipe_clear(MlgCtlPipe *p);
 void mlg_ctl_pipe_member_clear(MlgCtlPipeMember *m);
+void mlg_ctl_pipe_pair_clear(MlgCtlPipePair *p);
 
 void mlg_render_host(const MlgSnapshot *s, const MlgStyle *style, GString *out);
 void mlg_render_guests(const MlgSnapshot *s, const MlgStyle *style, const MlgStatusView *view, GString *out);
@@ -103,10 +111,15 @@ char *mlg_plugins_to_json(const void *plugins, size_t n, bool utf8);
 typedef json_object *(*MlgElementFn)(const void *list, size_t i);
 char *mlg_list_to_json(const char *name, const void *list, size_t n, MlgElementFn element, bool utf8);
 
-void mlg_render_pipes(const MlgCtlPipe *pipes, size_t n, const MlgStyle *style, GString *out);
-/* `group`: NULL means of all. */
-void mlg_render_pipe_members(const MlgCtlPipeMember *members, size_t n, const char *group, const MlgStyle *style,
-                             GString *out);
-/* Groups with their members; `group` as above. */
-char *mlg_pipes_to_json(const MlgCtlPipe *pipes, size_t n, const MlgCtlPipeMember *members, size_t n_members,
-                        const char *group, bool utf8);
+/* Groups, and all of their members and pairs. */
+typedef struct MlgCtlPipes {
+        const MlgCtlPipe *pipes;
+        const MlgCtlPipeMember *members;
+        const MlgCtlPipePair *pairs;
+        size_t n, n_members, n_pairs;
+} MlgCtlPipes;
+void mlg_render_pipes(const MlgCtlPipes *all, const MlgStyle *style, GString *out);
+/* Members and pairs; `group`: NULL means of all. */
+void mlg_render_pipe_members(const MlgCtlPipes *all, const char *group, const MlgStyle *style, GString *out);
+/* Groups with their members and pairs; `group` as above. */
+char *mlg_pipes_to_json(const MlgCtlPipes *all, const char *group, bool utf8);

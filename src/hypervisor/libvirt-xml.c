@@ -284,14 +284,17 @@ static void read_channel(const xmlNode *channel, MlgGuestInfo *ret) {
                 (void) g_strlcpy(ret->monitor_path, path, sizeof(ret->monitor_path));
 }
 
-/* The device for shared memory, if it is one of ours. */
+/* A device for shared memory, if it is one of ours. */
 static void read_shmem(const xmlNode *shmem, MlgGuestInfo *ret) {
         g_autofree char *path = attribute(child(shmem, "server"), "path");
+        size_t n = 0;
 
-        if (attribute_is(shmem, "name", MLG_PIPE_DEVICE) &&
+        while (n < MLG_PIPE_DEVICES_MAX && ret->pipe_paths[n][0])
+                n++;
+        if (n < MLG_PIPE_DEVICES_MAX && attribute_is(shmem, "name", MLG_PIPE_DEVICE) &&
             attribute_is(child(shmem, "model"), "type", "ivshmem-doorbell") && path && path[0] == '/' &&
-            strlen(path) < sizeof(ret->pipe_path))
-                (void) g_strlcpy(ret->pipe_path, path, sizeof(ret->pipe_path));
+            strlen(path) < sizeof(ret->pipe_paths[n]))
+                (void) g_strlcpy(ret->pipe_paths[n], path, sizeof(ret->pipe_paths[n]));
 }
 
 static void read_devices(const xmlNode *domain, MlgGuestInfo *ret) {

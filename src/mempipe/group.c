@@ -36,7 +36,8 @@ struct MlgPipeGroup {
         void *userdata;
         MlgPipeRegion *region;
         MlgPipeServer *server; /* NULL: it is being started */
-        bool left_to_next;
+        bool left_to_next, lobby;
+        uint32_t n_ids;
         uint32_t quota_chunks, limit_chunks;
         uint64_t turned_usec, swept_usec, next_usec;
         Member members[MLG_PIPE_PEERS];
@@ -79,23 +80,25 @@ static void complain(MlgPipeGroup *g, uint32_t id, const char *what) {
 
 /* ---- what members say ---- */
 
-static void take_message(MlgPipeGroup *g, uint32_t id, const struct mlg_pipe_message *m) {
+static void take_message(MlgPipeGroup *g, uint32_t id, const struct mlg_pipe_message *m, uint64_t now) {
         if (m->epoch != mlg_pipe_region_peer_epoch(g->region, id))
                 return;
-        if (m->type != MLG_PIPE_RETURN)
+        if (m->type == MLG_PIPE_WISH && g->lobby)
+                g->callbacks->on_wish(m->proof, now, g->userdata);
+        else if (m->type != MLG_PIPE_RETURN)
                 complain(g, id, "its module sent a message that is none for the host");
         else if (mlg_pipe_region_take_back(g->region, id, m->chunks.first, m->chunks.count) < 0)
                 complain(g, id, "its module returned memory that it does not have");
 }
 
 /* One ring's worth at most: who writes as fast as we read is read again with the next turn. */
-static void take_messages(MlgPipeGroup *g, uint32_t id) {
+static void take_messages(MlgPipeGroup *g, uint32_t id, uint64_t now) {
         struct mlg_pipe_message m;
 
         for (uint32_t n = 0; n < MLG_PIPE_MESSAGES && !g->members[id].broken; n++) {
                 if (!mlg_pipe_region_receive(g->region, id, &m))
                         break;
-                take_message(g, id, &m);
+                take_message(g, id, &m, now);
         }
 }
 
@@ -116,7 +119,7 @@ static void listen_to(MlgPipeGroup *g, uint32_t id, uint64_t now) {
                 return;
         }
         if (m->word.version > 0)
-                take_messages(g, id);
+                take_messages(g, id, now);
 }
 
 /* ---- who gets what ---- */
@@ -215,7 +218,7 @@ static void turn(MlgPipeGroup *g, uint64_t now) {
         for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
                 if (is_there(g, id)) {
                         listen_to(g, id, now);
-                        wait = mlg_min(wait, is_served(g, id) ? TURN_USEC : IDLE_TURN_USEC);
+                        wait = mlg_min(wait, is_served(g, id) && !g->lobby ? TURN_USEC : IDLE_TURN_USEC);
                 }
         share(g, now - g->turned_usec);
         grant_all(g);
@@ -302,10 +305,10 @@ static int group_dispatch(uint64_t now, void *userdata) {
 
 /* What was kept is good for nothing if some of it is missing: who is connected has the old memory, and rings
  * the old bells. */
-static bool is_complete(const MlgPipeKept *k, uint64_t region_bytes) {
+static bool is_complete(const MlgPipeKept *k, uint64_t region_bytes, uint32_t n_ids) {
         struct stat st;
 
-        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++)
+        for (uint32_t id = 0; id < n_ids; id++)
                 if (k->events[id] < 0)
                         return false;
         return k->region >= 0 && k->truth >= 0 && k->listener >= 0 && fstat(k->region, &st) == 0 &&
@@ -313,7 +316,7 @@ static bool is_complete(const MlgPipeKept *k, uint64_t region_bytes) {
 }
 
 static bool adopt_region(MlgPipeGroup *g, const MlgPipeGroupOptions *o, MlgPipeKept *k) {
-        if (!is_complete(k, o->region_bytes) || mlg_pipe_region_adopt(k->region, k->truth, &g->region) < 0)
+        if (!is_complete(k, o->region_bytes, g->n_ids) || mlg_pipe_region_adopt(k->region, k->truth, &g->region) < 0)
                 return false;
         k->region = k->truth = -1;
         return true;
@@ -344,11 +347,12 @@ static int start(MlgPipeGroup *g, const MlgPipeGroupOptions *o) {
                 r = mlg_pipe_region_new(o->region_bytes, o->epoch, &g->region);
         }
         if (r >= 0)
-                r = mlg_pipe_server_new(o->path, o->owner, mlg_pipe_region_fd(g->region), k,
+                r = mlg_pipe_server_new(o->path, o->owner, mlg_pipe_region_fd(g->region), g->n_ids, k,
                                         &callbacks_of_server, g, &g->server);
         mlg_pipe_kept_close(k);
         if (r < 0)
                 return r;
+        mlg_pipe_region_set_features(g->region, g->lobby ? MLG_PIPE_LOBBY : 0);
         g->callbacks->on_keep("region", mlg_pipe_region_fd(g->region), g->userdata);
         g->callbacks->on_keep("truth", mlg_pipe_region_truth_fd(g->region), g->userdata);
         settle_members(g);
@@ -362,6 +366,8 @@ int mlg_pipe_group_new(const MlgPipeGroupOptions *o, const MlgPipeGroupCallbacks
 
         g->callbacks = callbacks;
         g->userdata = userdata;
+        g->lobby = o->lobby;
+        g->n_ids = o->n_members > 0 ? MIN(o->n_members + 1, MLG_PIPE_PEERS) : MLG_PIPE_PEERS;
         r = start(g, o);
         if (r < 0) {
                 (void) mlg_pipe_group_free(g);

@@ -29,6 +29,8 @@ typedef struct MlgPipeGroupCallbacks {
         void (*on_charge)(uint64_t bytes, void *userdata);
         /* About the client with this process, or (0) the group; a sentence for people. */
         void (*on_complaint)(pid_t pid, const char *what, void *userdata);
+        /* Of a lobby (memlego/mempipe-abi.h): its member has seen the SYN with this number. */
+        void (*on_wish)(uint64_t syn, uint64_t now_usec, void *userdata);
         /* See mempipe/server.h. */
         void (*on_keep)(const char *name, int fd, void *userdata);
 } MlgPipeGroupCallbacks;
@@ -39,6 +41,8 @@ typedef struct MlgPipeGroupOptions {
         uint64_t region_bytes;
         uint64_t quota_bytes;
         uint64_t epoch; /* of the region: never one that was used since the host booted */
+        uint32_t n_members; /* at a time; 0: as many as there is room for */
+        bool lobby;         /* of one member, which has wishes only */
         /* NULL: nothing. Emptied; of another size than region_bytes, or not complete: closed. */
         MlgPipeKept *kept;
 } MlgPipeGroupOptions;

@@ -179,6 +179,10 @@ MlgPipeRegion *mlg_pipe_region_free(MlgPipeRegion *r) {
         return NULL;
 }
 
+void mlg_pipe_region_set_features(MlgPipeRegion *r, uint32_t features) {
+        show(mp_header(r->shared)->features, features);
+}
+
 void mlg_pipe_region_count_alive(MlgPipeRegion *r) {
         show(mp_header(r->shared)->alive, ++r->truth->alive);
 }

@@ -28,6 +28,8 @@ typedef struct MlgPipeWord {
 
 /* Power of two, MLG_PIPE_REGION_MIN to _MAX; -EINVAL otherwise. */
 int mlg_pipe_region_new(uint64_t bytes, uint64_t epoch, MlgPipeRegion **ret);
+/* What members are told of the region as a whole; before there is one. */
+void mlg_pipe_region_set_features(MlgPipeRegion *r, uint32_t features);
 /* As another process left it. Takes the descriptors if it succeeds; -EBADMSG: they are not what they
  * should be. */
 int mlg_pipe_region_adopt(int region_fd, int truth_fd, MlgPipeRegion **ret);

@@ -75,6 +75,7 @@ struct MlgPipeServer {
         char path[MLG_PIPE_PATH_MAX + 1];
         uid_t owner;
         bool sees_all_users, left_to_next;
+        uint32_t n_ids;
         int epoll, memory_fd;
         int events[MLG_PIPE_PEERS]; /* by which each id is rung; [0] is the bell's */
         Source listener, bell;
@@ -215,7 +216,7 @@ static void welcome(MlgPipeServer *s, uint32_t id) {
         say(s, id, PROTOCOL_VERSION, -1);
         say(s, id, id, -1);
         say(s, id, MEMORY_FOLLOWS, s->memory_fd);
-        for (uint32_t other = 0; other < MLG_PIPE_PEERS; other++)
+        for (uint32_t other = 0; other < s->n_ids; other++)
                 if (other != id)
                         say(s, id, other, s->events[other]);
         say(s, id, id, s->events[id]); /* its own: by this it is interrupted */
@@ -240,7 +241,7 @@ static bool is_user(const MlgPipeServer *s, uid_t uid) {
 static const char *refusal(const MlgPipeServer *s, const struct ucred *who, uint32_t *ret_id) {
         if (!is_user(s, who->uid))
                 return "its user is neither root nor the one that runs guests";
-        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
+        for (uint32_t id = 1; id < s->n_ids; id++)
                 if (s->clients[id].fd < 0) {
                         *ret_id = id;
                         return NULL;
@@ -488,7 +489,7 @@ static void take_client(MlgPipeServer *s, uint32_t id, MlgPipeKept *k) {
 }
 
 static int take_events(MlgPipeServer *s, MlgPipeKept *k) {
-        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++) {
+        for (uint32_t id = 0; id < s->n_ids; id++) {
                 s->events[id] = take(&k->events[id]);
                 if (s->events[id] < 0 && (s->events[id] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
                         return -errno;
@@ -513,12 +514,12 @@ static int start(MlgPipeServer *s, MlgPipeKept *k) {
         if (!s->listener.watched || !s->bell.watched)
                 return -ENOMEM;
         keep(s, "listener", 0, s->listener.fd);
-        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
+        for (uint32_t id = 1; id < s->n_ids; id++)
                 take_client(s, id, k);
         return 0;
 }
 
-int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd, MlgPipeKept *kept,
+int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd, uint32_t n_ids, MlgPipeKept *kept,
                         const MlgPipeServerCallbacks *callbacks, void *userdata, MlgPipeServer **ret) {
         MlgPipeServer *s = g_new0(MlgPipeServer, 1);
         MlgPipeKept none;
@@ -532,6 +533,7 @@ int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd, MlgPipeKep
         s->owner = owner;
         s->sees_all_users = sees_all_users();
         s->memory_fd = memory_fd;
+        s->n_ids = n_ids;
         s->epoll = -1;
         s->listener = (Source) { .fd = -1, .mark = LISTENER_MARK };
         s->bell = (Source) { .fd = -1, .mark = BELL_MARK };

@@ -42,10 +42,11 @@ void mlg_pipe_kept_init(MlgPipeKept *k);                            /* nothing *
 bool mlg_pipe_kept_add(MlgPipeKept *k, const char *name, int fd);   /* by the name of on_keep; takes it if true */
 void mlg_pipe_kept_close(MlgPipeKept *k);
 
+/* Ids are 0 to n_ids - 1: one client less may connect at a time. */
 /* Listens at `path`, which is replaced if it is there. `owner`: the user whose hypervisors may connect
  * besides root, and whom the socket belongs to; (uid_t) -1: root's only. The memory stays the caller's. */
 /* `kept` (may be NULL): takes listener, bell and clients; on_join is called for each of these. */
-int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd, MlgPipeKept *kept,
+int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd, uint32_t n_ids, MlgPipeKept *kept,
                         const MlgPipeServerCallbacks *callbacks, void *userdata, MlgPipeServer **ret);
 /* The socket's file stays if a next process takes it over. */
 void mlg_pipe_server_leave_to_next(MlgPipeServer *s);

@@ -22,7 +22,7 @@ static uint64_t fall(uint64_t lately, uint64_t passed_usec) {
 }
 
 void mlg_pipe_share(MlgPipeClaim *claims, uint32_t n, uint32_t quota_chunks, uint64_t passed_usec) {
-        struct mp_claim shares[MLG_PIPE_PEERS];
+        struct mp_claim shares[MLG_PIPE_CLAIMS_MAX];
 
         g_assert(n <= G_N_ELEMENTS(shares));
         for (uint32_t i = 0; i < n; i++) {

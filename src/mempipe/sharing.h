@@ -18,5 +18,7 @@ typedef struct MlgPipeClaim {
  * group of 31 idle members is promised 31 MiB. */
 #define MLG_PIPE_FLOOR_CHUNKS 16
 
-/* Sets the targets of `n` members (MLG_PIPE_PEERS at most), `passed_usec` after the last time. */
+#define MLG_PIPE_CLAIMS_MAX 128
+
+/* Sets the targets of `n` claims (MLG_PIPE_CLAIMS_MAX at most), `passed_usec` after the last time. */
 void mlg_pipe_share(MlgPipeClaim *claims, uint32_t n, uint32_t quota_chunks, uint64_t passed_usec);

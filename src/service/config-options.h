@@ -41,6 +41,7 @@ typedef enum MlgOptionType {
         MLG_OPTION_SIZE_2,   /* the same, a power of two */
         MLG_OPTION_PATTERNS, /* char[]: patterns of guests, with blanks between them */
         MLG_OPTION_ATTACH,   /* bool: auto, manual */
+        MLG_OPTION_ISOLATION, /* bool: pair, group */
         _MLG_OPTION_TYPE_MAX,
 } MlgOptionType;
 

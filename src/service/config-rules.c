@@ -181,6 +181,7 @@ static unsigned int types_of(const MlgOption *o) {
         case MLG_OPTION_SIZE_2:
         case MLG_OPTION_PATTERNS:
         case MLG_OPTION_ATTACH:
+        case MLG_OPTION_ISOLATION:
         case _MLG_OPTION_TYPE_MAX:
                 break;
         }

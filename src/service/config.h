@@ -38,6 +38,9 @@ struct MlgPipeSettings {
         uint64_t region_kib; /* RegionSize=: of the device */
         uint64_t quota_kib;  /* Quota=: that may be in use of it */
         bool attach;         /* Attach=auto: running guests get the device */
+        bool pairs;          /* Isolation=pair: no memory has more than two of them */
+        uint32_t pairs_max;  /* PairsMax=: of one guest at a time */
+        uint64_t pair_idle_usec; /* PairIdleSec=: then one is unplugged */
 };
 typedef struct MlgPipeSettings MlgPipeSettings;
 

@@ -9,18 +9,19 @@
  * says that it has no pipe left, or in LEAVE_USEC, the device goes.
  *
  * A QEMU connects once. So that a memlegod that is started anew can go on in our place, the service
- * manager keeps a copy of each descriptor, by the name pipe/GROUP/WHAT. */
+ * manager keeps a copy of each descriptor, by the name pipe/GROUP/WHAT.
+ *
+ * A group whose members share memory two by two (pipe-pairs.c) is a section with rooms, each of which is
+ * served like a group. */
 #include <errno.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "memlego/names.h"
-#include "memlego/pipe.h"
-#include "mempipe/group.h"
-#include "service/daemon-private.h"
 #include "service/log.h"
 #include "service/notify.h"
+#include "service/pipe-private.h"
 #include "util/parse.h"
 #include "util/util.h"
 
@@ -33,21 +34,7 @@
 /* From the definition that names a device to its QEMU's connection, and back. */
 #define DEAD_USEC (5 * MLG_USEC_PER_SEC)
 
-typedef struct Peer {
-        char name[MLG_NAME_MAX + 1]; /* of the guest; "": nobody */
-        pid_t pid;
-} Peer;
-
-typedef struct MlgDaemonPipe {
-        MlgDaemon *daemon;
-        char name[MLG_PIPE_NAME_MAX + 1];
-        MlgPipeSettings settings;
-        bool going;
-        MlgPipeGroup *group;
-        MlgWatch *watch;
-        uint64_t charge_kib;
-        Peer peers[MLG_PIPE_MEMBERS_MAX + 1]; /* by id */
-} Pipe;
+typedef MlgDaemonPipe Pipe;
 
 static Pipe *find(const MlgDaemon *d, const char *name) {
         for (guint i = 0; name && i < d->pipes->len; i++)
@@ -60,14 +47,13 @@ static Pipe *find_by_path(const MlgDaemon *d, const char *path) {
         for (guint i = 0; i < d->pipes->len; i++) {
                 Pipe *p = d->pipes->pdata[i];
 
-                if (g_str_equal(mlg_pipe_group_path(p->group), path))
+                if (p->group && g_str_equal(mlg_pipe_group_path(p->group), path))
                         return p;
         }
         return NULL;
 }
 
-/* 0: it is no member. */
-static uint32_t id_of(const Pipe *p, const char *guest) {
+uint32_t mlg_pipe_id_of(const Pipe *p, const char *guest) {
         for (uint32_t id = 1; p && id <= MLG_PIPE_MEMBERS_MAX; id++)
                 if (p->peers[id].name[0] && g_str_equal(p->peers[id].name, guest))
                         return id;
@@ -75,13 +61,18 @@ static uint32_t id_of(const Pipe *p, const char *guest) {
 }
 
 static bool is_empty(const Pipe *p) {
+        const MlgDaemon *d = p->daemon;
+
         for (uint32_t id = 1; id <= MLG_PIPE_MEMBERS_MAX; id++)
                 if (p->peers[id].name[0])
                         return false;
-        return true;
+        for (guint i = 0; i < d->pipes->len; i++)
+                if (((const Pipe *) d->pipes->pdata[i])->section == p)
+                        return false;
+        return p->n_asked == 0;
 }
 
-static MlgVm *vm_by_name(const MlgDaemon *d, const char *name) {
+MlgVm *mlg_pipe_vm(const MlgDaemon *d, const char *name) {
         for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++)
                 if (g_str_equal(mlg_engine_guest_at(d->engine, i)->name, name))
                         return mlg_engine_guest_at(d->engine, i);
@@ -108,8 +99,8 @@ static char *guest_of_process(const MlgDaemon *d, pid_t pid) {
 }
 
 /* One that is not known yet (it is just being started) is judged by its name. */
-static bool belongs(const MlgDaemon *d, const Pipe *p, const char *guest) {
-        const MlgVm *vm = vm_by_name(d, guest);
+bool mlg_pipe_belongs(const MlgDaemon *d, const Pipe *p, const char *guest) {
+        const MlgVm *vm = mlg_pipe_vm(d, guest);
         const char *name = mlg_config_pipe_of(d->config, guest, vm ? vm->uuid : NULL,
                                               vm ? vm->labels : NULL);
 
@@ -122,6 +113,25 @@ static void refuse(const Pipe *p, pid_t pid, const char *guest, const char *why)
                         guest ? " (" : "", guest ? guest : "", guest ? ")" : "", why);
 }
 
+static bool is_expected(const MlgDaemon *d, const Pipe *p, const char *guest) {
+        return p->section ? mlg_room_is_for(p, guest) && mlg_pipe_belongs(d, p->section, guest)
+                          : mlg_pipe_belongs(d, p, guest);
+}
+
+/* Several rooms of one section can have the same member. */
+static bool excludes(const Pipe *other, const Pipe *p) {
+        return other == p || !p->section || other->section != p->section;
+}
+
+/* A room that is taken over is for those who are in it. */
+static void remember(Pipe *p, const char *guest) {
+        for (size_t i = 0; i < G_N_ELEMENTS(p->guests); i++)
+                if (!p->guests[i][0] || g_str_equal(p->guests[i], guest)) {
+                        g_strlcpy(p->guests[i], guest, sizeof(p->guests[i]));
+                        return;
+                }
+}
+
 static bool on_join(uint32_t id, pid_t pid, void *userdata) {
         Pipe *p = userdata;
         MlgDaemon *d = p->daemon;
@@ -132,13 +142,15 @@ static bool on_join(uint32_t id, pid_t pid, void *userdata) {
                 return false;
         }
         for (guint i = 0; i < d->pipes->len; i++)
-                if (id_of(d->pipes->pdata[i], guest) > 0) {
+                if (excludes(d->pipes->pdata[i], p) && mlg_pipe_id_of(d->pipes->pdata[i], guest) > 0) {
                         refuse(p, pid, guest,
                                "it is a member already, and can be one of one group only, once");
                         return false;
                 }
         /* One that is taken over was let in before; its labels are not known yet. */
-        if (p->group && (p->going || !belongs(d, p, guest))) {
+        if (!p->group && p->section)
+                remember(p, guest);
+        if (p->group && (p->going || !is_expected(d, p, guest))) {
                 refuse(p, pid, guest, "it does not belong to this group");
                 return false;
         }
@@ -152,7 +164,7 @@ static void on_leave(uint32_t id, void *userdata) {
         Pipe *p = userdata;
 
         mlg_log(MLG_LOG_INFO, "Pipe %s: guest %s has gone", p->name, p->peers[id].name);
-        p->peers[id] = (Peer) {};
+        p->peers[id] = (MlgPipePeer) {};
 }
 
 static void on_complaint(pid_t pid, const char *what, void *userdata) {
@@ -169,10 +181,26 @@ static void on_complaint(pid_t pid, const char *what, void *userdata) {
 
 /* ---- the ledger ---- */
 
+/* What the rooms beside this one leave of their section's quota. */
+static uint64_t quota_left_kib(const Pipe *p) {
+        uint64_t others_kib = 0;
+
+        for (guint i = 0; i < p->daemon->pipes->len; i++) {
+                const Pipe *other = p->daemon->pipes->pdata[i];
+
+                if (other != p && other->section == p->section)
+                        others_kib = mlg_add_sat(others_kib, other->charge_kib);
+        }
+        return mlg_sub_sat(p->section->settings.quota_kib, others_kib);
+}
+
 static uint64_t on_grant(uint64_t to_bytes, void *userdata) {
         Pipe *p = userdata;
+        uint64_t to_kib = (to_bytes + 1023) / 1024;
 
-        return mlg_engine_grant_pipe(p->daemon->engine, &p->charge_kib, (to_bytes + 1023) / 1024) * 1024;
+        if (p->section)
+                to_kib = mlg_min(to_kib, mlg_max(quota_left_kib(p), p->charge_kib));
+        return mlg_engine_grant_pipe(p->daemon->engine, &p->charge_kib, to_kib) * 1024;
 }
 
 static void on_charge(uint64_t bytes, void *userdata) {
@@ -188,14 +216,14 @@ void mlg_daemon_tell_shared(MlgDaemon *d) {
                 mlg_engine_guest_at(d->engine, i)->shared_kib = 0;
         for (guint i = 0; i < d->pipes->len; i++) {
                 const Pipe *p = d->pipes->pdata[i];
-                uint64_t kib = mlg_pipe_group_backed_bytes(p->group) / 1024;
+                uint64_t kib = p->group ? mlg_pipe_group_backed_bytes(p->group) / 1024 : 0;
 
                 all_kib += kib;
                 for (uint32_t id = 1; id <= MLG_PIPE_MEMBERS_MAX; id++) {
-                        MlgVm *vm = p->peers[id].name[0] ? vm_by_name(d, p->peers[id].name) : NULL;
+                        MlgVm *vm = p->peers[id].name[0] ? mlg_pipe_vm(d, p->peers[id].name) : NULL;
 
                         if (vm)
-                                vm->shared_kib = kib;
+                                vm->shared_kib += kib;
                 }
         }
         mlg_engine_tell_shared(d->engine, all_kib);
@@ -207,10 +235,12 @@ void mlg_daemon_limit_pipes(MlgDaemon *d) {
 
         for (guint i = 0; i < d->pipes->len; i++) {
                 const Pipe *p = d->pipes->pdata[i];
+                uint64_t limit_kib = p->kind == MLG_ROOM_PAIR ? p->limit_kib : UINT64_MAX / 1024;
 
-                mlg_pipe_group_set_limit(p->group, overrun_kib > 0
-                                                           ? mlg_sub_sat(p->charge_kib, overrun_kib) * 1024
-                                                           : UINT64_MAX);
+                if (overrun_kib > 0)
+                        limit_kib = mlg_min(limit_kib, mlg_sub_sat(p->charge_kib, overrun_kib));
+                if (p->group)
+                        mlg_pipe_group_set_limit(p->group, limit_kib * 1024);
         }
 }
 
@@ -267,6 +297,7 @@ static void forget_rest(GHashTable *kept) {
 /* ---- groups ---- */
 
 static const MlgPipeGroupCallbacks callbacks = {
+        .on_wish = mlg_pairs_on_wish,
         .on_join = on_join,
         .on_leave = on_leave,
         .on_grant = on_grant,
@@ -288,12 +319,29 @@ static uid_t hypervisor_user(void) {
         return (uid_t) -1;
 }
 
+/* Peer ids, the host's among them. */
+static uint32_t ids_of(MlgRoomKind kind) {
+        switch (kind) {
+        case MLG_ROOM_GROUP:
+                return MLG_PIPE_MEMBERS_MAX + 1;
+        case MLG_ROOM_LOBBY:
+                return 2;
+        case MLG_ROOM_PAIR:
+                return 3;
+        case MLG_ROOM_PAIRS:
+                break;
+        }
+        return 0;
+}
+
 /* One that ends has no member: this is what is left of it. */
 static void forget(Pipe *p) {
+        if (!p->group)
+                return;
         on_keep("region", -1, p);
         on_keep("truth", -1, p);
         on_keep("listener", -1, p);
-        for (uint32_t id = 0; id <= MLG_PIPE_MEMBERS_MAX; id++) {
+        for (uint32_t id = 0; id < ids_of(p->kind); id++) {
                 g_autofree char *name = g_strdup_printf("event.%" PRIu32, id);
 
                 on_keep(name, -1, p);
@@ -313,39 +361,80 @@ static const char *pipe_dir(const MlgDaemon *d) {
         return d->options->pipe_dir ? d->options->pipe_dir : MLG_PIPE_DIR;
 }
 
-static void open_pipe(MlgDaemon *d, const char *name, const MlgPipeSettings *s, GHashTable *kept) {
-        g_autofree char *path = g_strdup_printf("%s/%s.sock", pipe_dir(d), name);
+/* Opens what `p` says: memory, a socket, and who is kept. */
+static int serve(Pipe *p, GHashTable *kept) {
+        MlgDaemon *d = p->daemon;
+        const MlgPipeSettings *s = p->section ? &p->section->settings : &p->settings;
+        g_autofree char *path = g_strdup_printf("%s/%s.sock", pipe_dir(d), p->name);
+        MlgPipeKept k;
         MlgPipeGroupOptions o = {
                 .path = path,
                 .owner = hypervisor_user(),
-                .region_bytes = s->region_kib * 1024,
-                .quota_bytes = s->quota_kib * 1024,
+                .region_bytes = p->section ? MLG_PIPE_REGION_MIN : s->region_kib * 1024,
+                /* Of pairs, limit_kib says what they may have of the section's. */
+                .quota_bytes = p->kind == MLG_ROOM_LOBBY  ? 0
+                               : p->kind == MLG_ROOM_PAIR ? MLG_PIPE_REGION_MIN
+                                                          : s->quota_kib * 1024,
                 .epoch = mlg_real_usec(),
+                .n_members = ids_of(p->kind) - 1,
+                .lobby = p->kind == MLG_ROOM_LOBBY,
+                .kept = &k,
         };
-        Pipe *p = g_new0(Pipe, 1);
-        MlgPipeKept k;
         int r;
 
-        take_kept(kept, name, &k);
-        o.kept = &k;
-
-        p->daemon = d;
-        p->settings = *s;
-        g_strlcpy(p->name, name, sizeof(p->name));
+        mlg_pipe_kept_init(&k);
+        if (kept)
+                take_kept(kept, p->name, &k);
         (void) g_mkdir_with_parents(pipe_dir(d), 0711); /* where it is not made by systemd-tmpfiles */
         r = mlg_pipe_group_new(&o, &callbacks, p, &p->group);
         if (r >= 0)
                 r = mlg_loop_watch(d->loop, mlg_pipe_group_pollable(p->group), &p->watch);
-        if (r < 0) {
-                mlg_log(MLG_LOG_ERROR, "Pipe %s: cannot serve %s: %s. Its guests use the network.", name,
+        if (r < 0)
+                mlg_log(MLG_LOG_ERROR, "Pipe %s: cannot serve %s: %s. Its guests use the network.", p->name,
                         path, g_strerror(-r));
-                (void) mlg_pipe_group_free(p->group);
-                g_free(p);
+        return r;
+}
+
+static Pipe *new_pipe(MlgDaemon *d, MlgRoomKind kind, const char *name) {
+        Pipe *p = g_new0(Pipe, 1);
+
+        p->daemon = d;
+        p->kind = kind;
+        g_strlcpy(p->name, name, sizeof(p->name));
+        return p;
+}
+
+static void open_pipe(MlgDaemon *d, const char *name, const MlgPipeSettings *s, GHashTable *kept) {
+        Pipe *p = new_pipe(d, s->pairs ? MLG_ROOM_PAIRS : MLG_ROOM_GROUP, name);
+
+        p->settings = *s;
+        if (!s->pairs && serve(p, kept) < 0) {
+                pipe_free(p);
                 return;
         }
         g_ptr_array_add(d->pipes, p);
-        mlg_log(MLG_LOG_INFO, "Pipe %s: serves %s, %" PRIu64 " MiB of which %" PRIu64 " may be used", name,
-                path, s->region_kib / MLG_KIB_PER_MIB, s->quota_kib / MLG_KIB_PER_MIB);
+        if (s->pairs) {
+                mlg_log(MLG_LOG_INFO, "Pipe %s: pairs of guests may use %" PRIu64 " MiB", name,
+                        s->quota_kib / MLG_KIB_PER_MIB);
+                mlg_pairs_take_kept(p, kept);
+        } else
+                mlg_log(MLG_LOG_INFO, "Pipe %s: serves %s, %" PRIu64 " MiB of which %" PRIu64 " may be used", name,
+                        mlg_pipe_group_path(p->group), s->region_kib / MLG_KIB_PER_MIB, s->quota_kib / MLG_KIB_PER_MIB);
+}
+
+Pipe *mlg_pipe_open_room(Pipe *section, MlgRoomKind kind, const char *name, GHashTable *kept) {
+        MlgDaemon *d = section->daemon;
+        Pipe *p = new_pipe(d, kind, name);
+
+        p->section = section;
+        p->used_usec = p->agreed_usec = mlg_loop_now_usec(d->loop);
+        p->limit_kib = UINT64_MAX / 1024;
+        if (serve(p, kept) < 0) {
+                pipe_free(p);
+                return NULL;
+        }
+        g_ptr_array_add(d->pipes, p);
+        return p;
 }
 
 static void drop_those_that_ended(MlgDaemon *d) {
@@ -382,15 +471,18 @@ void mlg_daemon_configure_pipes(MlgDaemon *d) {
                 }
                 p->going = false;
                 p->settings = s;
-                mlg_pipe_group_set_quota(p->group, s.quota_kib * 1024);
+                if (p->group)
+                        mlg_pipe_group_set_quota(p->group, s.quota_kib * 1024);
         }
         forget_rest(kept);
+        mlg_pairs_tend(d);
         drop_those_that_ended(d);
 }
 
 void mlg_daemon_end_pipes(MlgDaemon *d) {
         for (guint i = 0; d->pipes && mlg_notify_keeps() && i < d->pipes->len; i++)
-                mlg_pipe_group_leave_to_next(((Pipe *) d->pipes->pdata[i])->group);
+                if (((Pipe *) d->pipes->pdata[i])->group)
+                        mlg_pipe_group_leave_to_next(((Pipe *) d->pipes->pdata[i])->group);
         if (d->pipes)
                 g_ptr_array_unref(d->pipes);
         d->pipes = NULL;
@@ -401,33 +493,50 @@ void mlg_daemon_end_pipes(MlgDaemon *d) {
 typedef struct DeviceRequest {
         MlgDaemon *daemon;
         char uuid[MLG_UUID_LEN + 1];
+        char path[MLG_MONITOR_PATH_MAX + 1];
         bool attach;
 } DeviceRequest;
+
+static void tell_device(MlgDaemon *d, const DeviceRequest *q, const Pipe *p, MlgVm *vm, int r, const char *why) {
+        const char *advice = q->attach && (!p || !p->section) ?
+                ". It can be put into its definition: memlegoctl pipe xml" : "";
+
+        if (r == 0)
+                mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name,
+                              "Guest %s: %s its device for shared memory", vm->name,
+                              q->attach ? "got" : "gave back");
+        else if (r != -EAGAIN && mlg_log_limited(vm->uuid, MLG_CAUSE_PIPE, mlg_loop_now_usec(d->loop)))
+                mlg_log_guest(MLG_LOG_WARNING, NULL, vm->uuid, vm->name,
+                              "Guest %s: its device for shared memory could not be %s: %s%s", vm->name,
+                              q->attach ? "added" : "taken away", why ? why : g_strerror(-r), advice);
+}
 
 static void on_device(int r, const char *why, void *userdata) {
         g_autofree DeviceRequest *q = userdata;
         MlgDaemon *d = q->daemon;
         MlgVm *vm = mlg_engine_find(d->engine, q->uuid);
+        uint64_t now = mlg_loop_now_usec(d->loop);
+        Pipe *p = find_by_path(d, q->path);
 
         g_hash_table_steal(d->requests, q);
+        if (p)
+                p->n_asked--;
         if (!vm)
                 return;
         vm->asking_pipe = false;
-        if (r == 0) {
-                vm->pipe_next_usec = mlg_loop_now_usec(d->loop) + DONE_USEC;
-                mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name,
-                              "Guest %s: %s its device for shared memory", vm->name,
-                              q->attach ? "got" : "gave back");
-        } else if (r != -EAGAIN && mlg_log_limited(vm->uuid, MLG_CAUSE_PIPE, mlg_loop_now_usec(d->loop)))
-                mlg_log_guest(MLG_LOG_WARNING, NULL, vm->uuid, vm->name,
-                              "Guest %s: its device for shared memory could not be %s: %s%s", vm->name,
-                              q->attach ? "added" : "taken away", why ? why : g_strerror(-r),
-                              q->attach ? ". It can be put into its definition: memlegoctl pipe xml" : "");
+        tell_device(d, q, p, vm, r, why);
+        if (r < 0 && q->attach && p && p->kind == MLG_ROOM_PAIR) {
+                mlg_pairs_not_plugged(p, vm->name, now + ASK_AGAIN_USEC);
+                r = 0;
+        }
+        if (r == 0)
+                vm->pipe_next_usec = now + DONE_USEC;
 }
 
 static void ask(MlgDaemon *d, MlgVm *vm, bool attach, const char *path, uint64_t now) {
         uint64_t deadline = now + mlg_config_daemon(d->config)->call_timeout_usec;
         const MlgHypervisorOps *ops = d->hypervisor->ops;
+        Pipe *p = find_by_path(d, path);
         DeviceRequest *q;
         int r;
 
@@ -436,9 +545,12 @@ static void ask(MlgDaemon *d, MlgVm *vm, bool attach, const char *path, uint64_t
         q = g_new(DeviceRequest, 1);
         *q = (DeviceRequest) { .daemon = d, .attach = attach };
         g_strlcpy(q->uuid, vm->uuid, sizeof(q->uuid));
+        g_strlcpy(q->path, path, sizeof(q->path));
         g_hash_table_add(d->requests, q);
         vm->asking_pipe = true;
         vm->pipe_next_usec = now + ASK_AGAIN_USEC;
+        if (p)
+                p->n_asked++;
         r = (attach ? ops->attach_pipe : ops->detach_pipe)(d->hypervisor, q->uuid, path, deadline, on_device,
                                                            q);
         if (r < 0)
@@ -455,98 +567,144 @@ static bool has_pipes(const Pipe *p, uint32_t id) {
         return false;
 }
 
-static void take_away(MlgDaemon *d, MlgVm *vm, uint64_t now) {
-        Pipe *p = find_by_path(d, vm->pipe_path);
-        uint32_t id = id_of(p, vm->name);
+static void take_away(MlgDaemon *d, MlgVm *vm, MlgVmPipe *device, Pipe *p, uint64_t now) {
+        uint32_t id = mlg_pipe_id_of(p, vm->name);
 
-        if (id > 0 && vm->pipe_leave_usec == 0) {
+        if (id > 0 && device->leave_usec == 0) {
                 (void) mlg_pipe_group_set_leaving(p->group, id, true);
-                vm->pipe_leave_usec = now;
+                device->leave_usec = now;
         }
-        if (id == 0 || !has_pipes(p, id) || now - vm->pipe_leave_usec >= LEAVE_USEC)
-                ask(d, vm, false, vm->pipe_path, now);
+        if (id == 0 || !has_pipes(p, id) || now - device->leave_usec >= LEAVE_USEC)
+                ask(d, vm, false, device->path, now);
 }
 
 /* It was to leave, and is to stay after all. */
-static void keep(MlgDaemon *d, MlgVm *vm) {
-        Pipe *p = find_by_path(d, vm->pipe_path);
-        uint32_t id = id_of(p, vm->name);
+static void keep(MlgVm *vm, MlgVmPipe *device, Pipe *p) {
+        uint32_t id = mlg_pipe_id_of(p, vm->name);
 
-        vm->pipe_leave_usec = 0;
+        device->leave_usec = 0;
         if (id > 0)
                 (void) mlg_pipe_group_set_leaving(p->group, id, false);
 }
 
 /* Its device is served by nobody: we, or a memlegod before us, were started anew, and its QEMU cannot
  * connect again. */
-static bool is_dead(const MlgDaemon *d, MlgVm *vm, uint64_t now) {
-        if (id_of(find_by_path(d, vm->pipe_path), vm->name) > 0) {
-                vm->pipe_dead_usec = 0;
+static bool is_dead(const MlgVm *vm, MlgVmPipe *device, const Pipe *p, uint64_t now) {
+        if (mlg_pipe_id_of(p, vm->name) > 0) {
+                device->dead_usec = 0;
                 return false;
         }
-        if (vm->pipe_dead_usec == 0)
-                vm->pipe_dead_usec = now;
-        return now - vm->pipe_dead_usec >= DEAD_USEC;
+        if (device->dead_usec == 0)
+                device->dead_usec = now;
+        return now - device->dead_usec >= DEAD_USEC;
+}
+
+/* `section`: the guest's; NULL: it has none, or is to have no device. */
+static bool is_wanted(const Pipe *p, const Pipe *section, const MlgVm *vm) {
+        if (!p || !section)
+                return false;
+        return p->section ? p->section == section && !p->going && mlg_room_is_for(p, vm->name) : p == section;
+}
+
+static void tend_device(MlgDaemon *d, MlgVm *vm, MlgVmPipe *device, const Pipe *section, uint64_t now) {
+        Pipe *p = find_by_path(d, device->path);
+
+        if (!g_str_has_prefix(device->path, pipe_dir(d)))
+                return; /* of somebody else's server */
+        if (!is_wanted(p, section, vm))
+                take_away(d, vm, device, p, now);
+        else if (is_dead(vm, device, p, now)) {
+                vm->pipe_wanted = true; /* it gets another one */
+                take_away(d, vm, device, p, now);
+        } else if (device->leave_usec > 0)
+                keep(vm, device, p);
+}
+
+bool mlg_pipe_has_device(const MlgVm *vm, const Pipe *p) {
+        for (uint32_t i = 0; i < vm->n_pipes; i++)
+                if (g_str_equal(vm->pipes[i].path, mlg_pipe_group_path(p->group)))
+                        return true;
+        return false;
+}
+
+/* What it lacks; one device at a time. */
+static void plug_in(MlgDaemon *d, MlgVm *vm, Pipe *section, uint64_t now) {
+        if (section->going || (!section->settings.attach && !vm->pipe_wanted))
+                return;
+        if (section->group) {
+                if (vm->n_pipes == 0)
+                        ask(d, vm, true, mlg_pipe_group_path(section->group), now);
+                return;
+        }
+        mlg_pairs_want(section, vm);
+        for (guint i = 0; i < d->pipes->len && !vm->asking_pipe; i++) {
+                const Pipe *p = d->pipes->pdata[i];
+
+                if (p->section && is_wanted(p, section, vm) && !mlg_pipe_has_device(vm, p))
+                        ask(d, vm, true, mlg_pipe_group_path(p->group), now);
+        }
 }
 
 void mlg_daemon_want_pipe(MlgDaemon *d, MlgVm *vm) {
         uint64_t now = mlg_loop_now_usec(d->loop);
-        Pipe *p;
+        Pipe *section;
 
-        if (d->pipes->len == 0 && !vm->pipe_path[0])
+        if (d->pipes->len == 0 && vm->n_pipes == 0)
                 return;
-        p = find(d, mlg_config_pipe_of(d->config, vm->name, vm->uuid, vm->labels));
         if (d->dry_run || !d->connected || vm->asking_pipe || vm->run_state != MLG_RUN_RUNNING ||
             vm->migrating || now < vm->pipe_next_usec)
                 return;
-        if (vm->pipe_off)
-                p = NULL;
-        if (!vm->pipe_path[0]) {
-                vm->pipe_leave_usec = vm->pipe_dead_usec = 0;
-                if (p && !p->going && (p->settings.attach || vm->pipe_wanted))
-                        ask(d, vm, true, mlg_pipe_group_path(p->group), now);
-        } else if (!g_str_has_prefix(vm->pipe_path, pipe_dir(d)))
-                return; /* of somebody else's server */
-        else if (!p || !g_str_equal(mlg_pipe_group_path(p->group), vm->pipe_path))
-                take_away(d, vm, now);
-        else if (is_dead(d, vm, now)) {
-                vm->pipe_wanted = true; /* it gets another one */
-                take_away(d, vm, now);
-        } else if (vm->pipe_leave_usec > 0)
-                keep(d, vm);
+        section = vm->pipe_off ? NULL : find(d, mlg_config_pipe_of(d->config, vm->name, vm->uuid, vm->labels));
+        for (uint32_t i = 0; i < vm->n_pipes && !vm->asking_pipe; i++)
+                tend_device(d, vm, &vm->pipes[i], section, now);
+        if (section && !vm->asking_pipe)
+                plug_in(d, vm, section, now);
 }
 
 void mlg_daemon_want_pipes(MlgDaemon *d) {
+        mlg_pairs_tend(d);
         for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++)
                 mlg_daemon_want_pipe(d, mlg_engine_guest_at(d->engine, i));
         drop_those_that_ended(d);
 }
 
 void mlg_daemon_reset_pipe(MlgDaemon *d, const MlgVm *vm) {
-        Pipe *p = find_by_path(d, vm->pipe_path);
-        uint32_t id = id_of(p, vm->name);
+        for (uint32_t i = 0; i < vm->n_pipes; i++) {
+                Pipe *p = find_by_path(d, vm->pipes[i].path);
+                uint32_t id = mlg_pipe_id_of(p, vm->name);
 
-        if (id > 0)
-                (void) mlg_pipe_group_reset(p->group, id);
+                if (id > 0)
+                        (void) mlg_pipe_group_reset(p->group, id);
+        }
 }
 
 /* ---- what clients ask ---- */
+
+static void group_status(const Pipe *p, MlgPipeStatus *ret) {
+        mlg_pipe_group_status(p->group, ret);
+        ret->charged_kib = p->charge_kib;
+        for (uint32_t i = 0; i < ret->n_members; i++)
+                g_strlcpy(ret->members[i].name, p->peers[ret->members[i].id].name,
+                          sizeof(ret->members[i].name));
+}
 
 size_t mlg_daemon_pipes(MlgPipeStatus *ret, size_t max, void *daemon) {
         const MlgDaemon *d = daemon;
         size_t n = 0;
 
-        for (; n < d->pipes->len && n < max; n++) {
-                const Pipe *p = d->pipes->pdata[n];
+        for (guint i = 0; i < d->pipes->len && n < max; i++) {
+                const Pipe *p = d->pipes->pdata[i];
 
-                mlg_pipe_group_status(p->group, &ret[n]);
+                if (p->section)
+                        continue;
+                if (p->group)
+                        group_status(p, &ret[n]);
+                else
+                        mlg_pairs_status(p, &ret[n]);
                 g_strlcpy(ret[n].name, p->name, sizeof(ret[n].name));
                 ret[n].attach = p->settings.attach;
                 ret[n].going = p->going;
-                ret[n].charged_kib = p->charge_kib;
-                for (uint32_t i = 0; i < ret[n].n_members; i++)
-                        g_strlcpy(ret[n].members[i].name, p->peers[ret[n].members[i].id].name,
-                                  sizeof(ret[n].members[i].name));
+                n++;
         }
         return n;
 }
@@ -563,7 +721,7 @@ bool mlg_daemon_plug_pipe(const char *uuid, bool attach, GError **error, void *d
         else if (attach && !find(d, mlg_config_pipe_of(d->config, vm->name, vm->uuid, vm->labels)))
                 g_set_error(error, MLG_ERROR, MLG_ERROR_INVALID_ARGUMENT,
                             "%s belongs to no group: a section [Pipe NAME] has to name it", vm->name);
-        else if (!attach && !vm->pipe_path[0])
+        else if (!attach && vm->n_pipes == 0)
                 g_set_error(error, MLG_ERROR, MLG_ERROR_INVALID_ARGUMENT,
                             "%s has no device for shared memory", vm->name);
         else {

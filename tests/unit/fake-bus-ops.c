@@ -93,11 +93,18 @@ static size_t fake_pipes(MlgPipeStatus *ret, size_t max, void *userdata) {
                 .granted_kib = 2048, .backed_kib = 1024, .charged_kib = 2048, .epoch = 7, .attach = true, .n_members = 2,
                 .members = {
                         { .name = "web-1", .id = 1, .epoch = 3, .state = MLG_PIPE_STATE_TALKS, .granted_kib = 1024,
-                          .target_kib = 2048, .demand_kib = 4096, .n_pipes = 5, .sent_bytes = 123456789 },
+                          .target_kib = 2048, .demand_kib = 4096, .used_kib = 512, .n_pipes = 5, .sent_bytes = 123456789 },
                         { .name = "\xff\x1b[2J", .id = 2, .epoch = 1, .state = MLG_PIPE_STATE_SILENT },
                 },
         };
-        return 1;
+        ret[1] = (MlgPipeStatus) {
+                .name = "group-b", .isolated = true, .quota_kib = 32768, .n_refused_pairs = 4, .n_members = 2,
+                .members = { { .name = "db-1", .id = 1 }, { .name = "db-2", .id = 2 } },
+                .n_pairs = 1,
+                .pairs = { { .members = { 1, 0 }, .state = MLG_PIPE_PAIR_SERVING,
+                             .granted_kib = 2048, .idle_usec = 5000000 } },
+        };
+        return 2;
 }
 
 static bool fake_plug_pipe(const char *uuid, bool attach, GError **error, void *userdata) {

@@ -166,6 +166,24 @@ static void read_guests(FakeHypervisor *f) {
         }
 }
 
+/* -ENOSPC: it has no place for another one. */
+static int set_pipe_of(SimGuest *g, const char *path, bool attach, uint32_t max) {
+        char(*paths)[MLG_MONITOR_PATH_MAX + 1] = g->info.pipe_paths;
+        size_t n = 0, kept = 0;
+
+        if (attach && max > 0 && paths[max - 1][0])
+                return -ENOSPC;
+
+        for (; n < MLG_PIPE_DEVICES_MAX && paths[n][0]; n++)
+                if (!g_str_equal(paths[n], path))
+                        memmove(paths[kept++], paths[n], sizeof(paths[n]));
+        if (attach && kept < MLG_PIPE_DEVICES_MAX)
+                g_strlcpy(paths[kept++], path, sizeof(paths[0]));
+        if (kept < n)
+                memset(paths[kept], 0, (n - kept) * sizeof(paths[0]));
+        return 0;
+}
+
 static int execute(FakeHypervisor *f, const Job *j) {
         SimGuest *g;
 
@@ -191,8 +209,7 @@ static int execute(FakeHypervisor *f, const Job *j) {
                 f->w->reclaimed_kib += f->w->cgroup_error ? 0 : j->value;
                 return f->w->cgroup_error;
         case SET_PIPE:
-                g_strlcpy(g->info.pipe_path, j->path, sizeof(g->info.pipe_path));
-                break;
+                return set_pipe_of(g, j->path, j->value, f->w->pipes_max);
         case POLL:
                 break;
         }
@@ -353,10 +370,10 @@ static int fake_reclaim(MlgHypervisor *h, const char *uuid, uint64_t kib, uint64
         return 0;
 }
 
-static int set_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
+static int set_pipe(MlgHypervisor *h, const char *uuid, const char *path, bool attach, uint64_t deadline_usec, MlgDoneFn fn,
                     void *userdata) {
         FakeHypervisor *f = (FakeHypervisor *) h;
-        Job j = { .kind = SET_PIPE, .deadline_usec = deadline_usec, .done_fn = fn, .userdata = userdata };
+        Job j = { .kind = SET_PIPE, .value = attach, .deadline_usec = deadline_usec, .done_fn = fn, .userdata = userdata };
 
         if (!f->connected)
                 return -ENOTCONN;
@@ -367,12 +384,12 @@ static int set_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64
 
 static int fake_attach_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
                             void *userdata) {
-        return set_pipe(h, uuid, path, deadline_usec, fn, userdata);
+        return set_pipe(h, uuid, path, true, deadline_usec, fn, userdata);
 }
 
 static int fake_detach_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
                             void *userdata) {
-        return set_pipe(h, uuid, "", deadline_usec, fn, userdata);
+        return set_pipe(h, uuid, path, false, deadline_usec, fn, userdata);
 }
 
 static void fake_free(MlgHypervisor *h) {

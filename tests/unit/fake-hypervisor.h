@@ -20,6 +20,7 @@ typedef struct FakeWorld {
         bool periods_hang;    /* nor does setting a statistics period */
         uint64_t answer_usec; /* how long requests take */
         uint64_t watch_usec;  /* how often the adapter looks at the world; 0: never after the start */
+        uint32_t pipes_max; /* devices for shared memory of one guest; 0: no limit */
         int cgroup_error;     /* of reading guests' cgroups; 0: there is one, the next */
         MlgRawCgroup cgroup;  /* the same for all guests */
         unsigned int n_guests;

@@ -137,6 +137,11 @@ static int answer_list_pipe_members(sd_bus_message *m) {
                                           "talks", "GrantedKiB", "t", UINT64_C(1024));
 }
 
+static int answer_list_pipe_pairs(sd_bus_message *m) {
+        return sd_bus_reply_method_return(m, "aa{sv}", 1, 5, "Pipe", "s", "group-a", "Guest", "s", "web\033[2J", "OtherGuest", "s",
+                                          "web-2", "State", "s", "serving", "IdleUSec", "t", UINT64_C(5000000));
+}
+
 /* ApproveProposal, RejectProposal */
 static int answer_proposal(sd_bus_message *m) {
         uint64_t id;
@@ -218,6 +223,8 @@ static int answer_well(Fake *f, sd_bus_message *m, const char *method) {
                 return answer_list_pipes(m);
         if (g_str_equal(method, "ListPipeMembers"))
                 return answer_list_pipe_members(m);
+        if (g_str_equal(method, "ListPipePairs"))
+                return answer_list_pipe_pairs(m);
         if (g_str_equal(method, "ListProposals"))
                 return answer_list_proposals(m);
         if (g_str_equal(method, "Explain"))

@@ -1044,12 +1044,17 @@ static void test_pipes(void **state) {
         static const struct { const char *key, *value; } group[] = {
                 { "Name", "group-a" }, { "State", "serving" }, { "Attach", "auto" }, { "QuotaKiB", "65536" },
                 { "GrantedKiB", "2048" }, { "BackedKiB", "1024" }, { "Epoch", "7" }, { "Members", "2" },
+                { "Isolation", "group" },
         };
         static const struct { const char *key, *value; } first[] = {
                 { "Pipe", "group-a" }, { "Guest", "web-1" }, { "State", "talks" }, { "ID", "1" }, { "DemandKiB", "4096" },
                 { "Connections", "5" }, { "SentBytes", "123456789" },
         };
-        g_autoptr(GHashTable) pipe = NULL, member = NULL;
+        static const struct { const char *key, *value; } couple[] = {
+                { "Pipe", "group-b" }, { "Guest", "db-2" }, { "OtherGuest", "db-1" }, { "State", "serving" },
+                { "GrantedKiB", "2048" }, { "IdleUSec", "5000000" },
+        };
+        g_autoptr(GHashTable) pipe = NULL, member = NULL, pair = NULL;
         Fixture *f = *state;
         sd_bus_message *m = manager(f, "ListPipes", NULL);
 
@@ -1068,6 +1073,15 @@ static void test_pipes(void **state) {
         member = read_dict(m);
         for (size_t i = 0; i < G_N_ELEMENTS(first); i++)
                 assert_has(member, first[i].key, first[i].value);
+        sd_bus_message_unref(m);
+
+        m = manager(f, "ListPipePairs", NULL);
+        assert_ok(m);
+        assert_true(sd_bus_message_enter_container(m, 'a', "a{sv}") > 0);
+        assert_true(sd_bus_message_enter_container(m, 'a', "{sv}") > 0);
+        pair = read_dict(m);
+        for (size_t i = 0; i < G_N_ELEMENTS(couple); i++)
+                assert_has(pair, couple[i].key, couple[i].value);
         sd_bus_message_unref(m);
 
         assert_done(manager(f, "AttachPipe", "s", "web-1"));

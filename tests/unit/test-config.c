@@ -144,6 +144,9 @@ static const struct {
           "x.conf:2: [Pipe a] RegionSize=64M: expected a power of two from 128M to 16G such as 1G" },
         { false, "[Pipe a]\nQuota=10%\n", "x.conf:2: [Pipe a] Quota=10%: expected a size from 1M to 16G such as 256M" },
         { false, "[Pipe a]\nAttach=yes\n", "x.conf:2: [Pipe a] Attach=yes: expected auto or manual" },
+        { false, "[Pipe a]\nIsolation=yes\n", "x.conf:2: [Pipe a] Isolation=yes: expected group or pair" },
+        { false, "[Pipe a]\nPairsMax=9\n", "x.conf:2: [Pipe a] PairsMax=9: expected a number from 1 to 8" },
+        { false, "[Pipe a]\nPairIdleSec=1\n", "x.conf:2: [Pipe a] PairIdleSec=1: expected a time from 5s to 1d such as 1min" },
         { false, "[Pipe a]\nGuests=*\nRegionSize=128M\n",
           "x.conf:1: [Pipe a]: expected Quota= to be at most RegionSize= less 80M, which tables take" },
         { false, "[Pipe a]\nFloor=1G\n", "x.conf:2: [Pipe a] Floor=1G: unknown key here, it belongs into [Guest PATTERN]" },
@@ -812,6 +815,7 @@ static size_t size_of_type(MlgOptionType type) {
                 return sizeof(MlgReclaimMode);
         case MLG_OPTION_BOOL:
         case MLG_OPTION_ATTACH:
+        case MLG_OPTION_ISOLATION:
                 return sizeof(bool);
         case MLG_OPTION_U32:
         case MLG_OPTION_I32:

@@ -558,8 +558,12 @@ static void test_pipes(void **state) {
         const MlgCtlPipe p[] = {
                 { .name = (char *) "group-a", .path = (char *) "/run/memlego/pipe/group-a.sock", .state = (char *) "serving",
                   .attach = (char *) "auto", .region_kib = 1048576, .quota_kib = 262144, .granted_kib = 20480,
-                  .backed_kib = 10300, .charged_kib = 20480, .epoch = 17, .n_members = 2 },
-                { .name = (char *) "\033[2J", .path = (char *) "-", .state = (char *) "going", .attach = (char *) "manual" },
+                  .backed_kib = 10300, .charged_kib = 20480, .epoch = 17, .n_members = 2, .utilisation_permille = 919,
+                  .isolation = (char *) "group" },
+                { .name = (char *) "\033[2J", .path = (char *) "-", .state = (char *) "going", .attach = (char *) "manual",
+                  .isolation = (char *) "group" },
+                { .name = (char *) "other", .path = (char *) "", .state = (char *) "serving", .attach = (char *) "auto",
+                  .isolation = (char *) "pair", .n_refused_pairs = 3, .n_members = 1 },
         };
         const MlgCtlPipeMember m[] = {
                 { .pipe = (char *) "group-a", .guest = (char *) "web-1", .state = (char *) "talks", .id = 1, .epoch = 3,
@@ -568,18 +572,28 @@ static void test_pipes(void **state) {
                 { .pipe = (char *) "group-a", .guest = (char *) "\033[2J", .state = (char *) "broken", .id = 2 },
                 { .pipe = (char *) "other", .guest = (char *) "db", .state = (char *) "silent", .id = 1 },
         };
+        const MlgCtlPipePair pair[] = {
+                { .pipe = (char *) "other", .guests = { (char *) "db", (char *) "\033[2J" }, .state = (char *) "serving",
+                  .granted_kib = 2048, .backed_kib = 300, .idle_usec = 61500000 },
+                { .pipe = (char *) "other", .guests = { (char *) "db", (char *) "web-2" }, .state = (char *) "going" },
+        };
+        const MlgCtlPipes all = {
+                .pipes = p, .members = m, .pairs = pair,
+                .n = G_N_ELEMENTS(p), .n_members = G_N_ELEMENTS(m), .n_pairs = G_N_ELEMENTS(pair),
+        };
+        const MlgCtlPipes empty = { .members = m, .n_members = G_N_ELEMENTS(m) };
         g_autoptr(GString) out = g_string_new(NULL), none = g_string_new(NULL);
         const MlgStyle style = { .utf8 = true, .colour = true }, plain = { .utf8 = true };
-        g_autofree char *json = mlg_pipes_to_json(p, 2, m, 3, NULL, true), *one = mlg_pipes_to_json(p, 2, m, 3, "x", true);
+        g_autofree char *json = mlg_pipes_to_json(&all, NULL, true), *one = mlg_pipes_to_json(&all, "x", true);
 
-        mlg_render_pipes(p, 2, &style, out);
-        mlg_render_pipe_members(m, 3, NULL, &style, out);
-        mlg_render_pipe_members(m, 3, "other", &style, out);
+        mlg_render_pipes(&all, &style, out);
+        mlg_render_pipe_members(&all, NULL, &style, out);
+        mlg_render_pipe_members(&all, "other", &style, out);
         assert_golden("pipes", out->str);
         assert_golden("pipes-json", json);
         assert_null(strstr(one, "group-a"));
-        mlg_render_pipes(NULL, 0, &plain, none);
-        mlg_render_pipe_members(m, 3, "nobody", &plain, none);
+        mlg_render_pipes(&empty, &plain, none);
+        mlg_render_pipe_members(&empty, "nobody", &plain, none);
         assert_string_equal(none->str, "No guests share memory: there is no section [Pipe NAME].\nNo members.\n");
 }
 

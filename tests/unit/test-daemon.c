@@ -28,6 +28,7 @@
 #include <cmocka.h>
 
 #include "fake-hypervisor.h"
+#include "pipe-client.h"
 #include "service/daemon.h"
 #include "service/state.h"
 #include "util/util.h"
@@ -874,8 +875,8 @@ static void test_pipes(void **state) {
 
         configure(f, text);
         start_daemon(f);
-        WAIT_FOR(f, g_str_equal(in->info.pipe_path, path));
-        assert_string_equal(out->info.pipe_path, "");
+        WAIT_FOR(f, g_str_equal(in->info.pipe_paths[0], path));
+        assert_string_equal(out->info.pipe_paths[0], "");
 
         assert_int_not_equal(connect_to_pipe(path, &none), 0);
         (void) close(none);
@@ -893,7 +894,7 @@ static void test_pipes(void **state) {
 
         configure(f, "");
         assert_int_equal(kill(f->pid, SIGHUP), 0);
-        WAIT_FOR(f, in->info.pipe_path[0] == '\0');
+        WAIT_FOR(f, in->info.pipe_paths[0][0] == '\0');
         assert_false(logged(f, "Pipe a: ended")); /* somebody is still connected */
         (void) close(fd);
         WAIT_FOR(f, logged(f, "Pipe a: ended"));
@@ -901,6 +902,163 @@ static void test_pipes(void **state) {
         assert_int_equal(wait_for_end(f), 0);
         assert_int_equal(access(path, F_OK), -1);
         assert_int_equal(unlink(pids), 0);
+}
+
+/* This process is the QEMU of each guest in its turn. */
+static bool connect_as(const Fixture *f, const SimGuest *g, const char *path, PipeClient *ret) {
+        g_autofree char *file = g_strdup_printf("%s/%s.pid", f->dir, g->info.name);
+        g_autofree char *pid = g_strdup_printf("%d\n", (int) getpid());
+        bool is_in;
+
+        assert_true(g_file_set_contents(file, pid, -1, NULL));
+        is_in = pipe_client_connect(ret, path);
+        assert_int_equal(unlink(file), 0);
+        return is_in;
+}
+
+static bool has_pipe_device(const SimGuest *g, const char *path) {
+        for (size_t i = 0; i < MLG_PIPE_DEVICES_MAX; i++)
+                if (g_str_equal(g->info.pipe_paths[i], path))
+                        return true;
+        return false;
+}
+
+/* Three guests that share memory two by two, in their lobbies. */
+static void start_pairs(Fixture *f, const char *settings, SimGuest *g[static 3], PipeClient lobby[static 3]) {
+        g_autofree char *text = g_strconcat("[Pipe a]\nGuests=*\nIsolation=pair\n", settings, NULL);
+
+        for (size_t i = 0; i < 3; i++)
+                g[i] = fake_world_add(f->w, MAXIMUM_KIB, FLOOR_KIB);
+        configure(f, text);
+        start_daemon(f);
+        for (size_t i = 0; i < 3; i++) {
+                WAIT_FOR(f, g[i]->info.pipe_paths[0][0]);
+                assert_true(connect_as(f, g[i], g[i]->info.pipe_paths[0], &lobby[i]));
+                assert_int_equal(pipe_client_header(&lobby[i])->features, MLG_PIPE_LOBBY);
+                pipe_client_begin(&lobby[i], (uint32_t) i + 1);
+        }
+}
+
+/* With whom they talk, and with nobody else; one pair each. */
+static void test_pairs(void **state) {
+        Fixture *f = *state;
+        SimGuest *g[3];
+        PipeClient lobby[3], a, b, other;
+
+        start_pairs(f, "PairsMax=1\nPairIdleSec=5\nQuota=8M\n", g, lobby);
+        assert_false(connect_as(f, g[0], g[1]->info.pipe_paths[0], &other)); /* another's lobby */
+        WAIT_FOR(f, logged(f, "the group is full"));
+
+        pipe_client_wish(&lobby[2], 8);
+        pipe_client_wish(&lobby[0], 7);
+        pipe_client_wish(&lobby[0], 7); /* a SYN can come twice, to one's own */
+        pipe_client_wish(&lobby[1], 7);
+        WAIT_FOR(f, g[0]->info.pipe_paths[1][0] && g[1]->info.pipe_paths[1][0]);
+        assert_string_equal(g[0]->info.pipe_paths[1], g[1]->info.pipe_paths[1]);
+        assert_false(connect_as(f, g[2], g[0]->info.pipe_paths[1], &other));
+        WAIT_FOR(f, logged(f, "it does not belong to this group"));
+        assert_true(connect_as(f, g[0], g[0]->info.pipe_paths[1], &a));
+        assert_true(connect_as(f, g[1], g[1]->info.pipe_paths[1], &b));
+        assert_int_equal(pipe_client_header(&a)->features, 0);
+        pipe_client_begin(&a, 10);
+        pipe_client_begin(&b, 11);
+
+        pipe_client_wish(&lobby[0], 9);
+        pipe_client_wish(&lobby[2], 9);
+        WAIT_FOR(f, logged(f, "all of its 1 pairs are in use"));
+        assert_int_equal(g[2]->info.pipe_paths[1][0], '\0');
+
+        WAIT_FOR(f, logged(f, "they have no connections (PairIdleSec=)"));
+        WAIT_FOR(f, !g[0]->info.pipe_paths[1][0] && !g[1]->info.pipe_paths[1][0]);
+        pipe_client_close(&a);
+        pipe_client_close(&b);
+        WAIT_FOR(f, logged(f, "ended"));
+        pipe_client_wish(&lobby[2], 12);
+        pipe_client_wish(&lobby[0], 12);
+        WAIT_FOR(f, g[0]->info.pipe_paths[1][0] && g[2]->info.pipe_paths[1][0]);
+        assert_string_equal(g[0]->info.pipe_paths[1], g[2]->info.pipe_paths[1]);
+
+        configure(f, "");
+        assert_int_equal(kill(f->pid, SIGHUP), 0);
+        for (size_t i = 0; i < 3; i++) {
+                WAIT_FOR(f, !g[i]->info.pipe_paths[0][0]);
+                pipe_client_close(&lobby[i]);
+        }
+        WAIT_FOR(f, logged(f, "Pipe a: ended"));
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+}
+
+/* Brings two together, as whose QEMUs this process then connects. */
+static void pair_up(const Fixture *f, SimGuest *const g[2], PipeClient *const lobbies[2], uint64_t number,
+                    size_t device, PipeClient ends[static 2]) {
+        const char *path = g[0]->info.pipe_paths[device];
+
+        for (size_t i = 0; i < 2; i++)
+                pipe_client_wish(lobbies[i], number);
+        WAIT_FOR(f, path[0] && has_pipe_device(g[1], path));
+        for (size_t i = 0; i < 2; i++) {
+                assert_true(connect_as(f, g[i], path, &ends[i]));
+                pipe_client_begin(&ends[i], (uint32_t) number + (uint32_t) i + 1);
+        }
+}
+
+static uint32_t target_of(const PipeClient ends[static 2]) {
+        return pipe_client_target(&ends[0]) + pipe_client_target(&ends[1]);
+}
+
+/* Two pairs want more than there is, and have a half of it each. */
+static void test_pairs_quota(void **state) {
+        Fixture *f = *state;
+        SimGuest *g[3];
+        PipeClient lobby[3], ab[2], cb[2];
+
+        start_pairs(f, "Quota=8M\n", g, lobby); /* 128 chunks */
+        pair_up(f, (SimGuest *[]) { g[0], g[1] }, (PipeClient *[]) { &lobby[0], &lobby[1] }, 10, 1, ab);
+        pipe_client_demand(&ab[0], 1000);
+        pipe_client_demand(&ab[1], 1000);
+        WAIT_FOR(f, target_of(ab) == 128);
+        pair_up(f, (SimGuest *[]) { g[2], g[1] }, (PipeClient *[]) { &lobby[2], &lobby[1] }, 20, 1, cb);
+        pipe_client_demand(&cb[0], 1000);
+        pipe_client_demand(&cb[1], 1000);
+        WAIT_FOR(f, target_of(ab) == 64 && target_of(cb) == 64);
+        pipe_client_demand(&ab[0], 0);
+        pipe_client_demand(&ab[1], 0);
+        WAIT_FOR(f, target_of(cb) == 128 - target_of(ab) && target_of(ab) <= 32);
+        stop(f);
+        for (size_t i = 0; i < 3; i++)
+                pipe_client_close(&lobby[i]);
+        for (size_t i = 0; i < 2; i++) {
+                pipe_client_close(&ab[i]);
+                pipe_client_close(&cb[i]);
+        }
+}
+
+/* One says wishes without end: the others are paired nevertheless. Then there is no place for a device. */
+static void test_pairs_refused(void **state) {
+        Fixture *f = *state;
+        SimGuest *g[3];
+        PipeClient lobby[3];
+
+        start_pairs(f, "PairIdleSec=1h\n", g, lobby);
+        for (uint64_t n = 0; n < 20000; n++)
+                pipe_client_wish(&lobby[2], n << 32);
+        pipe_client_wish(&lobby[0], 7);
+        pipe_client_wish(&lobby[1], 7);
+        WAIT_FOR(f, g[0]->info.pipe_paths[1][0] && g[1]->info.pipe_paths[1][0]);
+        assert_int_equal(g[2]->info.pipe_paths[1][0], '\0');
+
+        f->w->pipes_max = 1; /* as a bus without a free slot: now guest-3 has no place */
+        wait_polls(f, 20); /* what it may say in a time is not used up any more */
+        pipe_client_wish(&lobby[1], 9);
+        pipe_client_wish(&lobby[2], 9);
+        WAIT_FOR(f, logged(f, "share no memory any more: a device could not be added"));
+        WAIT_FOR(f, logged(f, "Guest guest-3: its device for shared memory could not be added"));
+        assert_int_equal(g[2]->info.pipe_paths[1][0], '\0');
+        assert_string_equal(g[0]->info.pipe_paths[1], g[1]->info.pipe_paths[1]);
+        stop(f);
+        for (size_t i = 0; i < 3; i++)
+                pipe_client_close(&lobby[i]);
 }
 
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -935,6 +1093,9 @@ int main(int argc, char *argv[]) {
                 IN_WORLD(test_plugin_that_crashes_when_loaded),
                 IN_WORLD(test_plugin_that_loops),
                 IN_WORLD(test_pipes),
+                IN_WORLD(test_pairs),
+                IN_WORLD(test_pairs_quota),
+                IN_WORLD(test_pairs_refused),
         };
 
         if (parts == 0)

@@ -147,11 +147,11 @@ static void test_pipe(void **state) {
         for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
                 MlgGuestInfo info = parse_good(rows[i].xml);
 
-                if (strcmp(info.pipe_path, rows[i].path) != 0)
-                        fail_msg("%s: '%s'", rows[i].xml, info.pipe_path);
+                if (strcmp(info.pipe_paths[0], rows[i].path) != 0)
+                        fail_msg("%s: '%s'", rows[i].xml, info.pipe_paths[0]);
         }
         xml = g_strdup_printf(SHMEM("memlego-pipe", "ivshmem-doorbell", "<server path='/%s'/>"), deep);
-        assert_string_equal(parse_good(xml).pipe_path, "");
+        assert_string_equal(parse_good(xml).pipe_paths[0], "");
 }
 
 static void test_monitor(void **state) {

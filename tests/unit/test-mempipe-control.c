@@ -78,6 +78,9 @@ static void test_what_is_taken(void **state) {
                 { 2, 1, CHUNKS(MLG_PIPE_GRANT, 5, 1), false },
                 { 0, 1, CHUNKS(MLG_PIPE_RETURN, 5, 1), false },
                 { 1, 0, CHUNKS(MLG_PIPE_RETURN, 5, 1), true },
+                { 1, 0, TALK(MLG_PIPE_WISH, EPOCH, 0, 0, 0), true },
+                { 1, 2, TALK(MLG_PIPE_WISH, EPOCH, 0, 0, 0), false },
+                { 0, 1, TALK(MLG_PIPE_WISH, EPOCH, 0, 0, 0), false },
         };
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

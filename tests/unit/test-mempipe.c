@@ -911,7 +911,7 @@ static void test_group_nonsense(void **state) {
                 uint32_t first, count;
         } rows[] = {
                 { MLG_PIPE_RETURN, 100, 1 }, { MLG_PIPE_RETURN, 0, 17 },          { MLG_PIPE_RETURN, 0, 0 },
-                { MLG_PIPE_RETURN, 0, UINT32_MAX }, { MLG_PIPE_RETURN, UINT32_MAX, 1 }, { MLG_PIPE_HELLO, 0, 1 },
+                { MLG_PIPE_RETURN, 0, UINT32_MAX }, { MLG_PIPE_RETURN, UINT32_MAX, 1 }, { MLG_PIPE_HELLO, 0, 1 }, { MLG_PIPE_WISH, 0, 1 },
                 { 0, 0, 0 },
         };
         Fixture *f = *state;

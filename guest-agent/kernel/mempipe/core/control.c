@@ -65,6 +65,8 @@ static bool is_sensible(const struct mp_ctl_rx *rx, const struct mlg_pipe_messag
 		return rx->from == MLG_PIPE_HOST && chunks_exist(rx, m);
 	case MLG_PIPE_RETURN:
 		return rx->to == MLG_PIPE_HOST && chunks_exist(rx, m);
+	case MLG_PIPE_WISH:
+		return rx->to == MLG_PIPE_HOST;
 	}
 	return false;
 }
