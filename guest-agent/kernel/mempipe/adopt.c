@@ -208,6 +208,25 @@ void mpipe_abandon(struct sock *sk)
 
 /* ---------------------------------------------------------------- hooks */
 
+static void wish_of_client(const struct mpipe_tuple *t, u32 isn)
+{
+	mpipe_wish(&(struct mpipe_syn){t->local, t->remote, t->local_port, t->remote_port, isn}, false);
+}
+
+/* The SYN came for a listener of ours. */
+static void wish_of_server(const struct in6_addr *client, const struct in6_addr *server, const struct tcphdr *th)
+{
+	struct mpipe_syn syn = {
+		.client_port = ntohs(th->source),
+		.server_port = ntohs(th->dest),
+		.isn = ntohl(th->seq),
+	};
+
+	set_v6(&syn.client, client);
+	set_v6(&syn.server, server);
+	mpipe_wish(&syn, true);
+}
+
 /* A SYN of ours leaves; its socket is locked. */
 static void client_begins(struct sock *sk, const struct tcphdr *th)
 {
@@ -235,6 +254,8 @@ static void client_begins(struct sock *sk, const struct tcphdr *th)
 			mpipe_conn_put(old);
 	} else if (conn->state == MPIPE_TCP || !take(sk, conn)) {
 		/* to nobody that we know: not worth a thing */
+		if (conn->reason == MLG_PIPE_NO_PEER && mpipe_has_lobby())
+			wish_of_client(&tuple, conn->isn_client);
 		mpipe_conn_closed(conn);
 		mpipe_conn_put(conn);
 	}
@@ -282,8 +303,9 @@ static unsigned int hook_in_v4(void *priv, struct sk_buff *skb, const struct nf_
 	const struct iphdr *ip = ip_hdr(skb);
 	const struct tcphdr *th;
 	struct tcphdr buf;
-	struct in6_addr from;
+	struct in6_addr from, to;
 	struct sock *sk;
+	bool known;
 
 	if (ip->protocol != IPPROTO_TCP)
 		return NF_ACCEPT;
@@ -291,14 +313,18 @@ static unsigned int hook_in_v4(void *priv, struct sk_buff *skb, const struct nf_
 	if (!th || !th->syn || th->ack)
 		return NF_ACCEPT;
 	ipv6_addr_set_v4mapped(ip->saddr, &from);
-	if (!mpipe_peer_known(&from))
+	ipv6_addr_set_v4mapped(ip->daddr, &to);
+	known = mpipe_peer_known(&from);
+	if (!known && !mpipe_has_lobby())
 		return NF_ACCEPT;
 	rcu_read_lock();
 	sk = __inet_lookup_listener(state->net, compat_tcp_hashinfo(state->net), skb,
 				    ip->ihl * 4 + __tcp_hdrlen(th), ip->saddr, th->source, ip->daddr,
 				    ntohs(th->dest), inet_iif(skb), inet_sdif(skb));
-	if (sk)
+	if (sk && known)
 		listener_taken(sk);
+	else if (sk)
+		wish_of_server(&from, &to, th);
 	rcu_read_unlock();
 	return NF_ACCEPT;
 }
@@ -312,19 +338,25 @@ static unsigned int hook_in_v6(void *priv, struct sk_buff *skb, const struct nf_
 	struct sock *sk;
 	__be16 fragment;
 	int offset;
+	bool known;
 
 	offset = ipv6_skip_exthdr(skb, sizeof(*ip), &protocol, &fragment);
 	if (offset < 0 || protocol != IPPROTO_TCP)
 		return NF_ACCEPT;
 	th = skb_header_pointer(skb, offset, sizeof(buf), &buf);
-	if (!th || !th->syn || th->ack || !mpipe_peer_known(&ip->saddr))
+	if (!th || !th->syn || th->ack)
+		return NF_ACCEPT;
+	known = mpipe_peer_known(&ip->saddr);
+	if (!known && !mpipe_has_lobby())
 		return NF_ACCEPT;
 	rcu_read_lock();
 	sk = inet6_lookup_listener(state->net, compat_tcp_hashinfo(state->net), skb,
 				   offset + __tcp_hdrlen(th), &ip->saddr, th->source, &ip->daddr,
 				   ntohs(th->dest), inet6_iif(skb), inet6_sdif(skb));
-	if (sk)
+	if (sk && known)
 		listener_taken(sk);
+	else if (sk)
+		wish_of_server(&ip->saddr, &ip->daddr, th);
 	rcu_read_unlock();
 	return NF_ACCEPT;
 }

@@ -149,6 +149,7 @@ static int check_region(struct mpipe_dev *dev)
 		return err;
 	}
 	dev->region_epoch = READ_ONCE(header->epoch);
+	dev->lobby = READ_ONCE(header->features) & MLG_PIPE_LOBBY;
 	dev->self = readl(dev->regs + REG_POSITION);
 	if (dev->self == MLG_PIPE_HOST || dev->self >= MLG_PIPE_PEERS) {
 		dev_err(&dev->pdev->dev, "peer id %d; expected 1 to %u\n", (int)dev->self,

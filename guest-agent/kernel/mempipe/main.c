@@ -6,6 +6,7 @@
  *   conn.c        the life of a connection and its pipe  sock.c          the other calls; leaving the pipe
  *   device.c      the ivshmem device                     peers.c         who is there; addresses
  *   wake.c        doorbells                              chunks.c        memory to send with
+ *   wish.c        whom the host should bring us together with
  *   core/         plain C, tested in user space          stats.c         what there is to be seen
  *
  * Locks, outer ones first:

@@ -56,6 +56,7 @@ struct mpipe_dev {
 	u64 region_epoch;
 
 	u32 session, epoch;       /* epoch 0: the host has not answered our session yet */
+	bool lobby;               /* nobody but the host is there: for wishes (wish.c) */
 	bool gone;                /* being removed: no new pipes */
 	bool leaving;             /* by the host's word: the same */
 	bool unwatched;           /* the host does not serve any more: the same */
@@ -266,6 +267,15 @@ void mpipe_rendezvous_work(struct work_struct *work);
 void mpipe_rendezvous_expire(struct mpipe_dev *dev);
 void mpipe_control_work(struct work_struct *work);
 void mpipe_slot_free(struct mpipe_dev *dev, u32 slot);
+
+/* wish.c */
+struct mpipe_syn {
+	struct mlg_pipe_address client, server;
+	u16 client_port, server_port;
+	u32 isn;
+};
+bool mpipe_has_lobby(void);
+void mpipe_wish(const struct mpipe_syn *syn, bool server); /* in hooks; server: it came for us */
 
 /* wake.c */
 void mpipe_bell(struct tasklet_struct *tasklet);
