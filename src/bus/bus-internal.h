@@ -44,6 +44,16 @@ typedef struct MlgBusGuestView {
         MlgBus *bus;
 } MlgBusGuestView;
 
+#define MLG_BUS_LIST_KEY_MAX 64
+typedef struct MlgBusPipeView {
+        MlgPipeStatus st;
+        const char *state, *attach, *isolation;
+        /* Others for other lists. */
+        char guests_key[MLG_BUS_LIST_KEY_MAX + 1], pairs_key[MLG_BUS_LIST_KEY_MAX + 1];
+        uint64_t used_kib, sent_bytes, connections;
+        uint32_t utilisation_permille;
+} MlgBusPipeView;
+
 struct MlgBus {
         sd_bus *bus;
         const MlgBusOps *ops;
@@ -54,6 +64,7 @@ struct MlgBus {
         int name_error;    /* what it was answered, 0 or -errno */
         MlgBusHostView host;
         MlgBusGuestView guest;
+        MlgBusPipeView pipe;
 
         GQueue pending;     /* MlgPending; written by request.c */
         uint64_t next_pending;
@@ -61,6 +72,8 @@ struct MlgBus {
 
         GHashTable *seen;       /* uuid -> MlgSeen: what listeners were told; written by changes.c */
         struct MlgSeen *seen_host;
+        GHashTable *seen_pipes; /* the same by name of the group */
+        bool pipes_dirty;
 };
 
 /* bus.c */
@@ -95,10 +108,17 @@ int mlg_bus_on_end_approval(sd_bus_message *m, void *userdata, sd_bus_error *err
 /* pipes.c */
 int mlg_bus_on_list_pipes(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int mlg_bus_on_list_pipe_members(sd_bus_message *m, void *userdata, sd_bus_error *error);
-size_t mlg_bus_read_pipes(const MlgBus *b, MlgPipeStatus **ret); /* a list that the caller frees */
 int mlg_bus_on_list_pipe_pairs(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int mlg_bus_on_attach_pipe(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int mlg_bus_on_detach_pipe(sd_bus_message *m, void *userdata, sd_bus_error *error);
+
+size_t mlg_bus_read_pipes(const MlgBus *b, MlgPipeStatus **ret); /* a list that the caller frees */
+
+/* pipe.c */
+extern const sd_bus_vtable mlg_bus_pipe_vtable[];
+int mlg_bus_pipe_publish(MlgBus *b);
+char *mlg_bus_pipe_path(const char *name); /* of malloc() */
+void mlg_bus_pipe_fill(MlgBus *b, const MlgPipeStatus *st); /* b->pipe */
 
 /* guest.c */
 extern const sd_bus_vtable mlg_bus_guest_vtable[];

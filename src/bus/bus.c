@@ -202,7 +202,10 @@ static int bus_start(MlgBus *b) {
         r = mlg_bus_manager_publish(b);
         if (r < 0)
                 return r;
-        return mlg_bus_guest_publish(b);
+        r = mlg_bus_guest_publish(b);
+        if (r < 0)
+                return r;
+        return mlg_bus_pipe_publish(b);
 }
 
 static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error) {

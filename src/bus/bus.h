@@ -73,6 +73,7 @@ void mlg_bus_shortage(MlgBus *b, uint64_t missing_kib, uint64_t budget_kib);
 void mlg_bus_host_alarm(MlgBus *b, MlgAlarm level, uint64_t missing_kib, uint64_t givable_kib);
 void mlg_bus_guest_changed(MlgBus *b, const char *uuid); /* its properties may differ now */
 void mlg_bus_host_changed(MlgBus *b);
+void mlg_bus_pipes_changed(MlgBus *b); /* groups, or their properties */
 void mlg_bus_flush_changes(MlgBus *b);
 
 void mlg_bus_proposal_added(MlgBus *b, const char *uuid, const char *name, const MlgProposal *p);

@@ -7,6 +7,7 @@
  * piled up, and changed properties wait. */
 #include "bus/bus-internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define PROPERTIES_MAX 40 /* that have a change signal, of one interface */
@@ -96,11 +97,13 @@ static MlgSeen *seen_guest(MlgBus *b, const char *uuid) {
 void mlg_changes_init(MlgBus *b) {
         b->seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         b->seen_host = g_new0(MlgSeen, 1);
+        b->seen_pipes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 }
 
 void mlg_changes_done(MlgBus *b) {
         g_clear_pointer(&b->seen, g_hash_table_unref);
         g_clear_pointer(&b->seen_host, g_free);
+        g_clear_pointer(&b->seen_pipes, g_hash_table_unref);
 }
 
 void mlg_bus_guest_changed(MlgBus *b, const char *uuid) {
@@ -109,6 +112,73 @@ void mlg_bus_guest_changed(MlgBus *b, const char *uuid) {
 
 void mlg_bus_host_changed(MlgBus *b) {
         b->seen_host->dirty = true;
+}
+
+static void emit(MlgBus *b, const char *member, const char *types, ...) {
+        _bus_unref_ sd_bus_message *m = NULL;
+        va_list args;
+        int r;
+
+        if (bus_is_deaf(b) ||
+            sd_bus_message_new_signal(b->bus, &m, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER, member) < 0)
+                return;
+        va_start(args, types);
+        r = sd_bus_message_appendv(m, types, args);
+        va_end(args);
+        if (r >= 0)
+                (void) sd_bus_send(b->bus, m, NULL);
+}
+
+void mlg_bus_pipes_changed(MlgBus *b) {
+        b->pipes_dirty = true;
+}
+
+static void emit_pipe(MlgBus *b, const char *member, const char *name) {
+        char *path = mlg_bus_pipe_path(name);
+
+        if (path)
+                emit(b, member, "so", name, path);
+        free(path);
+}
+
+static void tell_pipe(MlgBus *b, const MlgPipeStatus *st) {
+        MlgSeen *s = g_hash_table_lookup(b->seen_pipes, st->name);
+        char *names[PROPERTIES_MAX], *path;
+
+        mlg_bus_pipe_fill(b, st);
+        if (!s) { /* who hears of it reads what it is now */
+                s = g_new0(MlgSeen, 1);
+                g_hash_table_insert(b->seen_pipes, g_strdup(st->name), s);
+                (void) collect(mlg_bus_pipe_vtable, &b->pipe, s, names);
+                emit_pipe(b, "PipeAdded", st->name);
+        } else if ((path = mlg_bus_pipe_path(st->name))) {
+                tell(b, path, MLG_BUS_IFACE_PIPE, mlg_bus_pipe_vtable, &b->pipe, s);
+                free(path);
+        }
+}
+
+static bool is_among(const char *name, const MlgPipeStatus *all, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (g_str_equal(all[i].name, name))
+                        return true;
+        return false;
+}
+
+static void flush_pipes(MlgBus *b) {
+        g_autofree MlgPipeStatus *all = NULL;
+        size_t n = mlg_bus_read_pipes(b, &all);
+        GHashTableIter i;
+        gpointer name;
+
+        for (size_t k = 0; k < n; k++)
+                tell_pipe(b, &all[k]);
+        g_hash_table_iter_init(&i, b->seen_pipes);
+        while (g_hash_table_iter_next(&i, &name, NULL))
+                if (!is_among(name, all, n)) {
+                        emit_pipe(b, "PipeRemoved", name);
+                        g_hash_table_iter_remove(&i);
+                }
+        b->pipes_dirty = false;
 }
 
 void mlg_bus_flush_changes(MlgBus *b) {
@@ -120,6 +190,8 @@ void mlg_bus_flush_changes(MlgBus *b) {
                 tell(b, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER, mlg_bus_manager_vtable, &b->host, b->seen_host);
         }
 
+        if (b->pipes_dirty && !bus_is_deaf(b))
+                flush_pipes(b);
         g_hash_table_iter_init(&i, b->seen);
         while (g_hash_table_iter_next(&i, &uuid, &s)) {
                 g_autofree char *path = NULL;
@@ -137,21 +209,6 @@ void mlg_bus_flush_changes(MlgBus *b) {
 }
 
 /* ---- events ---- */
-
-static void emit(MlgBus *b, const char *member, const char *types, ...) {
-        _bus_unref_ sd_bus_message *m = NULL;
-        va_list args;
-        int r;
-
-        if (bus_is_deaf(b) ||
-            sd_bus_message_new_signal(b->bus, &m, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER, member) < 0)
-                return;
-        va_start(args, types);
-        r = sd_bus_message_appendv(m, types, args);
-        va_end(args);
-        if (r >= 0)
-                (void) sd_bus_send(b->bus, m, NULL);
-}
 
 static void emit_guest(MlgBus *b, const char *member, const char *uuid, const char *name) {
         g_autofree char *path = mlg_bus_guest_path(uuid), *valid = g_utf8_make_valid(name, -1);

@@ -377,6 +377,8 @@ const sd_bus_vtable mlg_bus_manager_vtable[] = {
 
         SD_BUS_SIGNAL_WITH_ARGS("GuestAdded", SD_BUS_ARGS("s", name, "o", path), 0),
         SD_BUS_SIGNAL_WITH_ARGS("GuestRemoved", SD_BUS_ARGS("s", name, "o", path), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("PipeAdded", SD_BUS_ARGS("s", name, "o", path), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("PipeRemoved", SD_BUS_ARGS("s", name, "o", path), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Resized", SD_BUS_ARGS("s", name, "o", path, "t", from_kib, "t", to_kib,
                                                        "s", reason), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Shortage", SD_BUS_ARGS("t", missing_kib, "t", budget_kib), 0),

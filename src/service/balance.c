@@ -339,6 +339,7 @@ void mlg_daemon_flush(MlgDaemon *d) {
         if (!d->bus)
                 return;
         mlg_bus_host_changed(d->bus);
+        mlg_bus_pipes_changed(d->bus);
         mlg_bus_flush_changes(d->bus);
 }
 

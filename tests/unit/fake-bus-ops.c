@@ -88,6 +88,8 @@ static size_t fake_proposals(MlgProposalStatus *ret, size_t max, void *userdata)
 }
 
 static size_t fake_pipes(MlgPipeStatus *ret, size_t max, void *userdata) {
+        const FakeService *f = userdata;
+
         ret[0] = (MlgPipeStatus) {
                 .name = "group-a", .path = "/run/memlego/pipe/group-a.sock", .region_kib = 1024 * 1024, .quota_kib = 65536,
                 .granted_kib = 2048, .backed_kib = 1024, .charged_kib = 2048, .epoch = 7, .attach = true, .n_members = 2,
@@ -97,11 +99,13 @@ static size_t fake_pipes(MlgPipeStatus *ret, size_t max, void *userdata) {
                         { .name = "\xff\x1b[2J", .id = 2, .epoch = 1, .state = MLG_PIPE_STATE_SILENT },
                 },
         };
+        if (f->no_group_b)
+                return 1;
         ret[1] = (MlgPipeStatus) {
                 .name = "group-b", .isolated = true, .quota_kib = 32768, .n_refused_pairs = 4, .n_members = 2,
                 .members = { { .name = "db-1", .id = 1 }, { .name = "db-2", .id = 2 } },
                 .n_pairs = 1,
-                .pairs = { { .members = { 1, 0 }, .state = MLG_PIPE_PAIR_SERVING,
+                .pairs = { { .members = { 1, 0 }, .state = f->pair_goes ? MLG_PIPE_PAIR_GOING : MLG_PIPE_PAIR_SERVING,
                              .granted_kib = 2048, .idle_usec = 5000000 } },
         };
         return 2;

@@ -18,6 +18,7 @@ typedef struct FakeService {
         MlgProposalStatus proposals[2];
         size_t n_proposals;
         char *dump, *config;
+        bool pair_goes, no_group_b; /* of the groups that share memory: "group-a" always, "group-b" with a pair */
 
         /* what to answer */
         int fail_code;          /* an MlgError + 1: all changes fail with it */

@@ -78,6 +78,7 @@ expect() {
 
 manager=(org.memlego1 /org/memlego1 org.memlego1.Manager)
 guest=(org.memlego1 /org/memlego1/guest/6f0c1bfa_0ee8_4b6c_9a26_5f6dd7b6b001 org.memlego1.Guest)
+pipe=(org.memlego1 /org/memlego1/pipe/group_2da org.memlego1.Pipe)
 
 # ---- the private world ----
 
@@ -152,11 +153,13 @@ expect root-reads yes busctl call "${manager[@]}" ListGuests
 expect group-reads yes as nobody games busctl call "${manager[@]}" ListGuests
 expect group-reads-properties yes as nobody games busctl get-property "${manager[@]}" FreeKiB
 expect group-reads-guest yes as nobody games busctl call "${guest[@]}" Explain
+expect group-reads-pipe yes as nobody games busctl get-property "${pipe[@]}" Guests
 expect group-introspects yes as nobody games busctl introspect org.memlego1 /org/memlego1
 expect others-do-not-read "Access denied" as nobody nogroup busctl call "${manager[@]}" ListGuests
 expect others-do-not-read-properties "Access denied" \
         as nobody nogroup busctl get-property "${manager[@]}" FreeKiB
 expect others-do-not-read-guest "Access denied" as nobody nogroup busctl call "${guest[@]}" Explain
+expect others-do-not-read-pipe "Access denied" as nobody nogroup busctl get-property "${pipe[@]}" Guests
 expect others-do-not-read-by-unique-name "Access denied" as nobody nogroup busctl call \
         "$(busctl --json=short call org.freedesktop.DBus / org.freedesktop.DBus GetNameOwner s org.memlego1 |
            sed 's/.*"\(:[0-9.]*\)".*/\1/')" /org/memlego1 org.memlego1.Manager Dump

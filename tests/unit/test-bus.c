@@ -943,6 +943,7 @@ static void test_introspection(void **state) {
 
         compare_interface(f, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER, documented);
         compare_interface(f, WEB, MLG_BUS_IFACE_GUEST, documented);
+        compare_interface(f, "/org/memlego1/pipe/group_2da", MLG_BUS_IFACE_PIPE, documented);
 }
 
 static void test_nodes(void **state) {
@@ -1093,6 +1094,74 @@ static void test_pipes(void **state) {
         assert_error(manager(f, "AttachPipe", "s", "nobody"), "org.memlego1.Error.NoSuchGuest");
 }
 
+#define GROUP_A "/org/memlego1/pipe/group_2da"
+#define GROUP_B "/org/memlego1/pipe/group_2db"
+
+static void test_pipe_object(void **state) {
+        static const struct { const char *key, *value; } of_a[] = {
+                { "Name", "group-a" }, { "Path", "/run/memlego/pipe/group-a.sock" }, { "State", "serving" },
+                { "Isolation", "group" }, { "QuotaKiB", "65536" }, { "BackedKiB", "1024" }, { "UsedKiB", "512" },
+                { "Connections", "5" }, { "SentBytes", "123456789" }, { "Epoch", "7" },
+        };
+        Fixture *f = *state;
+        g_autoptr(GHashTable) a = get_all(f, GROUP_A, MLG_BUS_IFACE_PIPE);
+        g_autofree char *nodes = introspect(f, MLG_BUS_PATH_PIPE);
+        const char *one, *other, *how;
+        uint32_t utilisation;
+        sd_bus_message *m;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(of_a); i++)
+                assert_has(a, of_a[i].key, of_a[i].value);
+        assert_non_null(strstr(nodes, "<node name=\"group_2da\"/>"));
+        assert_non_null(strstr(nodes, "<node name=\"group_2db\"/>"));
+
+        m = call(f, GROUP_A, "org.freedesktop.DBus.Properties", "Get", "ss", MLG_BUS_IFACE_PIPE, "UtilisationPermille");
+        assert_true(sd_bus_message_read(m, "v", "u", &utilisation) > 0);
+        assert_int_equal(utilisation, 500);
+        sd_bus_message_unref(m);
+        m = call(f, GROUP_B, "org.freedesktop.DBus.Properties", "Get", "ss", MLG_BUS_IFACE_PIPE, "Pairs");
+        assert_ok(m);
+        assert_true(sd_bus_message_enter_container(m, 'v', "a(sss)") > 0);
+        assert_true(sd_bus_message_enter_container(m, 'a', "(sss)") > 0);
+        assert_true(sd_bus_message_read(m, "(sss)", &one, &other, &how) > 0);
+        assert_string_equal(one, "db-2");
+        assert_string_equal(other, "db-1");
+        assert_string_equal(how, "serving");
+        sd_bus_message_unref(m);
+        assert_error(call(f, "/org/memlego1/pipe/nobody", "org.freedesktop.DBus.Properties", "Get", "ss", MLG_BUS_IFACE_PIPE,
+                          "Name"),
+                     SD_BUS_ERROR_UNKNOWN_OBJECT);
+}
+
+static void test_pipe_changes(void **state) {
+        Fixture *f = *state;
+
+        mlg_bus_pipes_changed(f->bus);
+        mlg_bus_flush_changes(f->bus);
+        drain(f);
+        assert_int_equal(f->signals->len, 2);
+        assert_string_equal(signal_at(f, 0), "PipeAdded /org/memlego1 group-a " GROUP_A);
+        assert_string_equal(signal_at(f, 1), "PipeAdded /org/memlego1 group-b " GROUP_B);
+        mlg_bus_pipes_changed(f->bus);
+        mlg_bus_flush_changes(f->bus);
+        drain(f);
+        assert_int_equal(f->signals->len, 2); /* nothing differs */
+
+        f->service.pair_goes = true;
+        mlg_bus_pipes_changed(f->bus);
+        mlg_bus_flush_changes(f->bus);
+        drain(f);
+        assert_int_equal(f->signals->len, 3);
+        assert_string_equal(signal_at(f, 2), "PropertiesChanged " GROUP_B " org.memlego1.Pipe Pairs");
+
+        f->service.no_group_b = true;
+        mlg_bus_pipes_changed(f->bus);
+        mlg_bus_flush_changes(f->bus);
+        drain(f);
+        assert_int_equal(f->signals->len, 4);
+        assert_string_equal(signal_at(f, 3), "PipeRemoved /org/memlego1 group-b " GROUP_B);
+}
+
 static void test_proposals_signals(void **state) {
         Fixture *f = *state;
 
@@ -1142,6 +1211,8 @@ int main(void) {
                 TEST(reserve_client_leaves),
                 TEST(reserve_service_leaves),
                 TEST(pipes),
+                TEST(pipe_object),
+                TEST(pipe_changes),
                 TEST(proposals_list),
                 TEST(proposals_answers),
                 TEST(proposals_signals),
