@@ -281,9 +281,58 @@ uint64_t mlg_pipe_region_backed_bytes(const MlgPipeRegion *r) {
         return fstat(r->fd, &st) < 0 ? 0 : (uint64_t) st.st_blocks * 512;
 }
 
+#define TABLE_PAGE UINT64_C(4096) /* all of them begin and end with one */
+
+static bool is_id_there(const MlgPipeRegion *r, uint64_t id) {
+        return id < MLG_PIPE_PEERS && r->truth->members[id].state != MLG_PIPE_ABSENT;
+}
+
+/* Whether this page before the chunks is of somebody who is there. */
+static bool is_table_used(const MlgPipeRegion *r, uint64_t at) {
+        uint64_t pair = (at - MLG_PIPE_PAIRS_AT) / sizeof(struct mlg_pipe_pair);
+
+        if (at < MLG_PIPE_SECTIONS_AT)
+                return true;
+        if (at < MLG_PIPE_OWNERS_AT)
+                return is_id_there(r, (at - MLG_PIPE_SECTIONS_AT) / sizeof(struct mlg_pipe_section));
+        if (at < MLG_PIPE_PAIRS_AT)
+                return at - MLG_PIPE_OWNERS_AT < r->truth->n_chunks;
+        if (at < MLG_PIPE_SLOTS_AT)
+                return is_id_there(r, pair / MLG_PIPE_PEERS) && is_id_there(r, pair % MLG_PIPE_PEERS);
+        /* the host has no connections */
+        return at >= MLG_PIPE_SLOTS_AT + MLG_PIPE_SLOTS * sizeof(struct mlg_pipe_slot) &&
+               is_id_there(r, (at - MLG_PIPE_SLOTS_AT) / (MLG_PIPE_SLOTS * sizeof(struct mlg_pipe_slot)));
+}
+
+static uint64_t end_of_unused(const MlgPipeRegion *r, uint64_t at, uint64_t end) {
+        while (at < end && !is_table_used(r, at))
+                at += TABLE_PAGE;
+        return at;
+}
+
+/* What a member can make us keep there is bounded by what those who are there need: 2 MiB each, not 80. */
+static void sweep_tables(MlgPipeRegion *r) {
+        off_t data = 0, hole;
+
+        while ((data = lseek(r->fd, data, SEEK_DATA)) >= 0 && data < (off_t) MLG_PIPE_CHUNKS_AT &&
+               (hole = lseek(r->fd, data, SEEK_HOLE)) > data) {
+                uint64_t end = mlg_min((uint64_t) hole, MLG_PIPE_CHUNKS_AT);
+
+                for (uint64_t at = (uint64_t) data, next; at < end; at = MAX(next, at + TABLE_PAGE)) {
+                        next = end_of_unused(r, at, end);
+                        if (next > at)
+                                (void) punch(r->fd, at, next - at);
+                }
+                data = hole;
+        }
+}
+
 uint64_t mlg_pipe_region_sweep(MlgPipeRegion *r) {
         const Truth *t = r->truth;
-        uint64_t before = mlg_pipe_region_backed_bytes(r);
+        uint64_t before;
+
+        sweep_tables(r);
+        before = mlg_pipe_region_backed_bytes(r);
 
         for (uint32_t c = 0, n; c < t->n_chunks; c += MAX(n, 1)) {
                 off_t data = lseek(r->fd, (off_t) chunk_at(c), SEEK_DATA);

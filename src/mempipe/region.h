@@ -74,8 +74,9 @@ uint32_t mlg_pipe_region_granted_to_all(const MlgPipeRegion *r);
 
 /* Memory of the host that the region takes. */
 uint64_t mlg_pipe_region_backed_bytes(const MlgPipeRegion *r);
-/* Members can write where they were granted nothing: takes that memory back. Returns how many bytes it
- * was. */
+/* Members can write where they were granted nothing: takes that memory back. Returns how many bytes of
+ * chunks it was; what lies in tables of those who are not there is nobody's fault, as some may not know yet
+ * that one has left. */
 uint64_t mlg_pipe_region_sweep(MlgPipeRegion *r);
 
 /* ---- control rings: messages between host and a member ---- */

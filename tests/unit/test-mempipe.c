@@ -18,6 +18,7 @@
 #include <glib/gstdio.h>
 
 #include "memlego/mempipe-abi.h"
+#include "mempipe/core/region.h"
 #include "mempipe/group.h"
 #include "mempipe/region.h"
 #include "mempipe/sharing.h"
@@ -173,6 +174,33 @@ static void test_region_hostile(void **state) {
         assert_int_equal(chunk_of(memory, first + 4)[0], 0);
         mlg_pipe_region_leave(r, 1);
         assert_int_equal(mlg_pipe_region_granted_to_all(r), 0);
+        assert_int_equal(munmap(memory, REGION), 0);
+}
+
+/* Memory in tables of those who are not there is taken back; of those who are it stays. */
+static void test_region_tables(void **state) {
+        g_autoptr(MlgPipeRegion) r = NULL;
+        uint64_t before;
+        uint8_t *memory;
+
+        assert_int_equal(mlg_pipe_region_new(REGION, 1, &r), 0);
+        memory = map_all(r);
+        mlg_pipe_region_join(r, 1);
+        mlg_pipe_region_join(r, 5);
+        before = mlg_pipe_region_backed_bytes(r);
+        memset(memory + MLG_PIPE_SECTIONS_AT, 7, MLG_PIPE_CHUNKS_AT - MLG_PIPE_SECTIONS_AT);
+        assert_true(mlg_pipe_region_backed_bytes(r) > 78 * MIB);
+        assert_int_equal(mlg_pipe_region_sweep(r), 0); /* no chunk */
+        /* slots of two, sections and pairs of three, owners, and what there was before */
+        assert_true(mlg_pipe_region_backed_bytes(r) <= before + 4 * MIB + 32 * 4096);
+        assert_int_equal(((const uint8_t *) mp_section(memory, 5))[0], 7);
+        assert_int_equal(((const uint8_t *) mp_section(memory, 4))[0], 0);
+        assert_int_equal(((const uint8_t *) mp_pair(memory, 1, 5))[4095], 7);
+        assert_int_equal(((const uint8_t *) mp_pair(memory, 1, 6))[0], 0);
+        assert_int_equal(((const uint8_t *) mp_pair(memory, 4, 5))[0], 0);
+        assert_int_equal(((const uint8_t *) mp_slot(memory, 5, 1023))[2047], 7);
+        assert_int_equal(((const uint8_t *) mp_slot(memory, 0, 0))[0], 0);
+        assert_int_equal(((const uint8_t *) mp_slot(memory, 6, 0))[0], 0);
         assert_int_equal(munmap(memory, REGION), 0);
 }
 
@@ -1123,6 +1151,7 @@ int main(void) {
                 cmocka_unit_test(test_region_chunks),
                 cmocka_unit_test(test_region_all_chunks),
                 cmocka_unit_test(test_region_hostile),
+                cmocka_unit_test(test_region_tables),
                 cmocka_unit_test(test_region_adopt),
                 cmocka_unit_test(test_sharing),
                 cmocka_unit_test(test_sharing_falls_slowly),
