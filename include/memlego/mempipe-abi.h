@@ -72,6 +72,21 @@
  * has moved tail, head, mode, mode_ack or attached sets, behind a full barrier and if the other is armed, the slot's bit in `pending`
  * of the pair; if that was clear, it sets `bell`, and rings if that was 0. The other clears bell, then takes the bits.
  *
+ * Datagrams (UDP). From each peer to each other goes one ring, `datagrams` of their pair: bytes, chunks, window and waking (by
+ * bell alone, without a bit in pending) are those of a pipe's direction. In it lie records: each mlg_pipe_datagram, and behind it
+ * the payload, filled up to 8 bytes. A record says no addresses but the number of a *flow*, which the receiver has given out;
+ * so nobody sends by it what did not come from him by the network, too:
+ *     sender    lets the flow's datagrams go by the network; FLOW_OFFER(tuple, gen of the ring, nonce, ask) with one of them
+ *     receiver  sees that datagram come in, behind its firewall, and that `ask` is of it; FLOW_OK(tuple, flow, gen, nonce, answer)
+ *     sender    sees that `answer` is of it; the flow is *open*, its datagrams go by the ring
+ * Ask and answer are SipHash-2-4 of {digest, nonce, 0 or 1}, 8 bytes each, key 0; digest is that of the UDP length (4 bytes) and
+ * the first MLG_PIPE_DIGEST_BYTES of the payload: only who sent the datagram and who received it know all of them. A flow is open
+ * for MLG_PIPE_FLOW_MSEC; then one datagram goes by the network again, with another offer, and so do all that follow until the
+ * answer. `after` of the first record behind such an excursion is the digest of the flow's last datagram by the network: the
+ * receiver waits for that one a moment, so that the order is kept. It says FLOW_GONE for a record whose flow it does not know.
+ *     Gen of the ring is (epoch of the sender << 16) + epoch of the receiver. When the first offer of another gen comes, the
+ * receiver begins at head = 0 and says attached = gen. Where it finds nonsense it says attached = 0, until there is another gen.
+ *
  * Control rings. As two peers do not learn of an epoch at the same moment, a reader may find itself out of step. If tail is not
  * head .. head + 32 it goes on at tail: what it skips is lost, and who waits for an answer asks again or gives up.
  *
@@ -101,6 +116,10 @@
 #define MLG_PIPE_WINDOW_BYTES (MLG_PIPE_WINDOW_CHUNKS << MLG_PIPE_CHUNK_SHIFT)
 #define MLG_PIPE_ADDRESSES 64u       /* that a peer can say it has */
 #define MLG_PIPE_MESSAGES 32u        /* in a control ring */
+#define MLG_PIPE_FLOWS 1024u         /* of datagrams, that a receiver knows of one peer */
+#define MLG_PIPE_FLOW_MSEC 2000u     /* that a flow is open by one answer */
+#define MLG_PIPE_DATAGRAM_BYTES 65527u /* the longest payload: IPv6's; IPv4's is 65507 */
+#define MLG_PIPE_DIGEST_BYTES 128u
 
 /* Features of a region. */
 #define MLG_PIPE_LOBBY 1u            /* the host and one guest: no pipes, but wishes */
@@ -169,6 +188,9 @@ enum mlg_pipe_message_type {
 	MLG_PIPE_HELLO = 1,  /* guest to guest */
 	MLG_PIPE_ATTACH = 2,
 	MLG_PIPE_REFUSE = 3, /* reason: enum mlg_pipe_reason */
+	MLG_PIPE_FLOW_OFFER = 4, /* proof: `ask` */
+	MLG_PIPE_FLOW_OK = 5, /* proof: `answer`; the slot is the flow */
+	MLG_PIPE_FLOW_GONE = 6, /* the same, without proof */
 	MLG_PIPE_GRANT = 16, /* host to guest: chunks `first` .. `first + count - 1` are yours */
 	MLG_PIPE_RETURN = 17, /* guest to host: they are no longer */
 	MLG_PIPE_WISH = 18,  /* guest to host, in a lobby: a SYN was seen; see "Lobbies" */
@@ -182,7 +204,7 @@ struct mlg_pipe_message {
 		struct {
 			struct mlg_pipe_address client, server;
 			__u16 client_port, server_port; /* host order */
-		} tuple;             /* of HELLO, ATTACH and REFUSE; as the client sees it */
+		} tuple;             /* of HELLO, ATTACH and REFUSE; as the client sees it. FLOW_*: the sender's */
 		struct {
 			__u32 first, count;
 		} chunks;
@@ -192,21 +214,7 @@ struct mlg_pipe_message {
 	__u64 proof;
 };
 
-/* From peer i to peer j. */
-struct mlg_pipe_pair {
-	__u32 bell;          /* two writers: i sets it, j clears it; both by an atomic exchange */
-	__u32 reserved[15];
-	__u32 tail;          /* by i: messages written since the epoch began */
-	__u32 reserved2[15];
-	__u32 head;          /* by j: messages read */
-	__u32 reserved3[15];
-	__u64 reserved4[8];
-	__u64 pending[2 * MLG_PIPE_SLOTS / 64]; /* two writers: i sets, j takes; first the slots of i, then those of j */
-	__u8 reserved5[1536];
-	struct mlg_pipe_message messages[MLG_PIPE_MESSAGES];
-};
-
-/* One direction of a pipe. */
+/* One direction of a pipe, or the datagrams from one peer to another. */
 struct mlg_pipe_direction {
 	/* by the sender */
 	__u32 tail;          /* position behind the last byte written */
@@ -224,6 +232,32 @@ struct mlg_pipe_direction {
 	/* by the sender: an entry is written before tail moves on in its chunk, and not while an unread byte is in there */
 	__u32 map[MLG_PIPE_WINDOW_CHUNKS];
 	__u32 reserved3[32];
+};
+
+/* What stands before a datagram in its ring. */
+struct mlg_pipe_datagram {
+	__u32 bytes;         /* of payload, MLG_PIPE_DATAGRAM_BYTES at most */
+	__u32 gen;           /* of the flow */
+	__u16 flow;          /* below MLG_PIPE_FLOWS */
+	__u8 tos;            /* or traffic class */
+	__u8 ttl;            /* or hop limit */
+	__u32 label;         /* of IPv6's flow, host order; else 0 */
+	__u64 after;         /* 0, or the digest of what went by the network last */
+};
+
+/* From peer i to peer j. */
+struct mlg_pipe_pair {
+	__u32 bell;          /* two writers: i sets it, j clears it; both by an atomic exchange */
+	__u32 reserved[15];
+	__u32 tail;          /* by i: messages written since the epoch began */
+	__u32 reserved2[15];
+	__u32 head;          /* by j: messages read */
+	__u32 reserved3[15];
+	__u64 reserved4[8];
+	__u64 pending[2 * MLG_PIPE_SLOTS / 64]; /* two writers: i sets, j takes; first the slots of i, then those of j */
+	struct mlg_pipe_direction datagrams; /* mode, switch_seq, end, mode_ack: not used */
+	__u8 reserved5[1024];
+	struct mlg_pipe_message messages[MLG_PIPE_MESSAGES];
 };
 
 struct mlg_pipe_slot {
@@ -265,9 +299,11 @@ MLG_PIPE_IS(mlg_pipe_section, 4096);
 MLG_PIPE_IS(mlg_pipe_message, 64);
 MLG_PIPE_IS(mlg_pipe_pair, 4096);
 MLG_PIPE_IS(mlg_pipe_direction, 512);
+MLG_PIPE_IS(mlg_pipe_datagram, 24);
 MLG_PIPE_IS(mlg_pipe_slot, 2048);
 _Static_assert(offsetof(struct mlg_pipe_section, addresses) == 64, "addresses");
 _Static_assert(offsetof(struct mlg_pipe_pair, pending) == 256, "pending");
+_Static_assert(offsetof(struct mlg_pipe_pair, datagrams) == 512, "datagrams");
 _Static_assert(offsetof(struct mlg_pipe_pair, messages) == 2048, "messages");
 _Static_assert(offsetof(struct mlg_pipe_direction, head) == 64, "head");
 _Static_assert(offsetof(struct mlg_pipe_direction, map) == 128, "map");

@@ -61,6 +61,11 @@ static bool is_sensible(const struct mp_ctl_rx *rx, const struct mlg_pipe_messag
 	case MLG_PIPE_REFUSE:
 		return between_guests(rx) && m->gen != 0 && mp_message_slot(m) < MLG_PIPE_SLOTS &&
 		       m->reason > MLG_PIPE_OK && m->reason < MLG_PIPE_REASONS;
+	case MLG_PIPE_FLOW_OFFER:
+		return between_guests(rx) && m->gen != 0;
+	case MLG_PIPE_FLOW_OK:
+	case MLG_PIPE_FLOW_GONE:
+		return between_guests(rx) && m->gen != 0 && mp_message_slot(m) < MLG_PIPE_FLOWS;
 	case MLG_PIPE_GRANT:
 		return rx->from == MLG_PIPE_HOST && chunks_exist(rx, m);
 	case MLG_PIPE_RETURN:
