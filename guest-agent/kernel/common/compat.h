@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <linux/ipv6.h>
 #include <linux/module.h>
 #include <linux/net.h>
 #include <linux/socket.h>
@@ -43,6 +44,16 @@ static inline int compat_ioctl_answer(int *karg, int value)
 	return 0;
 }
 #endif
+
+/* 6.7: sockets' bit fields became bits of one word. */
+static inline bool compat_dontfrag(const struct sock *sk)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	return inet6_sk(sk)->dontfrag;
+#else
+	return inet6_test_bit(DONTFRAG, sk);
+#endif
+}
 
 static inline struct inet_hashinfo *compat_tcp_hashinfo(struct net *net)
 {

@@ -141,10 +141,10 @@ static u32 collect(struct mpipe_dev *dev, struct mpipe_conn **ret, u32 most)
 
 static u32 divide(struct mpipe_dev *dev, u32 target)
 {
-	u32 most = dev->n_pipes + 16, n, i, demand = 0;
+	u32 most = dev->n_pipes + 16, n, i, demand = 0, room = most + MLG_PIPE_PEERS;
 	struct mpipe_conn **conns = kvcalloc(most, sizeof(*conns), GFP_KERNEL);
-	struct mp_pipe_credit **credits = kvcalloc(most, sizeof(*credits), GFP_KERNEL);
-	struct mp_claim *claims = kvcalloc(most, sizeof(*claims), GFP_KERNEL);
+	struct mp_pipe_credit **credits = kvcalloc(room, sizeof(*credits), GFP_KERNEL);
+	struct mp_claim *claims = kvcalloc(room, sizeof(*claims), GFP_KERNEL);
 
 	if (conns && credits && claims) {
 		n = collect(dev, conns, most);
@@ -155,6 +155,7 @@ static u32 divide(struct mpipe_dev *dev, u32 target)
 		for (i = 0; i < n; i++)
 			if (READ_ONCE(conns[i]->forgotten))
 				credits[i--] = credits[--n];
+		n += mpipe_udp_credits(dev, credits + n, MLG_PIPE_PEERS);
 		demand = mp_credit_divide(&dev->credit, credits, claims, n, target, now_usec());
 		spin_unlock_bh(&dev->chunks_lock);
 		for (i = 0; conns[i] && i < most; i++)

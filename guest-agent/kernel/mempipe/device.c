@@ -40,6 +40,7 @@ static void dev_free(struct kref *kref)
 	mpipe_chunks_exit(dev);
 	xa_destroy(&dev->pipes);
 	percpu_ref_exit(&dev->users);
+	mpipe_udp_free(dev->udp);
 	kvfree(dev->peers);
 	kvfree(dev);
 }
@@ -100,8 +101,10 @@ static struct mpipe_dev *dev_new(struct pci_dev *pdev)
 	while (dev->session == 0)
 		dev->session = get_random_u32();
 	dev->peers = kvcalloc(MLG_PIPE_PEERS, sizeof(*dev->peers), GFP_KERNEL);
-	if (!dev->peers || percpu_ref_init(&dev->users, on_unused, 0, GFP_KERNEL) < 0) {
+	dev->udp = mpipe_udp_new(dev);
+	if (!dev->peers || !dev->udp || percpu_ref_init(&dev->users, on_unused, 0, GFP_KERNEL) < 0) {
 		kvfree(dev->peers);
+		mpipe_udp_free(dev->udp);
 		kvfree(dev);
 		return NULL;
 	}
@@ -239,6 +242,7 @@ static void remove(struct pci_dev *pdev)
 	cancel_delayed_work_sync(&dev->watch_work);
 	mpipe_conns_settle(dev, MLG_PIPE_NOBODY);
 	mpipe_conns_drain(dev, REMOVE_MSEC);
+	mpipe_udp_leave(dev, REMOVE_MSEC);
 
 	WRITE_ONCE(mp_section(dev->base, dev->self)->version, 0);
 	mpipe_dev_ring(dev, MLG_PIPE_HOST);
@@ -247,6 +251,7 @@ static void remove(struct pci_dev *pdev)
 	percpu_ref_kill(&dev->users);
 	wait_for_completion(&dev->unused);
 	cancel_work_sync(&dev->control_work);
+	mpipe_udp_forget(dev);
 	mpipe_conns_settle(dev, MLG_PIPE_NOBODY);
 	flush_workqueue(mpipe_wq);
 	xa_for_each(&dev->pipes, key, conn)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* mempipe.ko: TCP between guests of one host through shared memory. memlego/mempipe-abi.h has the protocol.
+/* mempipe.ko: TCP and UDP between guests of one host through shared memory. memlego/mempipe-abi.h has the protocol.
  *
  *   adopt.c       makes sockets ours from birth          send.c, recv.c  the bytes
  *   rendezvous.c  two ends agree on a pipe               ready.c         poll and waiting
@@ -8,6 +8,7 @@
  *   wake.c        doorbells                              chunks.c        memory to send with
  *   wish.c        whom the host should bring us together with
  *   core/         plain C, tested in user space          stats.c         what there is to be seen
+ *   udp*.c        datagrams; udp.h has their locks
  *
  * Locks, outer ones first:
  *
@@ -63,8 +64,13 @@ static int __init mpipe_init(void)
 	err = mpipe_adopt_init();
 	if (err < 0)
 		goto fail_adopt;
+	err = mpipe_udp_init();
+	if (err < 0)
+		goto fail_udp;
 	return 0;
 
+fail_udp:
+	mpipe_adopt_exit();
 fail_adopt:
 	mpipe_device_exit();
 fail_device:
@@ -77,6 +83,7 @@ fail_peers:
 
 static void __exit mpipe_exit(void)
 {
+	mpipe_udp_exit();
 	mpipe_adopt_exit();
 	mpipe_device_exit();
 	mpipe_peers_exit();
@@ -90,5 +97,5 @@ static void __exit mpipe_exit(void)
 
 module_init(mpipe_init);
 module_exit(mpipe_exit);
-MODULE_DESCRIPTION("MemLego: TCP between guests of one host through shared memory");
+MODULE_DESCRIPTION("MemLego: TCP and UDP between guests of one host through shared memory");
 MODULE_LICENSE("GPL");

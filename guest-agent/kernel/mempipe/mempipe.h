@@ -81,6 +81,8 @@ struct mpipe_dev {
 	struct mp_credit credit;
 	u64 *chunks_held, *chunks_free;
 	u32 chunks_epoch;         /* that these were granted in */
+
+	struct mpipe_udp *udp;    /* udp.h */
 };
 
 extern struct list_head mpipe_devs; /* by RCU, and mpipe_devs_lock */
@@ -276,6 +278,21 @@ struct mpipe_syn {
 };
 bool mpipe_has_lobby(void);
 void mpipe_wish(const struct mpipe_syn *syn, bool server); /* in hooks; server: it came for us */
+
+/* udp.c, udp-flows.c, udp-ring.c, udp-stats.c: the rest of what they share is in udp.h */
+struct mpipe_udp *mpipe_udp_new(struct mpipe_dev *dev);
+void mpipe_udp_free(struct mpipe_udp *udp);
+void mpipe_udp_leave(struct mpipe_dev *dev, unsigned int msec);
+void mpipe_udp_forget(struct mpipe_dev *dev);
+void mpipe_udp_message(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *m);
+void mpipe_udp_bell(struct mpipe_dev *dev, u32 peer);
+void mpipe_udp_tidy(struct mpipe_dev *dev);
+bool mpipe_udp_is_busy(struct mpipe_dev *dev);
+u32 mpipe_udp_credits(struct mpipe_dev *dev, struct mp_pipe_credit **ret, u32 most);
+void mpipe_udp_counters_show(struct seq_file *m);
+void mpipe_udp_stats_init(struct dentry *dir);
+int mpipe_udp_init(void);
+void mpipe_udp_exit(void);
 
 /* wake.c */
 void mpipe_bell(struct tasklet_struct *tasklet);

@@ -389,9 +389,10 @@ void mpipe_watch_work(struct work_struct *work)
 					watch_peer(dev, id);
 			mpipe_rendezvous_expire(dev);
 			tidy(dev);
+			mpipe_udp_tidy(dev);
 			mpipe_chunks_report(dev);
 		}
-		if (!dev->epoch || !xa_empty(&dev->pipes))
+		if (!dev->epoch || !xa_empty(&dev->pipes) || mpipe_udp_is_busy(dev))
 			again = WATCH_BUSY_MSEC;
 		mpipe_dev_leave(dev);
 		queue_work(mpipe_wq, &dev->control_work);

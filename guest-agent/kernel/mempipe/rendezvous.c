@@ -411,6 +411,11 @@ static void on_message(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_me
 	case MLG_PIPE_REFUSE:
 		on_answer(dev, peer, m);
 		break;
+	case MLG_PIPE_FLOW_OFFER:
+	case MLG_PIPE_FLOW_OK:
+	case MLG_PIPE_FLOW_GONE:
+		mpipe_udp_message(dev, peer, m);
+		break;
 	case MLG_PIPE_GRANT:
 		mpipe_chunks_granted(dev, m->chunks.first, m->chunks.count);
 		break;

@@ -6,6 +6,7 @@
  *   counters      KEY VALUE lines; reason-NAME counts connections that stayed with TCP, or returned to it,
  *   for it
  *   devices       a line for each region
+ *   flows         a line for each flow of datagrams (udp-stats.c)
  */
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
@@ -133,6 +134,7 @@ static int counters_show(struct seq_file *m, void *v)
 		seq_printf(m, "%s %lld\n", count_names[i], atomic64_read(&mpipe_counts[i]));
 	for (i = 1; i < MLG_PIPE_REASONS; i++)
 		seq_printf(m, "reason-%s %lld\n", reason_names[i], atomic64_read(&mpipe_reasons[i]));
+	mpipe_udp_counters_show(m);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(counters);
@@ -157,6 +159,7 @@ void mpipe_stats_init(void)
 	debugfs_create_file("connections", 0400, dir, NULL, &connections_fops);
 	debugfs_create_file("counters", 0400, dir, NULL, &counters_fops);
 	debugfs_create_file("devices", 0400, dir, NULL, &devices_fops);
+	mpipe_udp_stats_init(dir);
 }
 
 void mpipe_stats_exit(void)

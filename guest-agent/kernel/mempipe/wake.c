@@ -73,6 +73,7 @@ static void look_at_peer(struct mpipe_dev *dev, u32 peer)
 	if (READ_ONCE(pair->tail) != READ_ONCE(pair->head))
 		queue_work(mpipe_wq, &dev->control_work);
 	take_bits(dev, pair, peer);
+	mpipe_udp_bell(dev, peer);
 }
 
 void mpipe_bell(struct tasklet_struct *tasklet)

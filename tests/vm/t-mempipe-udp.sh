@@ -1,0 +1,98 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Datagrams between two guests go through shared memory, byte for byte and in order, and firewalls are respected
+# kernels: 6.12
+# timeout: 300
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib-pipe.sh"
+
+serves_udp() { guest_run "$1" "netstat -lun | grep -q :$2"; } # GUEST PORT
+serve_udp() { # GUEST PORT
+        guest_spawn "$1" "exec udpgram serve $2" >/dev/null
+        wait_until 10 "udpgram listens in $1" serves_udp "$1" "$2"
+}
+by_ring() { pipe_counter "$1" udp-tx-datagrams; } # GUEST
+
+# By the ring: at least so many datagrams of A's, or fewer: 0
+grams() { # WHAT LEAST MOST ARGUMENTS-OF-RUN...
+        local what=$1 least=$2 most=$3 before said
+        shift 3
+        before=$(by_ring A)
+        said=$(guest_run -t 60 A "udpgram run $*") || true
+        expect_match '^ok .* lost=0 wrong=0 disorder=0 elsewhere=0' "$said" "$what"
+        expect_between "$least" "$most" $(($(by_ring A) - before)) "datagrams of A by the ring: $what"
+        pass "$what: $said, $(($(by_ring A) - before)) of A's by the ring"
+}
+
+step "two guests, of kernels 6.1 and 6.12, with a network and a shared memory"
+network_start
+pipe_server_start 256 128
+pipe_guest_start A 1 --no-wait
+pipe_guest_start B 2 --no-wait --kernel 6.12
+guest_wait A B
+network_up A 1
+network_up B 2
+serve_udp B 7000
+wait_until 20 "A reaches B" guest_run A 'ping -c1 -W1 10.0.0.2 && ping -c1 -W1 fd00::2'
+
+
+module_gone() { guest_run "$1" 'rmmod mempipe 2>/dev/null; [ ! -d /sys/module/mempipe ]'; }
+wall() { guest_run "$1" "echo $3 >/sys/module/wall/parameters/$2"; } # GUEST in|out PORT
+last_of_hold() { guest_run A 'tail -n1 /run/hold'; }
+answers() { last_of_hold | sed -n 's/^answers=\([0-9]*\).*/\1/p'; }
+# Of a flow with a datagram each 10 ms: whether answers come, over half a second.
+is_answered() {
+        local n
+        n=$(answers)
+        sleep 0.5
+        [ "$(answers)" -gt "$n" ]
+}
+is_silent() { ! is_answered; }
+held_by_ring() { says '10.0.0.2:7000 to .* ring ok' pipe_file A flows; }
+
+step "the module on one side only"
+guest_run A 'modprobe mempipe'
+wait_until 20 "the host has answered A's module" says 'epoch=[1-9]' pipe_file A devices
+grams "no module on the other side" 0 0 10.0.0.2 7000 200 1 connected
+
+step "on both sides"
+pipe_load A B
+grams "IPv4, connected" 1500 2100 10.0.0.2 7000 2000 2 connected
+grams "IPv4, not connected, some at a time" 1500 2100 10.0.0.2 7000 2000 3 batches
+grams "IPv6, connected, some at a time" 1500 2100 fd00::2 7000 2000 4 connected batches
+grams "IPv6, not connected" 1500 2100 fd00::2 7000 2000 5
+
+step "a firewall's rule in the middle of a flow"
+for g in A B; do guest_run $g 'modprobe wall'; done
+guest_spawn A 'exec udpgram hold 10.0.0.2 7000 >/run/hold' >/dev/null
+wait_until 10 "the flow goes by the ring" held_by_ring
+wall B in 7000
+wait_until 5 "a rule of the receiver takes effect" is_silent
+pass "$(last_of_hold)"
+wall B in 0
+wait_until 5 "and ends" is_answered
+wait_until 10 "the flow goes by the ring again" held_by_ring
+wall A out 7000
+wait_until 5 "a rule of the sender takes effect" is_silent
+expect_match 'error=EPERM' "$(last_of_hold)" "what the sender is told"
+wall A out 0
+wait_until 5 "and ends" is_answered
+wait_until 10 "the flow goes by the ring again" held_by_ring
+
+step "the device goes in the middle of a flow, and comes back"
+n=$(answers)
+guest_run B 'echo 1 >"/sys/bus/pci/drivers/mempipe/$(basename /sys/bus/pci/drivers/mempipe/0000*)/remove"'
+wait_until 10 "A sees that B's module has gone" says 'others=0' pipe_file A devices
+wait_until 5 "answers come by the network" is_answered
+expect_match '^$' "$(pipe_file A flows | grep ' to .* ring ok' || true)" "flows of A by the ring"
+guest_run B 'echo 1 >/sys/bus/pci/rescan'
+wait_until 20 "B is back" knows_others A
+wait_until 10 "the flow goes by the ring again" held_by_ring
+pass "$(last_of_hold)"
+
+for g in A B; do
+        pipe_file $g counters | grep -E '^udp-|bad' | grep -v ' 0$' | tr '\n' ' ' | sed "s/^/    $g: /"; echo
+        expect_eq "0 0" "$(pipe_counter $g udp-broken-rings) $(pipe_counter $g bad-messages)" "nonsense in rings of $g"
+        expect_eq "" "$(kernel_complains $g)" "complaints of $g's kernel"
+done
+pass "no complaints of the kernels"
