@@ -53,3 +53,23 @@ serve_in() { # GUEST PORT PROGRAM...
         guest_spawn "$1" "exec ${*:3}" >/dev/null
         wait_until 10 "${*:3} listens in $1" serves "$1" "$2"
 }
+
+# ---- datagrams
+
+serves_udp() { guest_run "$1" "netstat -lun | grep -q :$2"; } # GUEST PORT
+serve_udp() { # GUEST PORT
+        guest_spawn "$1" "exec udpgram serve $2" >/dev/null
+        wait_until 10 "udpgram listens in $1" serves_udp "$1" "$2"
+}
+by_ring() { pipe_counter "$1" udp-tx-datagrams; } # GUEST
+
+# Each byte right and in order, and as many of A's datagrams by the ring as is said
+grams() { # WHAT LEAST MOST ARGUMENTS-OF-UDPGRAM-RUN...
+        local what=$1 least=$2 most=$3 before said
+        shift 3
+        before=$(by_ring A)
+        said=$(guest_run -t 60 A "udpgram run $*") || true
+        expect_match '^ok .* lost=0 wrong=0 disorder=0 elsewhere=0' "$said" "$what"
+        expect_between "$least" "$most" $(($(by_ring A) - before)) "datagrams of A by the ring: $what"
+        pass "$what: $said, $(($(by_ring A) - before)) of A's by the ring"
+}

@@ -2,27 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Datagrams between two guests go through shared memory, byte for byte and in order, and firewalls are respected
 # kernels: 6.12
+# suite: all
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib-pipe.sh"
-
-serves_udp() { guest_run "$1" "netstat -lun | grep -q :$2"; } # GUEST PORT
-serve_udp() { # GUEST PORT
-        guest_spawn "$1" "exec udpgram serve $2" >/dev/null
-        wait_until 10 "udpgram listens in $1" serves_udp "$1" "$2"
-}
-by_ring() { pipe_counter "$1" udp-tx-datagrams; } # GUEST
-
-# By the ring: at least so many datagrams of A's, or fewer: 0
-grams() { # WHAT LEAST MOST ARGUMENTS-OF-RUN...
-        local what=$1 least=$2 most=$3 before said
-        shift 3
-        before=$(by_ring A)
-        said=$(guest_run -t 60 A "udpgram run $*") || true
-        expect_match '^ok .* lost=0 wrong=0 disorder=0 elsewhere=0' "$said" "$what"
-        expect_between "$least" "$most" $(($(by_ring A) - before)) "datagrams of A by the ring: $what"
-        pass "$what: $said, $(($(by_ring A) - before)) of A's by the ring"
-}
 
 step "two guests, of kernels 6.1 and 6.12, with a network and a shared memory"
 network_start
@@ -48,7 +31,10 @@ is_answered() {
         [ "$(answers)" -gt "$n" ]
 }
 is_silent() { ! is_answered; }
+holds_no_chunks() { pipe_file "$1" devices | grep -E 'held=([0-9]+) free=\1 '; } # GUEST
 held_by_ring() { says '10.0.0.2:7000 to .* ring ok' pipe_file A flows; }
+
+is_not_held() { ! held_by_ring; }
 
 step "the module on one side only"
 guest_run A 'modprobe mempipe'
@@ -90,9 +76,24 @@ wait_until 20 "B is back" knows_others A
 wait_until 10 "the flow goes by the ring again" held_by_ring
 pass "$(last_of_hold)"
 
+step "what is not used is given back, and the modules can be unloaded"
+guest_run A 'killall udpgram'
+for g in A B; do wait_until 20 "no ring of $g holds chunks" holds_no_chunks $g; done
 for g in A B; do
         pipe_file $g counters | grep -E '^udp-|bad' | grep -v ' 0$' | tr '\n' ' ' | sed "s/^/    $g: /"; echo
         expect_eq "0 0" "$(pipe_counter $g udp-broken-rings) $(pipe_counter $g bad-messages)" "nonsense in rings of $g"
         expect_eq "" "$(kernel_complains $g)" "complaints of $g's kernel"
 done
+guest_run B 'killall udpgram'
+for g in A B; do wait_until 20 "the module of $g can be unloaded" module_gone $g; done
 pass "no complaints of the kernels"
+
+step "the peer's machine is destroyed"
+serve_udp B 7000
+pipe_load A B
+guest_spawn A 'exec udpgram hold 10.0.0.2 7000 >/run/hold' >/dev/null
+wait_until 10 "the flow goes by the ring" held_by_ring
+guest_destroy B
+wait_until 30 "A sees that B is gone" says 'others=0' pipe_file A devices
+wait_until 10 "no flow goes by the ring" is_not_held
+expect_eq "" "$(kernel_complains A)" "complaints of A's kernel"

@@ -45,6 +45,12 @@ sent_by_pipe "IPv4, poll" 30 41 10.0.0.2 7000 40 2 poll
 sent_by_pipe "IPv6, blocking, two processes" 30 41 fd00::2 7000 40 3 fork
 expect_eq "0 0" "$(pipe_counter A resets) $(pipe_counter B bad-messages)" "resets, bad messages"
 
+step "datagrams"
+serve_udp B 7002
+grams "UDP, IPv4, connected" 300 700 10.0.0.2 7002 600 1 connected
+grams "UDP, IPv6, not connected, some at a time" 300 700 fd00::2 7002 600 2 batches
+guest_run B 'killall udpgram' # it would keep the module
+
 step "switches between the pipe and TCP"
 pipe_set flip_bytes 100000 A B
 n=$(pipe_counter A switches)

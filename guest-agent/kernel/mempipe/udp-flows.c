@@ -47,18 +47,12 @@ static bool is_same(const struct mlg_pipe_address *a, const struct mlg_pipe_addr
 	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
-static void flow_free(struct rcu_head *rcu)
-{
-	struct mpipe_flow *flow = container_of(rcu, struct mpipe_flow, rcu);
-
-	mpipe_dev_put(flow->dev);
-	kfree(flow);
-}
-
 void mpipe_flow_put(struct mpipe_flow *flow)
 {
-	if (refcount_dec_and_test(&flow->ref))
-		call_rcu(&flow->rcu, flow_free);
+	if (!refcount_dec_and_test(&flow->ref))
+		return;
+	mpipe_dev_put(flow->dev); /* who still sees the flow compares with it, no more */
+	kfree_rcu(flow, rcu);
 }
 
 /* By flows_lock. */
@@ -207,14 +201,6 @@ static void on_answer(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_mes
 
 /* ---------------------------------------------------------------- flows that we receive */
 
-static void rx_flow_free(struct rcu_head *rcu)
-{
-	struct mpipe_rx_flow *flow = container_of(rcu, struct mpipe_rx_flow, rcu);
-
-	mpipe_dev_put(flow->dev);
-	kfree(flow);
-}
-
 static void rx_flow_remove(struct mpipe_ring *ring, struct mpipe_rx_flow *flow)
 {
 	if (xa_cmpxchg(&ring->flows, flow->id, flow, NULL, GFP_ATOMIC) != flow)
@@ -223,7 +209,8 @@ static void rx_flow_remove(struct mpipe_ring *ring, struct mpipe_rx_flow *flow)
 	hash_del_rcu(&flow->by_tuple);
 	spin_unlock_bh(&rx_flows_lock);
 	atomic_dec(&mpipe_n_rx_flows);
-	call_rcu(&flow->rcu, rx_flow_free);
+	mpipe_dev_put(flow->dev); /* its memory stays for a grace period as well */
+	kfree_rcu(flow, rcu);
 }
 
 static u32 rx_hash(const struct mpipe_tuple *tuple)
@@ -258,7 +245,8 @@ static struct mpipe_rx_flow *rx_flow_new(struct mpipe_dev *dev, u32 peer, const 
 	spin_lock_init(&flow->lock);
 	dev->udp->flow_gen = dev->udp->flow_gen + 1 ?: 1;
 	mp_flow_rx_init(&flow->state, dev->udp->flow_gen, mpipe_now_usec());
-	if (xa_alloc(&ring->flows, &flow->id, flow, XA_LIMIT(0, MLG_PIPE_FLOWS - 1), GFP_KERNEL) < 0) {
+	/* its place first, as who finds it there may remove it */
+	if (xa_alloc(&ring->flows, &flow->id, NULL, XA_LIMIT(0, MLG_PIPE_FLOWS - 1), GFP_KERNEL) < 0) {
 		kfree(flow);
 		return NULL;
 	}
@@ -267,6 +255,7 @@ static struct mpipe_rx_flow *rx_flow_new(struct mpipe_dev *dev, u32 peer, const 
 	hash_add_rcu(rx_flows_by_tuple, &flow->by_tuple, rx_hash(tuple));
 	spin_unlock_bh(&rx_flows_lock);
 	atomic_inc(&mpipe_n_rx_flows);
+	xa_store(&ring->flows, flow->id, flow, GFP_KERNEL);
 	return flow;
 }
 
@@ -328,6 +317,17 @@ static void on_offer(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_mess
 		say(flow, MLG_PIPE_FLOW_OK, nonce, answer);
 	}
 	rcu_read_unlock();
+}
+
+/* A guess. */
+bool mpipe_rx_flow_known(const struct mpipe_tuple *tuple)
+{
+	bool known;
+
+	rcu_read_lock();
+	known = rx_flow_find(tuple);
+	rcu_read_unlock();
+	return known;
 }
 
 /* A datagram came in by the network, behind all firewalls. In a hook. */

@@ -5,6 +5,11 @@
  * datagram came from the network: checksums, firewall, conntrack, the choice of a socket, its filters and
  * buffers, ICMP where there is none, and what sniffers see are the stack's. The ring replaces the sender's
  * way down and the wire, which is what costs.
+ *
+ * A program that reads more slowly than datagrams come would have most of them dropped, and the less time to
+ * read the more are. So while its socket has no room they stay in the ring, and the sender waits: for
+ * as long as the program reads, or, where other flows use the ring, for a moment (SHARED_USEC). A program
+ * that does not read has them dropped, as ever.
  */
 #include <linux/etherdevice.h>
 #include <linux/netdevice.h>
@@ -19,6 +24,11 @@
 #define BUDGET_DATAGRAMS 64 /* of one peer at a time, before others and programs have their turn */
 #define BUDGET_BYTES (512 << 10)
 #define LINEAR_MOST 2048 /* payload in one piece; what is longer lies in pages */
+#define TURN_USEC 1000 /* between looks whether it is a record's turn */
+#define ROOM_USEC 200  /* or whether there is room for it */
+#define ALONE_USEC 20000 /* longer than the scheduler lets others run */
+#define SHARED_USEC 1000
+#define LATELY_USEC 100000 /* a flow that had a record so lately uses the ring */
 #define FAULTS_MOST 8
 #define ACTIVE_MSEC 1000 /* a ring that was used lately takes part in the division of chunks */
 
@@ -468,9 +478,64 @@ static struct sk_buff *make_skb(struct mpipe_dev *dev, struct mp_rx *rx, const s
 	return skb;
 }
 
-/* 1: taken, *ret_skb may be NULL; 0: not its turn; -EPROTO. By ring->rx_lock and RCU. */
+/* Whether the stack would drop the next one, behind those of `queued` bytes. A guess: who has the datagram in
+ * the end, the stack decides.
+ */
+static bool is_full(const struct mpipe_rx_flow *flow, u32 queued, u32 *ret_used)
+{
+	const struct in6_addr *from = (const struct in6_addr *)flow->tuple.remote.bytes;
+	const struct in6_addr *to = (const struct in6_addr *)flow->tuple.local.bytes;
+	__be16 sport = htons(flow->tuple.remote_port), dport = htons(flow->tuple.local_port);
+	int ifindex = READ_ONCE(flow->ifindex);
+	struct sock *sk;
+	bool full;
+
+	if (is_v4(flow))
+		sk = udp4_lib_lookup(&init_net, from->s6_addr32[3], sport, to->s6_addr32[3], dport, ifindex);
+	else
+		sk = udp6_lib_lookup(&init_net, from, sport, to, dport, ifindex);
+	if (!sk)
+		return false;
+	*ret_used = atomic_read(&sk->sk_rmem_alloc);
+	full = (u64)*ret_used + queued > READ_ONCE(sk->sk_rcvbuf);
+	sock_put(sk);
+	return full;
+}
+
+static void look_again(struct mpipe_dev *dev, u64 usec)
+{
+	hrtimer_start(&dev->udp->hold, ns_to_ktime(usec * NSEC_PER_USEC), HRTIMER_MODE_REL_SOFT);
+}
+
+/* Whether it waits for room: not behind others that are about to go to the stack, which is asked anew. */
+static bool waits_for_room(struct mpipe_dev *dev, struct mpipe_ring *ring, struct mpipe_rx_flow *flow, u32 queued, u64 now)
+{
+	bool alone = now >= ring->changed_usec + LATELY_USEC;
+	u32 used;
+
+	if (!is_full(flow, queued, &used)) {
+		flow->full_usec = 0;
+		flow->stuck = false;
+		return false;
+	}
+	if (flow->stuck)
+		return false;
+	if (queued > 0)
+		return true;
+	if (flow->full_usec == 0)
+		mpipe_udp_add(MPIPE_UDP_HELD, 1);
+	if (flow->full_usec == 0 || (alone && used < flow->full_used))
+		flow->full_usec = now;
+	flow->full_used = used;
+	flow->stuck = now >= flow->full_usec + (alone ? ALONE_USEC : SHARED_USEC);
+	if (!flow->stuck)
+		look_again(dev, ROOM_USEC);
+	return !flow->stuck;
+}
+
+/* 1: taken, *ret_skb may be NULL; 0: it waits; -EPROTO. `queued`: for the stack already. By ring->rx_lock and RCU. */
 static int take_record(struct mpipe_dev *dev, struct mpipe_ring *ring, u32 peer, const struct mlg_pipe_datagram *h,
-		       struct sk_buff **ret_skb)
+		       u32 queued, struct sk_buff **ret_skb)
 {
 	struct mpipe_rx_flow *flow = xa_load(&ring->flows, h->flow);
 	u64 now = mpipe_now_usec();
@@ -492,9 +557,14 @@ static int take_record(struct mpipe_dev *dev, struct mpipe_ring *ring, u32 peer,
 	if (!in_turn) {
 		if (!held)
 			mpipe_udp_add(MPIPE_UDP_LATE, 1);
-		mod_timer(&dev->udp->hold, jiffies + 1);
+		look_again(dev, TURN_USEC);
 		return 0;
 	}
+	if (ring->last_flow != h->flow)
+		ring->changed_usec = now;
+	ring->last_flow = h->flow;
+	if (waits_for_room(dev, ring, flow, queued, now))
+		return 0;
 	*ret_skb = make_skb(dev, &ring->rx, flow, h);
 	if (IS_ERR(*ret_skb))
 		return -EPROTO;
@@ -520,26 +590,30 @@ static int next_or_arm(struct mpipe_dev *dev, struct mp_rx *rx, struct mlg_pipe_
 	return n;
 }
 
-/* By ring->rx_lock. True: there is more. */
+/* By ring->rx_lock. True: there is more, and nothing that it has to wait for. */
 static bool read_ring(struct mpipe_dev *dev, struct mpipe_ring *ring, u32 peer, struct list_head *batch)
 {
-	u32 datagrams = 0, bytes = 0;
+	u32 datagrams = 0, queued = 0;
 	struct mlg_pipe_datagram h;
 	struct sk_buff *skb;
 	int n = 1;
 
 	mp_rx_disarm(&ring->rx);
-	while (n > 0 && datagrams < BUDGET_DATAGRAMS && bytes < BUDGET_BYTES) {
+	while (n > 0 && datagrams < BUDGET_DATAGRAMS && queued < BUDGET_BYTES) {
 		n = next_or_arm(dev, &ring->rx, &h);
-		if (n > 0)
-			n = take_record(dev, ring, peer, &h, &skb);
+		if (n <= 0)
+			break;
+		n = take_record(dev, ring, peer, &h, queued, &skb);
+		if (n == 0 && queued > 0)
+			return true;
 		if (n <= 0)
 			break;
 		mp_dgram_done(&ring->rx, h.bytes);
-		if (skb)
+		if (skb) {
 			list_add_tail(&skb->list, batch);
+			queued += skb->truesize;
+		}
 		datagrams++;
-		bytes += h.bytes;
 	}
 	if (n < 0) {
 		ring->broken_gen = ring->rx.gen;
@@ -581,7 +655,7 @@ static void receive(struct tasklet_struct *tasklet)
 	bool more = false;
 	u32 peer;
 
-	if (!mpipe_dev_enter(dev))
+	if (READ_ONCE(udp->closed) || !mpipe_dev_enter(dev))
 		return;
 	rcu_read_lock();
 	for (peer = 1; peer < MLG_PIPE_PEERS; peer++)
@@ -598,12 +672,10 @@ void mpipe_ring_receive_soon(struct mpipe_dev *dev)
 	tasklet_schedule(&dev->udp->receive);
 }
 
-static void on_hold_over(struct timer_list *timer)
+static enum hrtimer_restart on_hold_over(struct hrtimer *timer)
 {
-	struct mpipe_udp *udp = container_of(timer, struct mpipe_udp, hold);
-
-	if (!READ_ONCE(udp->closed))
-		tasklet_schedule(&udp->receive);
+	tasklet_schedule(&container_of(timer, struct mpipe_udp, hold)->receive);
+	return HRTIMER_NORESTART;
 }
 
 /* The peer rang, or may have rung. Inside of the device. */
@@ -704,9 +776,8 @@ void mpipe_udp_leave(struct mpipe_dev *dev, unsigned int msec)
 	WRITE_ONCE(dev->udp->closed, true);
 	mpipe_flows_tidy(dev, true);
 	synchronize_rcu(); /* no hook schedules it any more */
-	del_timer_sync(&dev->udp->hold);
 	tasklet_kill(&dev->udp->receive);
-	del_timer_sync(&dev->udp->hold);
+	hrtimer_cancel(&dev->udp->hold);
 	tasklet_kill(&dev->udp->receive);
 }
 
@@ -725,7 +796,8 @@ struct mpipe_udp *mpipe_udp_new(struct mpipe_dev *dev)
 		return NULL;
 	udp->dev = dev;
 	tasklet_setup(&udp->receive, receive);
-	timer_setup(&udp->hold, on_hold_over, 0);
+	hrtimer_init(&udp->hold, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
+	udp->hold.function = on_hold_over;
 	for (peer = 0; peer < MLG_PIPE_PEERS; peer++) {
 		mutex_init(&udp->rings[peer].tx_lock);
 		spin_lock_init(&udp->rings[peer].rx_lock);

@@ -16,6 +16,7 @@ static const char *const names[] = {
 	[MPIPE_UDP_CONFIRMED] = "udp-flows-confirmed",
 	[MPIPE_UDP_UNKNOWN] = "udp-rx-unknown",
 	[MPIPE_UDP_LATE] = "udp-rx-late",
+	[MPIPE_UDP_HELD] = "udp-rx-held",
 	[MPIPE_UDP_NO_MEMORY] = "udp-rx-no-memory",
 	[MPIPE_UDP_NO_DEVICE] = "udp-rx-no-device",
 	[MPIPE_UDP_FULL] = "udp-tx-full",

@@ -503,7 +503,7 @@ static unsigned int hook_in(struct sk_buff *skb, bool v6)
 	if (!atomic_read(&mpipe_n_rx_flows) || this_cpu_read(mpipe_injecting) || netdev->type != ARPHRD_ETHER ||
 	    netif_is_l3_master(netdev) || !skb_mac_header_was_set(skb))
 		return NF_ACCEPT;
-	if (!read_packet(skb, v6, false, &tuple, &at, &len))
+	if (!read_packet(skb, v6, false, &tuple, &at, &len) || !mpipe_rx_flow_known(&tuple))
 		return NF_ACCEPT;
 	digest = digest_of(skb, at, len);
 	if (digest)

@@ -12,10 +12,10 @@
  */
 #pragma once
 
+#include <linux/hrtimer.h>
 #include <linux/if_ether.h>
 #include <linux/mutex.h>
 #include <linux/seq_file.h>
-#include <linux/timer.h>
 #include <linux/wait.h>
 
 #include "core/dgram.h"
@@ -57,6 +57,9 @@ struct mpipe_rx_flow {
 	int ifindex; /* where the last one by the network came in; 0: none did */
 	u8 mac[ETH_ALEN];
 	u64 n_ring;
+	u64 full_usec; /* since when its socket has no room, while a record waits for that; 0: it has, or */
+	bool stuck;    /* had none for so long that it is not waited for */
+	u32 full_used; /* what was in there at the last look */
 };
 
 /* To and from one peer. */
@@ -74,12 +77,14 @@ struct mpipe_ring {
 	bool attached;
 	u32 broken_gen; /* there was nonsense in the ring of this gen */
 	struct xarray flows; /* id -> struct mpipe_rx_flow */
+	u32 last_flow;       /* whose record was the last one */
+	u64 changed_usec;    /* when that was another's */
 };
 
 struct mpipe_udp {
 	struct mpipe_dev *dev;
 	struct tasklet_struct receive;
-	struct timer_list hold; /* a record waits for a datagram by the network */
+	struct hrtimer hold; /* a record waits for its turn, or for room in its socket */
 	bool closed; /* being removed */
 	u32 flow_gen;
 	struct mpipe_ring rings[MLG_PIPE_PEERS];
@@ -94,6 +99,7 @@ void mpipe_flow_forget(struct mpipe_flow *flow);
 void mpipe_flows_forget(const struct sock *sk);
 void mpipe_flow_say_offer(struct mpipe_flow *flow, u64 nonce, u64 ask);
 void mpipe_rx_flow_gone(struct mpipe_dev *dev, u32 peer, u32 id, u32 gen);
+bool mpipe_rx_flow_known(const struct mpipe_tuple *tuple);
 void mpipe_rx_flow_saw(const struct mpipe_tuple *tuple, u64 digest, int ifindex, const u8 *mac);
 u64 mpipe_flow_prove(u64 digest, u64 nonce, bool answer);
 void mpipe_flows_tidy(struct mpipe_dev *dev, bool all);
@@ -119,7 +125,7 @@ static inline u64 mpipe_now_usec(void)
 /* udp-stats.c. First what was done, then why a datagram of ours went by the network. */
 enum mpipe_udp_count {
 	MPIPE_UDP_SOCKETS, MPIPE_UDP_TX, MPIPE_UDP_TX_BYTES, MPIPE_UDP_RX, MPIPE_UDP_RX_BYTES, MPIPE_UDP_OPENED,
-	MPIPE_UDP_CONFIRMED, MPIPE_UDP_UNKNOWN, MPIPE_UDP_LATE, MPIPE_UDP_NO_MEMORY, MPIPE_UDP_NO_DEVICE,
+	MPIPE_UDP_CONFIRMED, MPIPE_UDP_UNKNOWN, MPIPE_UDP_LATE, MPIPE_UDP_HELD, MPIPE_UDP_NO_MEMORY, MPIPE_UDP_NO_DEVICE,
 	MPIPE_UDP_FULL, MPIPE_UDP_BROKEN,
 
 	MPIPE_UDP_BY_LEARNING, MPIPE_UDP_BY_OFFER, MPIPE_UDP_BY_CONTROL, MPIPE_UDP_BY_FLAGS, MPIPE_UDP_BY_SIZE,

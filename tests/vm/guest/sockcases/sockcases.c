@@ -6,7 +6,8 @@
  *
  * The client prints one line for each case and end: "NAME client|server key=value ...". A case that did not come to
  * its end within a time is "lost". With --ready, a case begins when a line of FILE has ":PORT" of its connection and the
- * word "pipe"; a connection for which that did not happen is named on standard error. */
+ * word "pipe"; a connection for which that did not happen is named on standard error. Those of UDP look into the file "flows"
+ * beside it. */
 #include <arpa/inet.h>
 #include <stdarg.h>
 #include <sys/wait.h>
@@ -221,9 +222,9 @@ static uint16_t own_port(int fd) {
 }
 
 static const Case *find_case(const char *name) {
-        const Case *all[] = { cases_stream, cases_events, cases_end, cases_more };
+        const Case *all[] = { cases_stream, cases_events, cases_end, cases_more, cases_udp };
 
-        for (size_t i = 0; i < 4; i++)
+        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
                 for (const Case *c = all[i]; c->name; c++)
                         if (strcmp(c->name, name) == 0)
                                 return c;
@@ -241,6 +242,27 @@ static bool is_ready(uint16_t port) {
         if (f)
                 fclose(f);
         return found;
+}
+
+bool by_ring(int fd) {
+        char line[512], want[16], path[256];
+        bool to = false, from = false;
+        FILE *f;
+
+        if (!ready_file)
+                return true;
+        snprintf(path, sizeof(path), "%.*s/flows", (int) (strrchr(ready_file, '/') - ready_file), ready_file);
+        f = fopen(path, "re");
+        snprintf(want, sizeof(want), ":%u ", own_port(fd));
+        while (f && fgets(line, sizeof(line), f)) {
+                bool ring = strstr(line, want) && strstr(line, " ring ok");
+
+                to |= ring && strstr(line, " to peer");
+                from |= ring && strstr(line, " from peer");
+        }
+        if (f)
+                fclose(f);
+        return to && from;
 }
 
 /* A byte there and back, until the connection has gone where it should (the client sees that). */
@@ -324,11 +346,11 @@ static void run_case(const Case *c, const struct sockaddr_storage *server, sockl
 }
 
 static int run_cases(const struct sockaddr_storage *server, socklen_t size, char **names) {
-        const Case *all[] = { cases_stream, cases_events, cases_end, cases_more };
+        const Case *all[] = { cases_stream, cases_events, cases_end, cases_more, cases_udp };
         int n_lost = 0, status;
         pid_t pid;
 
-        for (size_t i = 0; i < 4; i++)
+        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
                 for (const Case *c = all[i]; c->name; c++) {
                         bool wanted = !names[0];
 

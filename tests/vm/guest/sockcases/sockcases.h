@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* sockcases: what TCP sockets promise, case by case, to be compared between two ways that bytes can take.
+/* sockcases: what sockets of TCP and UDP promise, case by case, to be compared between two ways that bytes can take.
  *
  * A case is one function that both ends run, each in a process of its own, over a connection of its own. It notes what
- * it saw; nothing in it says what would be right: that is what the same case noted over plain TCP. So it notes only
+ * it saw; nothing in it says what would be right: that is what the same case noted over the network. So it notes only
  * what is the same each time: no times, no amounts that depend on buffers. */
 #pragma once
 
@@ -38,7 +38,7 @@ typedef struct Case {
         bool raw; /* makes its connection itself */
 } Case;
 
-extern const Case cases_stream[], cases_events[], cases_end[], cases_more[]; /* each ends with a name of NULL */
+extern const Case cases_stream[], cases_events[], cases_end[], cases_more[], cases_udp[]; /* each ends with a name of NULL */
 
 void note(Side *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* What a call returned: a number, or the name of its error. In one of four buffers, by turns. */
@@ -62,3 +62,5 @@ void timeout_of(int fd, int option, int msec);
 /* Writes without blocking until there is no room; returns how much. */
 size_t fill(int fd);
 int connect_to(const Side *s);
+/* Whether datagrams of this socket go both ways as they should (the client knows; true if it does not matter). */
+bool by_ring(int fd);
