@@ -49,11 +49,16 @@ active [TELLERS] proctype teller() {
                 if
                 :: armed[SLEEPER_OF(t)] ->
                         /* an exchange is a barrier, too */
+#ifdef MISTAKE_BIT_IN_TWO_STEPS
+                        was = pending[SLEEPER_OF(t)];
+                        pending[SLEEPER_OF(t)] = true;
+#else
                         atomic {
                                 !position_buffered[t] ->
                                 was = pending[SLEEPER_OF(t)];
                                 pending[SLEEPER_OF(t)] = true
                         };
+#endif
                         if
                         :: !was ->
                                 atomic { was = bell; bell = true };

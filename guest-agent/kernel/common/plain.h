@@ -16,7 +16,12 @@
 #include <linux/string.h>
 #include <linux/types.h>
 #include <asm/barrier.h>
+#include <asm/sync_bitops.h>
 
+/* Both are for words that another guest changes as well. A kernel that finds itself on one processor patches
+ * the lock prefixes out of its own atomics and those of its modules, and knows of no processors but its own:
+ * so the bit is set by what was made for Xen's guests, who had the same trouble; xchg needs no prefix.
+ */
 #define plain_xchg(p, v) xchg((p), (v))
 
 /* Sets bit `nr`; whether it was set before. A full barrier. The words are u64, which are longs on 64-bit
@@ -24,7 +29,7 @@
  */
 static inline bool plain_test_and_set_bit(u32 nr, u64 *words)
 {
-	return test_and_set_bit(nr, (unsigned long *)words);
+	return sync_test_and_set_bit(nr, (unsigned long *)words);
 }
 
 #else

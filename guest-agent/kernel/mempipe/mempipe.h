@@ -301,6 +301,7 @@ void mpipe_bell(struct tasklet_struct *tasklet);
 enum mpipe_count {
 	MPIPE_N_ADOPTED, MPIPE_N_LISTENERS, MPIPE_N_PIPES, MPIPE_N_SWITCHES, MPIPE_N_RUNG, MPIPE_N_BELLS,
 	MPIPE_N_TX_PIPE, MPIPE_N_RX_PIPE, MPIPE_N_TX_TCP, MPIPE_N_RESETS, MPIPE_N_BAD_MESSAGES,
+	MPIPE_N_LATE,
 	MPIPE_COUNTS
 };
 extern atomic64_t mpipe_counts[MPIPE_COUNTS];

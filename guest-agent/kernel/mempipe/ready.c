@@ -195,17 +195,22 @@ void mpipe_watch_signals(struct mpipe_conn *conn, struct sock *sk)
  */
 void mpipe_watch_sleepers(struct mpipe_conn *conn, struct sock *sk)
 {
-	bool rx = false, tx = false;
+	bool rx = false, tx = false, rung = false;
 
 	if (!mpipe_dev_enter(conn->dev))
 		return;
 	if (mpipe_conn_alive(conn)) {
+		rung = READ_ONCE(mp_pair(conn->dev->base, conn->peer, conn->dev->self)->bell);
 		rx = READ_ONCE(conn->pipe->rx.d->rx_armed);
 		tx = READ_ONCE(conn->pipe->tx.d->tx_armed);
 	}
 	mpipe_dev_leave(conn->dev);
-	if (rx && look(conn, sk) == NEXT_READY)
+	rx = rx && look(conn, sk) == NEXT_READY;
+	tx = tx && mpipe_may_send(conn);
+	if ((rx || tx) && !rung)
+		mpipe_count(MPIPE_N_LATE);
+	if (rx)
 		sk->sk_data_ready(sk);
-	if (tx && mpipe_may_send(conn))
+	if (tx)
 		sk->sk_write_space(sk);
 }

@@ -28,6 +28,7 @@ static const char *const count_names[] = {
 	[MPIPE_N_TX_TCP] = "tx-tcp-bytes",
 	[MPIPE_N_RESETS] = "resets",
 	[MPIPE_N_BAD_MESSAGES] = "bad-messages",
+	[MPIPE_N_LATE] = "late-wakes",
 };
 static_assert(ARRAY_SIZE(count_names) == MPIPE_COUNTS);
 
