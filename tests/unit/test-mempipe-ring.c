@@ -186,6 +186,26 @@ static void test_head_moves_seldom(void **state) {
         end(&f);
 }
 
+/* A sender that waits is not woken for each chunk. What it sees of head does not wait for that. */
+static void test_told_at_half(void **state) {
+        for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+                Fixture f;
+                uint32_t written, told_at = 0, done = 0;
+
+                begin(&f, seed, 8);
+                written = write_pipe(&f, UINT32_MAX); /* until there are no more chunks */
+                f.rx.news = false;
+                while (done < written) {
+                        done += read_pipe(&f, plain_min(20000, written - done), false);
+                        assert_true(f.rx.head - f.d->head < MLG_PIPE_CHUNK_BYTES);
+                        if (f.rx.news && told_at == 0)
+                                told_at = done;
+                }
+                assert_in_range(told_at, written / 2, written / 2 + MLG_PIPE_CHUNK_BYTES + 20000);
+                end(&f);
+        }
+}
+
 /* --- switch --- */
 
 static void sender_step(Fixture *f) {
@@ -440,6 +460,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_ring),
                 cmocka_unit_test(test_head_moves_seldom),
+                cmocka_unit_test(test_told_at_half),
                 cmocka_unit_test(test_switch),
                 cmocka_unit_test(test_excursion_between_look_and_read),
                 cmocka_unit_test(test_later_lies_get_nowhere),

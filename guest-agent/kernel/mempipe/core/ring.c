@@ -112,6 +112,8 @@ int mp_rx_look(struct mp_rx *rx, u32 *ret_bytes)
 		bytes = tail - rx->head;
 		if (bytes < known || bytes > most)
 			return -EPROTO;
+		if (bytes != known)
+			rx->half = rx->head + bytes / 2;
 		rx->tail = tail;
 	}
 	*ret_bytes = rx->tail - rx->head;
@@ -139,9 +141,13 @@ int mp_rx_span(struct mp_rx *rx, u32 peek, struct mp_span *ret)
 
 void mp_rx_consume(struct mp_rx *rx, u32 bytes)
 {
+	bool news = rx->news;
+
 	rx->head += bytes;
-	if (chunk_begin(rx->head) != chunk_begin(rx->published))
-		mp_rx_publish(rx);
+	if (chunk_begin(rx->head) == chunk_begin(rx->published))
+		return;
+	mp_rx_publish(rx);
+	rx->news = news || (s32)(rx->head - rx->half) >= 0;
 }
 
 void mp_rx_publish(struct mp_rx *rx)

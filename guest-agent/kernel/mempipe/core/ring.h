@@ -14,6 +14,9 @@
  * (mp_rx_arm()), so that a pipe that is idle can give back its last chunk. In between the sender could do
  * nothing with it, and each time that it is published the sender has to fetch its cache line anew.
  *
+ * A sender that waits is told when half of what was unread is read: woken for each chunk it would write one
+ * and sleep again.
+ *
  * Functions that return int: 1 yes, 0 not now, -EPROTO: the other end wrote nonsense, give up the
  * connection.
  */
@@ -47,6 +50,7 @@ struct mp_rx {
 	u32 head;
 	u32 published; /* head as the sender may see it */
 	u32 tail;  /* as last seen, checked */
+	u32 half;  /* position in the middle of what was unread as tail was last seen to move */
 	/* the switch, see switch.h */
 	u32 gen;
 	u32 ack;   /* the mode that we acknowledged, even */
