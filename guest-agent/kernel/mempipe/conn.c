@@ -229,6 +229,7 @@ void mpipe_conn_closed(struct mpipe_conn *conn)
 	if (conn->state == MPIPE_LEFT)
 		return;
 	WRITE_ONCE(conn->sk, NULL);
+	mpipe_rendezvous_end(conn);
 	if (conn->pipe && mpipe_dev_enter(conn->dev)) {
 		if (mpipe_conn_alive(conn)) {
 			WRITE_ONCE(*done_word(conn, conn->server), conn->gen);

@@ -265,6 +265,8 @@ void mpipe_peers_exit(void);
 
 /* rendezvous.c */
 void mpipe_rendezvous_begin(struct mpipe_conn *conn);    /* any context */
+void mpipe_rendezvous_hurry(struct mpipe_conn *conn);    /* bytes went by TCP */
+void mpipe_rendezvous_end(struct mpipe_conn *conn);      /* it is closed; any context */
 void mpipe_rendezvous_work(struct work_struct *work);
 void mpipe_rendezvous_expire(struct mpipe_dev *dev);
 void mpipe_control_work(struct work_struct *work);

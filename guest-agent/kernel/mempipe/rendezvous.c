@@ -14,6 +14,8 @@
 #include "mempipe.h"
 
 #define ANSWER_MSEC 2000 /* the client waits for the server's module */
+#define HELLO_MSEC 5	 /* who is closed sooner never asks: two doorbells and two wakes for a few packets */
+#define HELLO_BYTES MLG_PIPE_CHUNK_BYTES /* who has sent as much by TCP asks at once */
 #define RETRY_MSEC 2	 /* the server's handshake may be behind our HELLO, a ring may be full */
 #define RETRIES 100
 
@@ -183,7 +185,23 @@ void mpipe_rendezvous_work(struct work_struct *work)
 void mpipe_rendezvous_begin(struct mpipe_conn *conn)
 {
 	refcount_inc(&conn->ref);
-	if (!queue_delayed_work(mpipe_wq, &conn->work, 0))
+	if (!queue_delayed_work(mpipe_wq, &conn->work, msecs_to_jiffies(HELLO_MSEC)))
+		mpipe_conn_put(conn);
+}
+
+/* Socket locked. */
+void mpipe_rendezvous_hurry(struct mpipe_conn *conn)
+{
+	if (conn->state != MPIPE_NEW || conn->server || conn->tcp_sent < HELLO_BYTES || conn->n_tries > 0)
+		return;
+	refcount_inc(&conn->ref);
+	if (mod_delayed_work(mpipe_wq, &conn->work, 0))
+		mpipe_conn_put(conn);
+}
+
+void mpipe_rendezvous_end(struct mpipe_conn *conn)
+{
+	if (cancel_delayed_work(&conn->work))
 		mpipe_conn_put(conn);
 }
 
