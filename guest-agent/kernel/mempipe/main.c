@@ -47,6 +47,12 @@ module_param_named(spin_usec, mpipe_spin_usec, uint, 0644);
 MODULE_PARM_DESC(spin_usec,
 		 "How long a reader looks at the pipe before it sleeps, while that pays; 0: never");
 
+/* As long as a network card holds back its interrupts: what it costs is the same. */
+unsigned int mpipe_window_usec = 50;
+module_param_named(window_usec, mpipe_window_usec, uint, 0644);
+MODULE_PARM_DESC(window_usec,
+		 "How long the reader of a stream that comes in pieces lets them gather; 0: never");
+
 static int __init mpipe_init(void)
 {
 	int err;

@@ -155,6 +155,8 @@ struct mpipe_conn {
 	bool forgotten;           /* its pipe, by dev->pipes */
 	u8 n_tries;               /* to say HELLO */
 	u8 n_misses;              /* spins that found nothing; readers may disagree about it */
+	u8 n_pieces;              /* the same of the next: see gather() in recv.c */
+	u64 woken_nsec, wake_gap_nsec, sent_at_wait, read_at_wait;
 	u32 n_tcp_sends;          /* that are inside of tcp_sendmsg(): no switch to the pipe meanwhile */
 	u64 tcp_sent;
 	u32 isn_client, isn_server;
@@ -325,4 +327,4 @@ void mpipe_stats_exit(void);
 /* main.c */
 extern struct workqueue_struct *mpipe_wq;
 extern bool mpipe_enabled;
-extern unsigned int mpipe_flip_bytes, mpipe_spin_usec;
+extern unsigned int mpipe_flip_bytes, mpipe_spin_usec, mpipe_window_usec;

@@ -6,6 +6,8 @@
  * pipes. We wait ourselves, for either. As it takes the socket's lock itself, one thread at a time asks
  * where to read and reads (read_lock); who waits does not hold that.
  */
+#include <linux/delay.h>
+#include <linux/sched/clock.h>
 #include <linux/uio.h>
 
 #include "mempipe.h"
@@ -156,8 +158,11 @@ static ssize_t recv_once(struct mpipe_conn *conn, struct sock *sk, struct msghdr
 	at = where(conn, &tcp, &most);
 	n = at < 0 ? at : 0;
 	*ret = at != MP_WAIT ? REST_MORE : tcp.ended ? REST_END : REST_WAIT;
-	if (at == MP_READ_PIPE && left > 0)
+	if (at == MP_READ_PIPE && left > 0) {
 		n = recv_pipe(conn, msg, left, flags);
+		if (n > 0 && (size_t)n < left)
+			*ret = REST_WAIT; /* that was all: who has enough need not look again */
+	}
 	if (at == MP_READ_TCP && done > 0 && is_at_mark(sk)) {
 		*ret = REST_END;
 		at = MP_WAIT;
@@ -201,18 +206,60 @@ static bool spin(struct mpipe_conn *conn, struct sock *sk)
 
 	if (usec == 0 || !conn->pipe || (conn->n_misses >= SPIN_MISSES && ++conn->n_misses % SPIN_RARELY))
 		return false;
-	until = ktime_get_ns() + usec * NSEC_PER_USEC;
+	until = local_clock() + usec * NSEC_PER_USEC;
 	do {
 		if (mpipe_may_read(conn, sk)) {
 			conn->n_misses = 0;
 			return true;
 		}
 		cpu_relax();
-	} while (!need_resched() && !signal_pending(current) && ktime_get_ns() < until);
+	} while (!need_resched() && !signal_pending(current) && local_clock() < until);
 	conn->n_misses = max_t(u8, conn->n_misses, 1);
 	if (conn->n_misses < SPIN_MISSES)
 		conn->n_misses++;
 	return false;
+}
+
+/* A reader that slept so many times in a row, each time for less than so many windows, got fewer bytes each
+ * time, and has not sent anything meanwhile, reads a stream that comes in pieces. More bytes than that are
+ * worth a wake.
+ */
+#define GATHER_AFTER 8
+#define GATHER_OFTEN 8
+#define GATHER_BYTES MLG_PIPE_CHUNK_BYTES
+#define GATHER_USEC_MOST 1000
+
+/* Lets the pieces come for a window of time, without a doorbell and a wake for each. Whoever may be waited for
+ * does not wait: the other end may want an answer to what we have sent.
+ */
+static bool gather(struct mpipe_conn *conn, struct sock *sk)
+{
+	unsigned int usec = min(READ_ONCE(mpipe_window_usec), GATHER_USEC_MOST);
+	u64 sent, read;
+
+	if (!conn->pipe)
+		return false;
+	sent = READ_ONCE(conn->pipe->tx_bytes) + READ_ONCE(conn->tcp_sent);
+	read = READ_ONCE(conn->pipe->rx_bytes);
+	if (sent != conn->sent_at_wait || read - conn->read_at_wait >= GATHER_BYTES ||
+	    conn->wake_gap_nsec > (u64)GATHER_OFTEN * usec * NSEC_PER_USEC)
+		conn->n_pieces = 0;
+	else if (conn->n_pieces < GATHER_AFTER)
+		conn->n_pieces++;
+	conn->sent_at_wait = sent;
+	conn->read_at_wait = read;
+	if (usec == 0 || conn->n_pieces < GATHER_AFTER)
+		return false;
+	usleep_range(usec, usec + usec / 4);
+	return mpipe_may_read(conn, sk);
+}
+
+static void note_wake(struct mpipe_conn *conn)
+{
+	u64 now = local_clock();
+
+	conn->wake_gap_nsec = now - conn->woken_nsec;
+	conn->woken_nsec = now;
 }
 
 static void arm(struct mpipe_conn *conn)
@@ -244,6 +291,10 @@ static int wait_for_bytes(struct mpipe_conn *conn, struct sock *sk, long *timeo)
 
 	if (spin(conn, sk))
 		return 0;
+	if (gather(conn, sk)) {
+		note_wake(conn);
+		return 0;
+	}
 	lock_sock(sk);
 	add_wait_queue(sk_sleep(sk), &wait);
 	sk_set_bit(SOCKWQ_ASYNC_WAITDATA, sk);
@@ -253,6 +304,7 @@ static int wait_for_bytes(struct mpipe_conn *conn, struct sock *sk, long *timeo)
 	sk_clear_bit(SOCKWQ_ASYNC_WAITDATA, sk);
 	remove_wait_queue(sk_sleep(sk), &wait);
 	release_sock(sk);
+	note_wake(conn);
 	return err;
 }
 
