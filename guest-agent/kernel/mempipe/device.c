@@ -78,6 +78,7 @@ static irqreturn_t on_interrupt(int irq, void *data)
 {
 	struct mpipe_dev *dev = data;
 
+	mpipe_count(MPIPE_N_BELLS);
 	tasklet_schedule(&dev->bell);
 	return IRQ_HANDLED;
 }

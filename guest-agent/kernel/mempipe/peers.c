@@ -383,6 +383,8 @@ void mpipe_watch_work(struct work_struct *work)
 	if (mpipe_dev_enter(dev)) {
 		watch_self(dev);
 		watch_host(dev);
+		/* a doorbell that was lost: as long as bell is set nobody rings again */
+		tasklet_schedule(&dev->bell);
 		if (dev->epoch) {
 			for (id = 1; id < MLG_PIPE_PEERS; id++)
 				if (id != dev->self)

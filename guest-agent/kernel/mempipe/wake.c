@@ -81,7 +81,6 @@ void mpipe_bell(struct tasklet_struct *tasklet)
 	struct mpipe_dev *dev = container_of(tasklet, struct mpipe_dev, bell);
 	u32 peer;
 
-	mpipe_count(MPIPE_N_BELLS);
 	if (!mpipe_dev_enter(dev))
 		return;
 	for (peer = 0; peer < MLG_PIPE_PEERS; peer++)
