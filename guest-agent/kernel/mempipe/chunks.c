@@ -5,14 +5,15 @@
  * A chunk belongs to an epoch of ours: one that comes back from a pipe of an earlier epoch is not ours any
  * more.
  */
-#include <linux/ktime.h>
 #include <linux/mm.h>
+#include <linux/sched/clock.h>
 
 #include "mempipe.h"
 
+/* Asked twice for each chunk, so not the system's clock, which may be a device far away (HPET). */
 static u64 now_usec(void)
 {
-	return ktime_to_us(ktime_get());
+	return div_u64(local_clock(), NSEC_PER_USEC);
 }
 
 int mpipe_chunks_init(struct mpipe_dev *dev)
@@ -21,9 +22,11 @@ int mpipe_chunks_init(struct mpipe_dev *dev)
 
 	dev->chunks_held = kvcalloc(words, sizeof(u64), GFP_KERNEL);
 	dev->chunks_free = kvcalloc(words, sizeof(u64), GFP_KERNEL);
-	if (!dev->chunks_held || !dev->chunks_free)
+	dev->chunks_touched = kvcalloc(words, sizeof(u64), GFP_KERNEL);
+	if (!dev->chunks_held || !dev->chunks_free || !dev->chunks_touched)
 		return -ENOMEM; /* mpipe_chunks_exit() comes with the device's end */
-	mp_credit_init(&dev->credit, dev->chunks_held, dev->chunks_free, dev->n_chunks, now_usec());
+	mp_credit_init(&dev->credit, dev->chunks_held, dev->chunks_free, dev->chunks_touched, dev->n_chunks,
+		       now_usec());
 	return 0;
 }
 
@@ -31,6 +34,7 @@ void mpipe_chunks_exit(struct mpipe_dev *dev)
 {
 	kvfree(dev->chunks_held);
 	kvfree(dev->chunks_free);
+	kvfree(dev->chunks_touched);
 }
 
 /* A new epoch: the host has taken all of them. Pipes that still count some are of the old one. */
@@ -41,7 +45,9 @@ void mpipe_chunks_forget(struct mpipe_dev *dev)
 	spin_lock_bh(&dev->chunks_lock);
 	memset(dev->chunks_held, 0, bytes);
 	memset(dev->chunks_free, 0, bytes);
-	mp_credit_init(&dev->credit, dev->chunks_held, dev->chunks_free, dev->n_chunks, now_usec());
+	memset(dev->chunks_touched, 0, bytes);
+	mp_credit_init(&dev->credit, dev->chunks_held, dev->chunks_free, dev->chunks_touched, dev->n_chunks,
+		       now_usec());
 	dev->chunks_epoch = dev->epoch;
 	spin_unlock_bh(&dev->chunks_lock);
 }
@@ -78,11 +84,8 @@ bool mpipe_chunk_take(struct mpipe_conn *conn, bool starved, u32 *ret_chunk)
 /* Without a lock: a guess that poll can live with, as the same numbers decide a moment later. */
 bool mpipe_chunk_would_be_had(struct mpipe_conn *conn)
 {
-	const struct mp_credit *credit = &conn->dev->credit;
-	const struct mp_pipe_credit *pipe = &conn->pipe->credit;
-	u32 kept = READ_ONCE(pipe->has) < READ_ONCE(pipe->share) ? 0 : READ_ONCE(credit->promised);
-
-	return conn->epoch == READ_ONCE(conn->dev->chunks_epoch) && READ_ONCE(credit->n_free) > kept;
+	return conn->epoch == READ_ONCE(conn->dev->chunks_epoch) &&
+	       mp_credit_would_take(&conn->dev->credit, &conn->pipe->credit);
 }
 
 void mpipe_chunk_put(struct mpipe_conn *conn, u32 chunk)
@@ -107,6 +110,28 @@ void mpipe_chunks_leave(struct mpipe_conn *conn)
 
 /* ---------------------------------------------------------------- once a window */
 
+/* A pipe that has sent nothing for a window, and whose bytes were all read, needs no chunk. */
+void mpipe_chunks_idle(struct mpipe_conn *conn, struct sock *sk)
+{
+	struct mpipe_pipe *pipe = conn->pipe;
+	u64 sent = READ_ONCE(pipe->tx_bytes);
+	bool rests = pipe->tx_seen == sent && READ_ONCE(pipe->tx.next) != READ_ONCE(pipe->tx.first);
+	u32 chunk;
+
+	pipe->tx_seen = sent;
+	if (!rests)
+		return;
+	lock_sock(sk);
+	if (conn->state == MPIPE_OPEN && pipe->tx_bytes == sent && mpipe_conn_alive(conn) &&
+	    mp_tx_look(&pipe->tx) > 0)
+		while (mp_tx_reclaim(&pipe->tx, true, &chunk))
+			mpipe_chunk_put(conn, chunk);
+	release_sock(sk);
+}
+
+/* What is more than the host wants us to have; and of what it backs, what is more than we use: it then backs
+ * that no longer, and what it grants instead costs it nothing until we touch it.
+ */
 static void give_back(struct mpipe_dev *dev, u32 target)
 {
 	struct mlg_pipe_message m = {.type = MLG_PIPE_RETURN};
@@ -114,7 +139,8 @@ static void give_back(struct mpipe_dev *dev, u32 target)
 
 	while (more) {
 		spin_lock_bh(&dev->chunks_lock);
-		more = mp_credit_return(&dev->credit, target, &m.chunks.first, &m.chunks.count);
+		more = mp_credit_return(&dev->credit, target, &m.chunks.first, &m.chunks.count) ||
+		       mp_credit_trim(&dev->credit, &m.chunks.first, &m.chunks.count);
 		spin_unlock_bh(&dev->chunks_lock);
 		if (more && mpipe_peer_send(dev, MLG_PIPE_HOST, &m) < 0) {
 			/* its ring is full: another time */

@@ -114,8 +114,10 @@ void mpipe_conn_tell_tx(struct mpipe_conn *conn)
 {
 	struct mlg_pipe_pair *pair = mp_pair(conn->dev->base, conn->dev->self, conn->peer);
 
-	if (mp_tx_tell(&conn->pipe->tx, pair, pending_bit(conn)))
+	if (mp_tx_tell(&conn->pipe->tx, pair, pending_bit(conn))) {
+		mp_demand_dry(&conn->pipe->credit.demand);
 		ring(conn);
+	}
 }
 
 void mpipe_conn_tell_rx(struct mpipe_conn *conn)

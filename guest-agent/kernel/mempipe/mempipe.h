@@ -65,6 +65,7 @@ struct mpipe_dev {
 	struct tasklet_struct bell;
 	struct work_struct control_work;
 	struct delayed_work watch_work;
+	u64 sent_seen;            /* by all pipes, at its last run */
 
 	spinlock_t peers_lock;
 	struct mpipe_peer *peers; /* [MLG_PIPE_PEERS]; the host is one */
@@ -79,7 +80,7 @@ struct mpipe_dev {
 
 	spinlock_t chunks_lock;
 	struct mp_credit credit;
-	u64 *chunks_held, *chunks_free;
+	u64 *chunks_held, *chunks_free, *chunks_touched;
 	u32 chunks_epoch;         /* that these were granted in */
 
 	struct mpipe_udp *udp;    /* udp.h */
@@ -129,6 +130,7 @@ struct mpipe_pipe {
 	struct mp_rx rx;
 	struct mp_pipe_credit credit; /* by dev->chunks_lock */
 	u64 tx_bytes, rx_bytes, n_chunks, n_rung, n_switches;
+	u64 tx_seen;                  /* tx_bytes at the last window's end */
 	u64 flip_at;                  /* bytes sent, at which a test wants the next switch */
 	bool flipped;                 /* and wants TCP until then */
 };
@@ -252,6 +254,7 @@ bool mpipe_chunk_take(struct mpipe_conn *conn, bool starved, u32 *ret_chunk);
 bool mpipe_chunk_would_be_had(struct mpipe_conn *conn);
 void mpipe_chunk_put(struct mpipe_conn *conn, u32 chunk);
 void mpipe_chunks_leave(struct mpipe_conn *conn);
+void mpipe_chunks_idle(struct mpipe_conn *conn, struct sock *sk); /* once a window, inside of the device */
 /* Demand to the host, what is too many back to it. */
 void mpipe_chunks_report(struct mpipe_dev *dev);
 

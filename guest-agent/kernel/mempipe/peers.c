@@ -14,7 +14,12 @@
 
 #include "mempipe.h"
 
-#define WATCH_BUSY_MSEC 100 /* with pipes, or waiting for the host: the window over which demand is said */
+/* While bytes are moved: the window over which demand is measured, and what is more than that is given back.
+ * In a simulation of one pipe, whose demand is most uncertain, 85 % of what the host backs are in use with
+ * 10 ms, 68 % with 100.
+ */
+#define WATCH_MOVING_MSEC 20
+#define WATCH_BUSY_MSEC 100 /* with pipes, or waiting for the host */
 #define WATCH_IDLE_MSEC 1000
 #define ALIVE_MSEC 10000 /* as the contract has it */
 
@@ -353,6 +358,7 @@ static void tidy_one(struct mpipe_conn *conn)
 	if (sk) {
 		mpipe_watch_signals(conn, sk);
 		mpipe_watch_sleepers(conn, sk);
+		mpipe_chunks_idle(conn, sk);
 		sock_put(sk);
 	}
 }
@@ -372,6 +378,16 @@ static void tidy(struct mpipe_dev *dev)
 		rcu_read_lock();
 	}
 	rcu_read_unlock();
+}
+
+/* Whether bytes were sent by pipes since the last time. */
+static bool has_moved(struct mpipe_dev *dev)
+{
+	u64 sent = atomic64_read(&mpipe_counts[MPIPE_N_TX_PIPE]);
+	bool moved = sent != dev->sent_seen;
+
+	dev->sent_seen = sent;
+	return moved;
 }
 
 void mpipe_watch_work(struct work_struct *work)
@@ -395,7 +411,7 @@ void mpipe_watch_work(struct work_struct *work)
 			mpipe_chunks_report(dev);
 		}
 		if (!dev->epoch || !xa_empty(&dev->pipes) || mpipe_udp_is_busy(dev))
-			again = WATCH_BUSY_MSEC;
+			again = has_moved(dev) ? WATCH_MOVING_MSEC : WATCH_BUSY_MSEC;
 		mpipe_dev_leave(dev);
 		queue_work(mpipe_wq, &dev->control_work);
 	} else {

@@ -25,11 +25,12 @@ static u32 unmet(const struct mp_pipe_credit *pipe)
 	return pipe->share > pipe->has ? pipe->share - pipe->has : 0;
 }
 
-void mp_credit_init(struct mp_credit *credit, u64 *held, u64 *free, u32 n_chunks, u64 now_usec)
+void mp_credit_init(struct mp_credit *credit, u64 *held, u64 *free, u64 *touched, u32 n_chunks, u64 now_usec)
 {
 	memset(credit, 0, sizeof(*credit));
 	credit->held = held;
 	credit->free = free;
+	credit->touched = touched;
 	credit->n_chunks = n_chunks;
 	mp_demand_init(&credit->demand, now_usec);
 }
@@ -90,11 +91,16 @@ static u32 kept_for_others(const struct mp_credit *credit)
 	return plain_min(credit->promised, credit->n_held / KEPT_PART + 1);
 }
 
+bool mp_credit_would_take(const struct mp_credit *credit, const struct mp_pipe_credit *pipe)
+{
+	return credit->n_free > (pipe->has < pipe->share ? 0 : kept_for_others(credit));
+}
+
 bool mp_credit_take(struct mp_credit *credit, struct mp_pipe_credit *pipe, u64 now_usec, u32 *ret_chunk)
 {
-	u32 chunk, kept = pipe->has < pipe->share ? 0 : kept_for_others(credit);
+	u32 chunk;
 
-	if (credit->n_free <= kept) {
+	if (!mp_credit_would_take(credit, pipe)) {
 		mp_demand_block(&pipe->demand, now_usec);
 		mp_demand_block(&credit->demand, now_usec);
 		return false;
@@ -103,6 +109,8 @@ bool mp_credit_take(struct mp_credit *credit, struct mp_pipe_credit *pipe, u64 n
 	chunk = lowest_free(credit);
 	set_bit_to(credit->free, chunk, false);
 	credit->n_free--;
+	credit->n_touched += !get_bit(credit->touched, chunk);
+	set_bit_to(credit->touched, chunk, true);
 	set_pipe(credit, pipe, pipe->has + 1, pipe->share);
 	count_use(credit, pipe, now_usec);
 	*ret_chunk = chunk;
@@ -145,24 +153,49 @@ u32 mp_credit_divide(struct mp_credit *credit, struct mp_pipe_credit *const *pip
 	return waited ? sum : plain_min(sum, level);
 }
 
-/* The highest run of free chunks: the low ones are those that are used again first. */
-bool mp_credit_return(struct mp_credit *credit, u32 target, u32 *ret_first, u32 *ret_count)
+/* Free chunks of a word: all, or those that were touched. */
+static u64 candidates(const struct mp_credit *credit, u32 word, bool touched)
 {
-	u32 most = credit->n_held > target ? plain_min(credit->n_held - target, credit->n_free) : 0;
+	return credit->free[word] & (touched ? credit->touched[word] : ~0ULL);
+}
+
+/* The highest run of free chunks: the low ones are those that are used again first. There is one. */
+static void give_up(struct mp_credit *credit, u32 most, bool touched, u32 *ret_first, u32 *ret_count)
+{
 	u32 word = mp_credit_words(credit->n_chunks), chunk, count = 0;
 
-	if (most == 0)
-		return false;
-	while (credit->free[word - 1] == 0)
+	while (candidates(credit, word - 1, touched) == 0)
 		word--;
-	chunk = word * 64 - (u32)__builtin_clzll(credit->free[word - 1]);
-	for (; count < most && chunk > 0 && get_bit(credit->free, chunk - 1); chunk--, count++) {
+	chunk = word * 64 - (u32)__builtin_clzll(candidates(credit, word - 1, touched));
+	for (; count < most && chunk > 0; chunk--, count++) {
+		if (!(candidates(credit, (chunk - 1) / 64, touched) >> ((chunk - 1) % 64) & 1))
+			break;
 		set_bit_to(credit->free, chunk - 1, false);
 		set_bit_to(credit->held, chunk - 1, false);
+		credit->n_touched -= get_bit(credit->touched, chunk - 1);
+		set_bit_to(credit->touched, chunk - 1, false);
 	}
 	credit->n_free -= count;
 	credit->n_held -= count;
 	*ret_first = chunk;
 	*ret_count = count;
-	return true;
+}
+
+bool mp_credit_return(struct mp_credit *credit, u32 target, u32 *ret_first, u32 *ret_count)
+{
+	u32 most = credit->n_held > target ? plain_min(credit->n_held - target, credit->n_free) : 0;
+
+	if (most > 0)
+		give_up(credit, most, false, ret_first, ret_count);
+	return most > 0;
+}
+
+bool mp_credit_trim(struct mp_credit *credit, u32 *ret_first, u32 *ret_count)
+{
+	u32 keep = plain_max(credit->demand.mean, credit->n_held - credit->n_free);
+	u32 most = credit->n_touched > keep ? credit->n_touched - keep : 0;
+
+	if (most > 0)
+		give_up(credit, most, true, ret_first, ret_count);
+	return most > 0;
 }

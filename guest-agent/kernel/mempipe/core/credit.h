@@ -6,7 +6,8 @@
  * held; the shares add up to what is held at most. A pipe below its share gets a chunk if one is free; one
  * at or above it gets it if some are left for those below theirs. A share that has shrunk takes nothing
  * away: chunks come back as their bytes are read, and are returned to the host when the guest has more than
- * its target. Not locked.
+ * its target, or than it demands of those that were ever written to: the host backs these, and only these.
+ * Not locked.
  */
 #pragma once
 
@@ -25,21 +26,24 @@ struct mp_pipe_credit {
 struct mp_credit {
 	u64 *held; /* bits by chunk id */
 	u64 *free;
+	u64 *touched; /* were with a pipe since they were granted */
 	u32 n_chunks; /* of the region */
 	u32 n_held;
 	u32 n_free;
+	u32 n_touched;
 	u32 promised; /* what pipes below their share may still take */
 	u32 hint; /* no word below has a free chunk */
 	struct mp_demand demand; /* of the guest */
 };
 
-/* u64 words in each of the two bitmaps, which are the caller's, zeroed. */
+/* u64 words in each of the three bitmaps, which are the caller's, zeroed. */
 static inline u32 mp_credit_words(u32 n_chunks)
 {
 	return (n_chunks + 63) / 64;
 }
 
-void mp_credit_init(struct mp_credit *credit, u64 *held, u64 *free, u32 n_chunks, u64 now_usec);
+void mp_credit_init(struct mp_credit *credit, u64 *held, u64 *free, u64 *touched, u32 n_chunks,
+		    u64 now_usec);
 void mp_pipe_credit_init(struct mp_pipe_credit *pipe, u64 now_usec);
 
 /* The host grants a range, which must lie in the region. What we have already stays as it is. Returns how
@@ -51,6 +55,9 @@ u32 mp_credit_grant(struct mp_credit *credit, u32 first, u32 count);
  * its sender goes on, mp_demand_resume(&pipe->demand, mp_tx_unread(tx) == 0, now_usec).
  */
 bool mp_credit_take(struct mp_credit *credit, struct mp_pipe_credit *pipe, u64 now_usec, u32 *ret_chunk);
+
+/* Whether mp_credit_take() would find one. */
+bool mp_credit_would_take(const struct mp_credit *credit, const struct mp_pipe_credit *pipe);
 
 /* A pipe's chunk is free again. */
 void mp_credit_put(struct mp_credit *credit, struct mp_pipe_credit *pipe, u64 now_usec, u32 chunk);
@@ -68,3 +75,8 @@ u32 mp_credit_divide(struct mp_credit *credit, struct mp_pipe_credit *const *pip
  * be told to the host; if it cannot be told now, mp_credit_grant() takes it back.
  */
 bool mp_credit_return(struct mp_credit *credit, u32 target, u32 *ret_first, u32 *ret_count);
+
+/* The same of free chunks that were touched, if more were than were in use on the average of the last window:
+ * what is granted instead of them is not backed until it is touched.
+ */
+bool mp_credit_trim(struct mp_credit *credit, u32 *ret_first, u32 *ret_count);

@@ -43,10 +43,11 @@ void mp_demand_resume(struct mp_demand *demand, bool starved, u64 now_usec)
 	demand->starved |= starved;
 }
 
-static u32 sample_256(const struct mp_demand *demand, u64 window_usec)
+static u32 sample_256(struct mp_demand *demand, u64 window_usec)
 {
 	u64 mean_256 = window_usec > 0 ? demand->area * 256 / window_usec : demand->used * 256ULL;
 
+	demand->mean = (mean_256 + 255) / 256;
 	if (demand->waited && (demand->starved || demand->peak == 0))
 		return plain_max(demand->peak, 1) * 512;
 	if (demand->waited)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Demand: how many chunks somebody (a pipe, a guest) could put to use, measured over windows of time.
  *
- *     sample = 2 * peak    somebody waited for chunks, and the reader ran dry: more would have been faster
+ *     sample = 2 * peak    somebody waited for chunks, and a reader ran dry: more would have been faster
  *            = peak        somebody waited, the reader did not: more would only make the queue longer
  *            = (3 * mean + peak) / 4, of what was in use over the window, otherwise
  *     level  = sample, if that is more; else level - (level - sample) / MP_DEMAND_SHRINK
@@ -23,6 +23,7 @@ struct mp_demand {
 	u64 blocked_since_usec; /* if blocked */
 	u32 used;
 	u32 peak;         /* in this window */
+	u32 mean;         /* in use over the last window, rounded up */
 	u32 level_256;    /* in 256ths of a chunk */
 	bool blocked;
 	bool waited;      /* in this window */
@@ -37,6 +38,14 @@ void mp_demand_use(struct mp_demand *demand, u32 used, u64 now_usec);
 /* Somebody waits for a chunk; no longer, and `starved`: meanwhile everything was read. */
 void mp_demand_block(struct mp_demand *demand, u64 now_usec);
 void mp_demand_resume(struct mp_demand *demand, bool starved, u64 now_usec);
+
+/* The reader sleeps: everything was read. Who also waited for a chunk in this window had too few. Without a
+ * lock: one that is not counted does no harm.
+ */
+static inline void mp_demand_dry(struct mp_demand *demand)
+{
+	WRITE_ONCE(demand->starved, true);
+}
 
 /* Ends a window. Returns the level in chunks, rounded up, at most `most`. */
 u32 mp_demand_turn(struct mp_demand *demand, u32 most, u64 now_usec);
