@@ -2,7 +2,8 @@
 /* pipe-server SOCKET REGION-MIB QUOTA-MIB [OWNER-UID]: one MemPipe group without memlegod, for
  * experiments with guests.
  *
- * Everybody who may connect is a member. Prints who comes and goes, and once a second what members say. */
+ * Everybody who may connect is a member. Prints who comes and goes, and once a second what members say, and the means
+ * of what they used and of what was backed, of 50 looks. */
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -44,11 +45,31 @@ static const MlgPipeGroupCallbacks callbacks = {
         .on_keep = on_keep,
 };
 
-static void show(const MlgPipeGroup *g) {
+#define LOOK_USEC 20000
+
+typedef struct Sums {
+        uint64_t n, used_kib, backed_kib;
+} Sums;
+
+static void look(const MlgPipeGroup *g, Sums *sums) {
+        MlgPipeStatus s;
+
+        mlg_pipe_group_status(g, &s);
+        sums->n++;
+        sums->backed_kib += s.backed_kib;
+        for (uint32_t i = 0; i < s.n_members; i++)
+                sums->used_kib += s.members[i].used_kib;
+}
+
+static void show(const MlgPipeGroup *g, Sums *sums) {
         MlgPipeStatus s;
 
         mlg_pipe_group_status(g, &s);
         printf("granted %" PRIu64 " KiB backed %" PRIu64 " KiB\n", s.granted_kib, s.backed_kib);
+        if (sums->n > 0)
+                printf("mean used %" PRIu64 " KiB backed %" PRIu64 " KiB\n", sums->used_kib / sums->n,
+                       sums->backed_kib / sums->n);
+        *sums = (Sums) {};
         for (uint32_t i = 0; i < s.n_members; i++) {
                 const MlgPipeMember *m = &s.members[i];
 
@@ -67,7 +88,8 @@ int main(int argc, char **argv) {
         MlgPipeGroup *g;
         MlgPipeGroupOptions o = { .owner = (uid_t) -1, .epoch = (uint64_t) g_get_real_time() };
         const MlgPollable *p;
-        uint64_t show_usec = 0;
+        uint64_t show_usec = 0, look_usec = 0;
+        Sums sums = {};
         int r;
 
         if (argc < 4) {
@@ -88,13 +110,17 @@ int main(int argc, char **argv) {
         p = mlg_pipe_group_pollable(g);
         for (;;) {
                 struct pollfd fd = { .fd = p->fd, .events = POLLIN };
-                uint64_t now = now_usec(), until = mlg_min(p->deadline_usec(p->userdata), show_usec);
+                uint64_t now = now_usec(), until = mlg_min(p->deadline_usec(p->userdata), look_usec);
 
                 (void) poll(&fd, 1, (int) (mlg_min(mlg_sub_sat(until, now), MLG_USEC_PER_SEC) + 999) / 1000);
                 now = now_usec();
                 (void) p->dispatch(now, p->userdata);
+                if (now >= look_usec) {
+                        look(g, &sums);
+                        look_usec = now + LOOK_USEC;
+                }
                 if (now >= show_usec) {
-                        show(g);
+                        show(g, &sums);
                         show_usec = now + MLG_USEC_PER_SEC;
                 }
         }

@@ -5,12 +5,14 @@
  *     netload stream ADDRESS PORT SIZE SECONDS        writes of SIZE bytes, one way
  *     netload rr ADDRESS PORT SIZE SECONDS            SIZE bytes there and back, one after the other
  *     netload connect ADDRESS PORT SECONDS            connect, one byte there and back, close
+ *     netload vary ADDRESS PORT STREAMS SECONDS       so many streams at once whose load changes, see vary()
  *
  * The client prints KEY=VALUE words: mb_per_s (10^6 bytes), per_s, p50_us, p99_us, cpu_s_per_gb: CPU time of both machines, all
  * that was not idle, per 10^9 bytes. What is measured begins after WARM_SEC, so that a connection has come to its own. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,7 +29,7 @@
 
 /* What a client wants, on a connection of its own that also brings back the server's CPU time. */
 typedef struct Order {
-        char kind; /* s: take what comes, r: send it back in pieces of size, c: the same of connections, o: this is a control */
+        char kind; /* s: take what comes, v: the same in pieces of size, r: send it back in pieces of size, c: the same of connections, o: this is a control */
         uint32_t size;
 } Order;
 
@@ -107,6 +109,10 @@ static void serve_one(int fd) {
         switch (o.kind) {
         case 's':
                 while (recv(fd, buffer, SIZE_MAX_BYTES, 0) > 0)
+                        ;
+                return;
+        case 'v':
+                while (recv(fd, buffer, o.size, 0) > 0)
                         ;
                 return;
         case 'r':
@@ -214,6 +220,57 @@ static void connections(const char *address, const char *port, int seconds) {
         tell_times(times, n, t - begin);
 }
 
+#define STREAMS_MAX 256
+
+/* What a stream does for a while, half a second on the average. */
+typedef struct Phase {
+        int64_t until;
+        enum { REST, TRICKLE, BURST } kind; /* nothing; 100 bytes each millisecond; as much as goes */
+} Phase;
+
+static uint64_t next_random(uint64_t *state) { /* xorshift64: the same in each run */
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        return *state;
+}
+
+static uint64_t step(int fd, const Phase *phase, bool ready) {
+        ssize_t n = 0;
+
+        if (phase->kind == TRICKLE)
+                n = send(fd, buffer, 100, MSG_DONTWAIT | MSG_NOSIGNAL);
+        else if (phase->kind == BURST && ready)
+                n = send(fd, buffer, 256 * 1024, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && errno != EAGAIN)
+                die("send");
+        return n > 0 ? (uint64_t) n : 0;
+}
+
+static void vary(const char *address, const char *port, uint32_t n, int seconds) {
+        static struct pollfd fds[STREAMS_MAX];
+        static Phase phases[STREAMS_MAX];
+        uint64_t random = 88172645463325252ull, bytes = 0;
+        int64_t begin, end, now;
+
+        for (uint32_t i = 0; i < n; i++)
+                fds[i].fd = connect_to(address, port, 'v', 65536);
+        begin = now = now_usec();
+        for (end = begin + seconds * 1000000ll; now < end; now = now_usec()) {
+                for (uint32_t i = 0; i < n; i++) {
+                        if (now >= phases[i].until)
+                                phases[i] = (Phase) { now + (int64_t) (next_random(&random) % 1000000),
+                                                      next_random(&random) % 3 };
+                        fds[i].events = phases[i].kind == BURST ? POLLOUT : 0;
+                }
+                if (poll(fds, n, 1) < 0)
+                        die("poll");
+                for (uint32_t i = 0; i < n; i++)
+                        bytes += step(fds[i].fd, &phases[i], fds[i].revents & POLLOUT);
+        }
+        printf("mb_per_s=%.1f\n", (double) bytes / (double) (now - begin));
+}
+
 int main(int argc, char **argv) {
         uint32_t size = argc == 6 ? (uint32_t) atoi(argv[4]) : 1;
         int control;
@@ -222,11 +279,16 @@ int main(int argc, char **argv) {
         if (argc == 3 && strcmp(argv[1], "serve") == 0)
                 serve(argv[2]);
         if (argc < 5 || size == 0 || size > SIZE_MAX_BYTES) {
-                fprintf(stderr, "netload serve PORT | stream|rr ADDRESS PORT SIZE SECONDS | connect ADDRESS PORT SECONDS\n");
+                fprintf(stderr, "netload serve PORT | stream|rr ADDRESS PORT SIZE SECONDS | connect ADDRESS PORT SECONDS |"
+                                " vary ADDRESS PORT STREAMS SECONDS\n");
                 return 2;
         }
         if (strcmp(argv[1], "connect") == 0) {
                 connections(argv[2], argv[3], atoi(argv[4]));
+                return 0;
+        }
+        if (strcmp(argv[1], "vary") == 0) {
+                vary(argv[2], argv[3], size < STREAMS_MAX ? size : STREAMS_MAX, atoi(argv[5]));
                 return 0;
         }
         control = connect_to(argv[2], argv[3], 'o', 1);
