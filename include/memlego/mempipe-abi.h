@@ -47,8 +47,9 @@
  *     server   finds its socket by the tuple, checks proof_c, says to_server.attached = gen; ATTACH(... proof_s),
  *              or REFUSE(... reason)
  *     client   checks proof_s, says to_client.attached = gen
- * A proof is a keyed hash (SipHash-2-4) over tuple, slot, gen and role, whose key are both initial sequence numbers of that very
- * connection and the nonce: only its two ends know both, so nobody can claim another's connection. A sender goes to
+ * A proof is a keyed hash (SipHash-2-4) over tuple, both peer ids, slot, gen and role, whose key are both initial sequence numbers of
+ * that very connection and the nonce: only its two ends know both, so nobody can claim another's connection, and a proof that a third
+ * has read in the memory is none in its own rings. A sender goes to
  * the pipe when, and not before, the receiver has said attached = gen. A receiver that wants the pipe no longer says attached = 0:
  * the sender then goes back to TCP and stays there; what is in the pipe is still read.
  *

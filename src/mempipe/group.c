@@ -203,6 +203,8 @@ static void sweep(MlgPipeGroup *g, uint64_t now) {
         g->swept_usec = now;
         if (mlg_pipe_region_sweep(g->region) > 0)
                 complain_of(g, 0, "a member wrote where nothing was granted to it; it was taken back");
+        if (mlg_pipe_region_mend(g->region))
+                complain_of(g, 0, "a member wrote over the host's words in the shared memory; they were put right");
 }
 
 static void tell_charge(MlgPipeGroup *g) {

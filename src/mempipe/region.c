@@ -103,6 +103,7 @@ static void show_header(MlgPipeRegion *r) {
         struct mlg_pipe_header *h = mp_header(r->shared);
 
         h->version = MLG_PIPE_VERSION;
+        h->features = 0;
         h->region_bytes = r->truth->bytes;
         h->epoch = r->truth->epoch;
         h->n_chunks = r->truth->n_chunks;
@@ -441,6 +442,46 @@ void mlg_pipe_region_read_word(const MlgPipeRegion *r, uint32_t id, MlgPipeWord 
                 .blocked_usec = see(s->blocked_usec),
                 .n_pipes = MIN(see(s->n_pipes), MLG_PIPE_SLOTS * MLG_PIPE_PEERS),
         };
+}
+
+static bool is_shown(const MlgPipeRegion *r, uint32_t id) {
+        const struct mlg_pipe_peer *p = peer_of(r, id);
+        const Member *m = &r->truth->members[id];
+
+        return see(p->state) == m->state && see(p->epoch) == m->epoch && see(p->session) == m->session &&
+               see(p->target_chunks) == m->target;
+}
+
+static bool is_header_shown(const MlgPipeRegion *r) {
+        const struct mlg_pipe_header *h = mp_header(r->shared);
+
+        return see(h->magic) == MLG_PIPE_MAGIC && see(h->version) == MLG_PIPE_VERSION && see(h->features) == 0 &&
+               see(h->region_bytes) == r->truth->bytes && see(h->epoch) == r->truth->epoch &&
+               see(h->n_chunks) == r->truth->n_chunks;
+}
+
+bool mlg_pipe_region_mend(MlgPipeRegion *r) {
+        const Truth *t = r->truth;
+        uint8_t *owners = r->shared + MLG_PIPE_OWNERS_AT;
+        bool wrong = !is_header_shown(r);
+
+        show_header(r);
+        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++) {
+                const Member *m = &t->members[id];
+
+                if (is_shown(r, id))
+                        continue;
+                wrong = true;
+                show(peer_of(r, id)->epoch, m->epoch);
+                show(peer_of(r, id)->session, m->session);
+                show(peer_of(r, id)->target_chunks, m->target);
+                show(peer_of(r, id)->state, m->state);
+        }
+        if (memcmp(owners, t->owners, t->n_chunks) != 0) {
+                wrong = true;
+                memcpy(owners, t->owners, t->n_chunks);
+        }
+        return wrong;
 }
 
 /* ---- control rings ---- */

@@ -62,6 +62,10 @@ void mlg_pipe_region_set_target(MlgPipeRegion *r, uint32_t id, uint32_t chunks);
 uint32_t mlg_pipe_region_target(const MlgPipeRegion *r, uint32_t id);
 void mlg_pipe_region_read_word(const MlgPipeRegion *r, uint32_t id, MlgPipeWord *ret);
 
+/* Puts right what members wrote over the host's words, which they can: from header, peers and owners nothing is read
+ * back. True: there was something. */
+bool mlg_pipe_region_mend(MlgPipeRegion *r);
+
 /* ---- chunks ---- */
 
 /* At most `max` neighbouring free chunks become its own; how many, and from *ret_first. 0: none is free. */

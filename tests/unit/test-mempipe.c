@@ -204,6 +204,36 @@ static void test_region_tables(void **state) {
         assert_int_equal(munmap(memory, REGION), 0);
 }
 
+/* Nothing of it is read back, so it can be put right. */
+static void test_region_mend(void **state) {
+        g_autoptr(MlgPipeRegion) r = NULL;
+        uint8_t *memory, *before;
+        uint32_t first;
+
+        assert_int_equal(mlg_pipe_region_new(REGION, 7, &r), 0);
+        memory = map_all(r);
+        mlg_pipe_region_join(r, 3);
+        mlg_pipe_region_rejoin(r, 3, 99);
+        mlg_pipe_region_set_target(r, 3, 17);
+        assert_int_equal(mlg_pipe_region_grant(r, 3, 5, &first), 5);
+        assert_false(mlg_pipe_region_mend(r));
+        before = g_memdup2(memory, MLG_PIPE_PAIRS_AT);
+        for (uint64_t at = 0; at < MLG_PIPE_SECTIONS_AT; at += 4) { /* one word after the other */
+                memory[at] ^= 0x55;
+                (void) mlg_pipe_region_mend(r);
+        }
+        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++)
+                assert_memory_equal(memory + MLG_PIPE_PEERS_AT + id * sizeof(struct mlg_pipe_peer),
+                                    before + MLG_PIPE_PEERS_AT + id * sizeof(struct mlg_pipe_peer), 16);
+        assert_memory_equal(memory, before, offsetof(struct mlg_pipe_header, alive));
+        memset(memory + MLG_PIPE_OWNERS_AT, 3, 64);
+        assert_true(mlg_pipe_region_mend(r));
+        assert_memory_equal(memory + MLG_PIPE_OWNERS_AT, before + MLG_PIPE_OWNERS_AT, 64);
+        assert_false(mlg_pipe_region_mend(r));
+        g_free(before);
+        (void) munmap(memory, REGION);
+}
+
 static void test_region_adopt(void **state) {
         MlgPipeRegion *r, *next;
         uint32_t first;
@@ -1152,6 +1182,7 @@ int main(void) {
                 cmocka_unit_test(test_region_all_chunks),
                 cmocka_unit_test(test_region_hostile),
                 cmocka_unit_test(test_region_tables),
+                cmocka_unit_test(test_region_mend),
                 cmocka_unit_test(test_region_adopt),
                 cmocka_unit_test(test_sharing),
                 cmocka_unit_test(test_sharing_falls_slowly),

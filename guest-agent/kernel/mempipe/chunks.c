@@ -10,6 +10,8 @@
 
 #include "mempipe.h"
 
+#define WINDOW_MSEC 15 /* at least; a little less than the watch takes while bytes move */
+
 /* Asked twice for each chunk, so not the system's clock, which may be a device far away (HPET). */
 static u64 now_usec(void)
 {
@@ -193,13 +195,18 @@ static u32 divide(struct mpipe_dev *dev, u32 target)
 	return demand;
 }
 
-/* Inside of the device, by dev->watch_work alone. */
+/* Inside of the device, by dev->watch_work alone. Demand is a mean over windows, which do not become
+ * shorter when somebody has that work run more often.
+ */
 void mpipe_chunks_report(struct mpipe_dev *dev)
 {
 	struct mlg_pipe_section *section = mp_section(dev->base, dev->self);
 	u32 target = READ_ONCE(mp_peer(dev->base, dev->self)->target_chunks);
 
-	WRITE_ONCE(section->demand_chunks, divide(dev, target));
+	if (time_after_eq(jiffies, dev->turned_at + msecs_to_jiffies(WINDOW_MSEC))) {
+		dev->turned_at = jiffies;
+		WRITE_ONCE(section->demand_chunks, divide(dev, target));
+	}
 	WRITE_ONCE(section->held_chunks, dev->credit.n_held);
 	WRITE_ONCE(section->used_chunks, dev->credit.n_held - dev->credit.n_free);
 	WRITE_ONCE(section->blocked_usec, dev->credit.demand.blocked_usec);

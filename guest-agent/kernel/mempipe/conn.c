@@ -182,12 +182,13 @@ void mpipe_conn_forget(struct mpipe_conn *conn)
 
 	if (xa_cmpxchg(&dev->pipes, mpipe_key(owner, conn->slot), conn, NULL, GFP_ATOMIC) != conn)
 		return;
+	spin_lock_bh(&dev->slots_lock);
 	WRITE_ONCE(conn->forgotten, true);
+	dev->n_pipes--;
+	dev->n_left[conn->peer] -= conn->counted;
+	spin_unlock_bh(&dev->slots_lock);
 	salvage(conn);
 	mpipe_chunks_leave(conn);
-	spin_lock_bh(&dev->slots_lock);
-	dev->n_pipes--;
-	spin_unlock_bh(&dev->slots_lock);
 	if (!conn->server)
 		mpipe_slot_free(dev, conn->slot);
 	mpipe_conn_put(conn);
@@ -226,6 +227,19 @@ void mpipe_conn_tidy(struct mpipe_conn *conn)
 	mpipe_dev_leave(conn->dev);
 }
 
+/* Its slot is ours until the server has left it, too, or is gone. */
+static void count_left(struct mpipe_conn *conn)
+{
+	struct mpipe_dev *dev = conn->dev;
+
+	spin_lock_bh(&dev->slots_lock);
+	if (!conn->server && !conn->forgotten) {
+		conn->counted = true;
+		dev->n_left[conn->peer]++;
+	}
+	spin_unlock_bh(&dev->slots_lock);
+}
+
 void mpipe_conn_closed(struct mpipe_conn *conn)
 {
 	if (conn->state == MPIPE_LEFT)
@@ -241,6 +255,8 @@ void mpipe_conn_closed(struct mpipe_conn *conn)
 		}
 		mpipe_dev_leave(conn->dev);
 	}
+	if (conn->pipe)
+		count_left(conn);
 	WRITE_ONCE(conn->state, MPIPE_LEFT);
 	if (conn->pipe)
 		mpipe_dev_watch(conn->dev);

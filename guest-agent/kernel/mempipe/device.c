@@ -23,6 +23,7 @@
 
 /* How long a removal waits for what is in pipes to be read. */
 #define REMOVE_MSEC 1000
+#define WATCH_PAUSE_MSEC 10
 
 LIST_HEAD(mpipe_devs);
 DEFINE_MUTEX(mpipe_devs_lock);
@@ -65,12 +66,16 @@ static void on_unused(struct percpu_ref *ref)
 	complete(&container_of(ref, struct mpipe_dev, users)->unused);
 }
 
-/* Not after remove() has waited for a grace period. */
+/* Not after remove() has waited for a grace period. Who rings without end does not make it run without
+ * end; the time is an absolute one, so that he does not put it off either.
+ */
 void mpipe_dev_watch(struct mpipe_dev *dev)
 {
+	unsigned long now = jiffies, next = READ_ONCE(dev->watched_at) + msecs_to_jiffies(WATCH_PAUSE_MSEC);
+
 	rcu_read_lock();
 	if (!READ_ONCE(dev->gone))
-		mod_delayed_work(mpipe_wq, &dev->watch_work, 0);
+		mod_delayed_work(mpipe_wq, &dev->watch_work, time_after(next, now) ? next - now : 0);
 	rcu_read_unlock();
 }
 
@@ -99,6 +104,7 @@ static struct mpipe_dev *dev_new(struct pci_dev *pdev)
 	INIT_WORK(&dev->control_work, mpipe_control_work);
 	INIT_DELAYED_WORK(&dev->watch_work, mpipe_watch_work);
 	dev->pdev = pdev;
+	dev->watched_at = dev->turned_at = jiffies - HZ;
 	while (dev->session == 0)
 		dev->session = get_random_u32();
 	dev->peers = kvcalloc(MLG_PIPE_PEERS, sizeof(*dev->peers), GFP_KERNEL);

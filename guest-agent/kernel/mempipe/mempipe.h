@@ -39,6 +39,8 @@ struct mpipe_peer {
 	u32 address_seq; /* that `addresses` were read at */
 	u32 n_addresses;
 	struct mlg_pipe_address addresses[MLG_PIPE_ADDRESSES];
+	u32 n_failed;    /* pipes that we asked it for in vain, ever: see dev_find() */
+	atomic_t n_waiting; /* its HELLOs whose connection is not there yet */
 	struct mp_ctl_tx to;
 	struct mp_ctl_rx from;
 };
@@ -66,6 +68,7 @@ struct mpipe_dev {
 	struct work_struct control_work;
 	struct delayed_work watch_work;
 	u64 sent_seen;            /* by all pipes, at its last run */
+	unsigned long watched_at, turned_at; /* jiffies: watch_work began; a window of demand did */
 
 	spinlock_t peers_lock;
 	struct mpipe_peer *peers; /* [MLG_PIPE_PEERS]; the host is one */
@@ -76,7 +79,8 @@ struct mpipe_dev {
 	DECLARE_BITMAP(slots_used, MLG_PIPE_SLOTS);
 	u32 slot_gen[MLG_PIPE_SLOTS];
 
-	u32 n_pipes;              /* by slots_lock */
+	u32 n_pipes;              /* by slots_lock, as is: */
+	u16 n_left[MLG_PIPE_PEERS]; /* slots of ours that we have left, and this server not */
 
 	spinlock_t chunks_lock;
 	struct mp_credit credit;
@@ -154,7 +158,8 @@ struct mpipe_conn {
 	bool broken;              /* the peer broke the protocol, or bytes were lost: reset it */
 	bool attached;            /* we said that we take bytes by the pipe */
 	bool polled;              /* somebody waits by poll or a signal, not only in our calls */
-	bool forgotten;           /* its pipe, by dev->pipes */
+	bool forgotten;           /* its pipe, by dev->pipes; by dev->slots_lock, as is: */
+	bool counted;             /* in dev->n_left */
 	u8 n_tries;               /* to say HELLO */
 	u8 n_misses;              /* spins that found nothing; readers may disagree about it */
 	u8 n_pieces;              /* the same of the next: see gather() in recv.c */
@@ -264,6 +269,7 @@ struct mpipe_dev *mpipe_peer_find(const struct mlg_pipe_address *address, u32 *r
 u32 mpipe_peers_here(struct mpipe_dev *dev);
 bool mpipe_peer_known(const struct in6_addr *address);
 int mpipe_peer_send(struct mpipe_dev *dev, u32 peer, struct mlg_pipe_message *message);
+void mpipe_peer_failed(struct mpipe_dev *dev, u32 peer); /* it has not become one end of a pipe */
 void mpipe_addresses_publish(struct mpipe_dev *dev);
 int mpipe_peers_init(void);
 void mpipe_peers_exit(void);

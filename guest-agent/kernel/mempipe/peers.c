@@ -3,7 +3,8 @@
  *
  * The host's table says who is there; dev->watch_work follows it. A peer's own section says its addresses;
  * they only choose whom to ask, so a peer that claims another's gains nothing: it cannot prove that the
- * connection is its own.
+ * connection is its own. Nor can it keep others from their pipes: where several claim an address, the one
+ * is asked who failed least often.
  */
 #include <linux/inetdevice.h>
 #include <linux/netdevice.h>
@@ -83,23 +84,28 @@ u32 mpipe_peers_here(struct mpipe_dev *dev)
 static bool dev_find(struct mpipe_dev *dev, const struct mlg_pipe_address *address, u32 *ret_peer,
 		     u32 *ret_peer_epoch, u32 *ret_epoch)
 {
-	bool found = false;
-	u32 id;
+	u32 id, best = 0;
 
 	if (READ_ONCE(dev->gone) || READ_ONCE(dev->leaving) || READ_ONCE(dev->unwatched) || !mpipe_dev_enter(dev))
 		return false;
 	spin_lock_bh(&dev->peers_lock);
-	for (id = 1; id < MLG_PIPE_PEERS && dev->epoch && !found; id++) {
-		if (!peer_has(dev, id, address))
-			continue;
-		*ret_peer = id;
-		*ret_peer_epoch = dev->peers[id].epoch;
-		*ret_epoch = dev->epoch;
-		found = true;
-	}
+	for (id = 1; id < MLG_PIPE_PEERS && dev->epoch; id++)
+		if (peer_has(dev, id, address) &&
+		    (!best || dev->peers[id].n_failed < dev->peers[best].n_failed))
+			best = id;
+	*ret_peer = best;
+	*ret_peer_epoch = dev->peers[best].epoch;
+	*ret_epoch = dev->epoch;
 	spin_unlock_bh(&dev->peers_lock);
 	mpipe_dev_leave(dev);
-	return found;
+	return best != 0;
+}
+
+void mpipe_peer_failed(struct mpipe_dev *dev, u32 peer)
+{
+	spin_lock_bh(&dev->peers_lock);
+	dev->peers[peer].n_failed++;
+	spin_unlock_bh(&dev->peers_lock);
 }
 
 /* With a reference to the device; NULL: nobody that we know. */
@@ -301,7 +307,8 @@ static void begin(struct mpipe_dev *dev, u32 epoch)
 	smp_store_release(&section->version, MLG_PIPE_VERSION);
 	(void)mp_ctl_tell(mp_pair(dev->base, dev->self, MLG_PIPE_HOST));
 	mpipe_dev_ring(dev, MLG_PIPE_HOST);
-	dev_info(&dev->pdev->dev, "peer %u of the group, epoch %u\n", dev->self, epoch);
+	/* limited, as is the host's silence below: a member can write over the host's words as often as it likes */
+	dev_info_ratelimited(&dev->pdev->dev, "peer %u of the group, epoch %u\n", dev->self, epoch);
 }
 
 static void knock(struct mpipe_dev *dev)
@@ -314,12 +321,29 @@ static void knock(struct mpipe_dev *dev)
 	mpipe_dev_ring(dev, MLG_PIPE_HOST);
 }
 
+/* The host has given us another epoch without being asked, or somebody has written over its words. Whichever
+ * it was: with another session both of us begin anew, and agree on what is ours.
+ */
+static void restart(struct mpipe_dev *dev)
+{
+	dev->session = get_random_u32() ?: 1;
+	spin_lock_bh(&dev->peers_lock);
+	dev->epoch = 0;
+	spin_unlock_bh(&dev->peers_lock);
+	mpipe_conns_settle(dev, MLG_PIPE_NOBODY);
+}
+
 static void watch_self(struct mpipe_dev *dev)
 {
 	const struct mlg_pipe_peer *self = mp_peer(dev->base, dev->self);
 	u32 epoch = READ_ONCE(self->epoch);
+	bool answered = READ_ONCE(self->session) == dev->session && READ_ONCE(self->state) != MLG_PIPE_ABSENT;
 
-	if (READ_ONCE(self->session) != dev->session || READ_ONCE(self->state) == MLG_PIPE_ABSENT)
+	if (dev->epoch && (!answered || epoch != dev->epoch)) {
+		restart(dev);
+		answered = false;
+	}
+	if (!answered)
 		knock(dev);
 	else if (epoch != dev->epoch && epoch != 0)
 		begin(dev, epoch);
@@ -343,8 +367,9 @@ static void watch_host(struct mpipe_dev *dev)
 	if (unwatched == dev->unwatched)
 		return;
 	WRITE_ONCE(dev->unwatched, unwatched);
-	dev_info(&dev->pdev->dev, unwatched ? "the host has been silent for %u s: back to TCP\n"
-					    : "the host is back, after more than %u s\n", ALIVE_MSEC / 1000);
+	dev_info_ratelimited(&dev->pdev->dev, unwatched ? "the host has been silent for %u s: back to TCP\n"
+							: "the host is back, after more than %u s\n",
+			     ALIVE_MSEC / 1000);
 	if (unwatched)
 		mpipe_conns_settle(dev, MLG_PIPE_NOBODY);
 }
@@ -396,6 +421,7 @@ void mpipe_watch_work(struct work_struct *work)
 	unsigned int again = WATCH_IDLE_MSEC;
 	u32 id;
 
+	WRITE_ONCE(dev->watched_at, jiffies);
 	if (mpipe_dev_enter(dev)) {
 		watch_self(dev);
 		watch_host(dev);

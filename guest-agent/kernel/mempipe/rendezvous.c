@@ -2,7 +2,8 @@
 /* Rendezvous: the two ends of a TCP connection agree on a pipe (HELLO, ATTACH, REFUSE), while TCP carries
  * what is sent.
  *
- * Each end proves that it is an end by knowing both initial sequence numbers, which only they have seen.
+ * Each end proves that it is an end by knowing both initial sequence numbers, which only they have seen. The
+ * proof names both peers, so that a third who reads it in the shared memory cannot use it.
  * All of it is done by works, never in a hook: a socket's lock is taken here, of one socket at a time.
  */
 #include <linux/jiffies.h>
@@ -19,29 +20,34 @@
 #define RETRY_MSEC 2	 /* the server's handshake may be behind our HELLO, a ring may be full */
 #define RETRIES 100
 
+/* Slots of ours that a server may keep, by not leaving them after we did: others need some, too. */
+#define LEFT_MOST (MLG_PIPE_SLOTS / 4)
+
 enum role { ROLE_CLIENT, ROLE_SERVER };
 
 /* ---------------------------------------------------------------- proofs */
 
-static u64 proof(const struct mpipe_conn *conn, u64 nonce, u32 slot, u32 gen, enum role role)
+static u64 proof(const struct mpipe_conn *conn, u32 peer, u64 nonce, u32 slot, u32 gen, enum role role)
 {
 	const struct mpipe_tuple *t = &conn->tuple;
 	siphash_key_t key = {{conn->isn_client | (u64)conn->isn_server << 32, nonce}};
 	struct {
 		struct mlg_pipe_address client, server;
-		u16 client_port, server_port;
+		u16 client_port, server_port, client_peer, server_peer;
 		u32 slot, gen, role;
 	} what = {
 		.client = conn->server ? t->remote : t->local,
 		.server = conn->server ? t->local : t->remote,
 		.client_port = conn->server ? t->remote_port : t->local_port,
 		.server_port = conn->server ? t->local_port : t->remote_port,
+		.client_peer = conn->server ? peer : conn->dev->self,
+		.server_peer = conn->server ? conn->dev->self : peer,
 		.slot = slot,
 		.gen = gen,
 		.role = role,
 	};
 
-	BUILD_BUG_ON(sizeof(what) != 48); /* no holes */
+	BUILD_BUG_ON(sizeof(what) != 52); /* no holes */
 	return siphash(&what, sizeof(what), &key);
 }
 
@@ -55,12 +61,13 @@ static void fill_tuple(const struct mpipe_conn *conn, struct mlg_pipe_message *m
 
 /* ---------------------------------------------------------------- slots */
 
-static bool slot_take(struct mpipe_dev *dev, u32 *ret_slot, u32 *ret_gen)
+static bool slot_take(struct mpipe_dev *dev, u32 peer, u32 *ret_slot, u32 *ret_gen)
 {
-	u32 slot;
+	u32 slot = MLG_PIPE_SLOTS;
 
 	spin_lock_bh(&dev->slots_lock);
-	slot = find_first_zero_bit(dev->slots_used, MLG_PIPE_SLOTS);
+	if (dev->n_left[peer] < LEFT_MOST)
+		slot = find_first_zero_bit(dev->slots_used, MLG_PIPE_SLOTS);
 	if (slot < MLG_PIPE_SLOTS) {
 		__set_bit(slot, dev->slots_used);
 		dev->slot_gen[slot] = dev->slot_gen[slot] + 1 ?: 1;
@@ -112,7 +119,7 @@ static int say_hello(struct mpipe_conn *conn)
 	if (!conn->pipe) {
 		u32 slot, gen;
 
-		if (!slot_take(dev, &slot, &gen))
+		if (!slot_take(dev, conn->peer, &slot, &gen))
 			return MLG_PIPE_NO_SLOT;
 		slot_clear(mp_slot(dev->base, dev->self, slot), gen, conn->peer);
 		err = mpipe_conn_open(conn, slot, gen);
@@ -125,13 +132,15 @@ static int say_hello(struct mpipe_conn *conn)
 	fill_tuple(conn, &m);
 	m.gen = conn->gen;
 	m.nonce_slot = conn->nonce << MP_NONCE_SHIFT | conn->slot;
-	m.proof = proof(conn, conn->nonce, conn->slot, conn->gen, ROLE_CLIENT);
+	m.proof = proof(conn, conn->peer, conn->nonce, conn->slot, conn->gen, ROLE_CLIENT);
 	return mpipe_peer_send(dev, conn->peer, &m) < 0 ? -EAGAIN : 0;
 }
 
 /* Our end of a pipe that never was one. Socket locked. */
 static void refused(struct mpipe_conn *conn, enum mlg_pipe_reason why)
 {
+	if (conn->state == MPIPE_ASKED)
+		mpipe_peer_failed(conn->dev, conn->peer);
 	mpipe_conn_stay(conn, why);
 	WRITE_ONCE(conn->state, MPIPE_TCP);
 	if (!conn->pipe)
@@ -222,7 +231,7 @@ static void client_attach(struct mpipe_conn *conn, struct sock *sk, const struct
 {
 	if (m->type == MLG_PIPE_REFUSE) {
 		refused(conn, m->reason);
-	} else if (m->proof != proof(conn, conn->nonce, conn->slot, conn->gen, ROLE_SERVER)) {
+	} else if (m->proof != proof(conn, conn->peer, conn->nonce, conn->slot, conn->gen, ROLE_SERVER)) {
 		refused(conn, MLG_PIPE_BAD_PROOF);
 	} else {
 		attach(conn, sk);
@@ -284,9 +293,10 @@ struct waiting {
 	struct mlg_pipe_message m;
 };
 
-/* HELLOs at once that wait: what a peer can make us remember. */
-#define WAITING_MOST 256
-static atomic_t n_waiting;
+/* HELLOs at once that wait: what a peer can make us remember. Each its own: one that says many in vain keeps
+ * no other's from waiting.
+ */
+#define WAITING_MOST MLG_PIPE_MESSAGES
 
 /* The server's socket, with a reference; NULL: there is none (yet). */
 static struct sock *find_sock(const struct mlg_pipe_message *m)
@@ -328,14 +338,17 @@ static int server_attach(struct mpipe_conn *conn, struct sock *sk, struct mpipe_
 
 	if (!conn->server || conn->state != MPIPE_NEW || conn->pipe || !is_same_tuple(&conn->tuple, m))
 		return conn->reason ?: MLG_PIPE_NO_SOCKET;
-	if (m->proof != proof(conn, m->nonce_slot >> MP_NONCE_SHIFT, slot, m->gen, ROLE_CLIENT))
-		return MLG_PIPE_BAD_PROOF;
-	/* it may have been known by another address, or to another group */
-	if (conn->dev != dev || conn->peer != peer || conn->peer_epoch != m->epoch)
+	/* it may be known to another group, or to an earlier epoch of ours */
+	if (conn->dev != dev || conn->epoch != dev->epoch)
 		return MLG_PIPE_NO_PEER;
+	if (m->proof != proof(conn, peer, m->nonce_slot >> MP_NONCE_SHIFT, slot, m->gen, ROLE_CLIENT))
+		return MLG_PIPE_BAD_PROOF;
 	if (READ_ONCE(shared->gen) != m->gen || READ_ONCE(shared->server) != dev->self ||
 	    READ_ONCE(shared->client_done) == m->gen)
 		return MLG_PIPE_NO_SLOT;
+	/* whose address it was is what somebody said; whose connection it is was proved */
+	conn->peer = peer;
+	conn->peer_epoch = m->epoch;
 	if (mpipe_conn_open(conn, slot, m->gen) < 0)
 		return MLG_PIPE_NO_SLOT;
 	attach(conn, sk);
@@ -350,7 +363,7 @@ static void answer(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_messag
 	m.type = why ? MLG_PIPE_REFUSE : MLG_PIPE_ATTACH;
 	m.reason = why;
 	m.proof = why ? 0
-		      : proof(conn, hello->nonce_slot >> MP_NONCE_SHIFT, conn->slot, conn->gen, ROLE_SERVER);
+		      : proof(conn, peer, hello->nonce_slot >> MP_NONCE_SHIFT, conn->slot, conn->gen, ROLE_SERVER);
 	/* the ring is full: the client gives up by itself, and leaves the slot */
 	(void)mpipe_peer_send(dev, peer, &m);
 }
@@ -391,7 +404,7 @@ static void waiting_work(struct work_struct *work)
 		queue_delayed_work(mpipe_wq, &w->work, msecs_to_jiffies(RETRY_MSEC));
 		return;
 	}
-	atomic_dec(&n_waiting);
+	atomic_dec(&w->dev->peers[w->peer].n_waiting);
 	mpipe_dev_put(w->dev);
 	kfree(w);
 }
@@ -399,12 +412,13 @@ static void waiting_work(struct work_struct *work)
 /* A HELLO can overtake the last packet of the handshake. */
 static void wait_for_sock(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *m)
 {
+	atomic_t *n_waiting = &dev->peers[peer].n_waiting;
 	struct waiting *w = NULL;
 
-	if (atomic_inc_return(&n_waiting) <= WAITING_MOST)
+	if (atomic_inc_return(n_waiting) <= WAITING_MOST)
 		w = kzalloc(sizeof(*w), GFP_KERNEL);
 	if (!w) {
-		atomic_dec(&n_waiting);
+		atomic_dec(n_waiting);
 		answer(dev, peer, m, NULL, MLG_PIPE_NO_SOCKET);
 		return;
 	}
@@ -458,13 +472,18 @@ void mpipe_control_work(struct work_struct *work)
 {
 	struct mpipe_dev *dev = container_of(work, struct mpipe_dev, control_work);
 	struct mlg_pipe_message m;
-	u32 peer;
+	bool again = false;
+	u32 peer, n;
 
 	if (!mpipe_dev_enter(dev))
 		return;
-	for (peer = 0; peer < MLG_PIPE_PEERS; peer++)
-		if (peer != dev->self)
-			while (take_message(dev, peer, &m) > 0)
-				on_message(dev, peer, &m);
+	for (peer = 0; peer < MLG_PIPE_PEERS; peer++) {
+		/* one ring's worth: who writes as fast as we read keeps neither others waiting nor the device */
+		for (n = 0; peer != dev->self && n < MLG_PIPE_MESSAGES && take_message(dev, peer, &m) > 0; n++)
+			on_message(dev, peer, &m);
+		again |= n == MLG_PIPE_MESSAGES;
+	}
 	mpipe_dev_leave(dev);
+	if (again)
+		queue_work(mpipe_wq, &dev->control_work);
 }

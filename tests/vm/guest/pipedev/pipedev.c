@@ -13,7 +13,11 @@
  *     sum FIRST COUNT    adds their bytes up
  *     return FIRST COUNT sends RETURN
  *     scribble           writes random bytes over its section, its rings with the host, and the host's tables
+ *     lie SEC SEED       lies in words that are its own to write; also while the module has the device (needs iomem=relaxed)
+ *     garbage SEC SEED   the same in everybody's
+ *     storm SEC          rings everybody, as fast as it can
  * */
+#include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <inttypes.h>
@@ -25,15 +29,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "memlego/mempipe-abi.h"
+#include "pipedev.h"
 
-static uint8_t *memory;
-static volatile uint32_t *registers;
+uint8_t *memory;
+volatile uint32_t *registers;
 static uint64_t bytes;
 static char device[256];
-
-#define DOORBELL 3 /* registers are words of 32 bit */
-#define IV_POSITION 2
 
 static void die(const char *what) {
         perror(what);
@@ -46,7 +47,7 @@ static void write_file(const char *name, const char *text) {
 
         snprintf(path, sizeof(path), "%s/%s", device, name);
         fd = open(path, O_WRONLY);
-        if (fd < 0 || write(fd, text, strlen(text)) < 0)
+        if (fd < 0 || (write(fd, text, strlen(text)) < 0 && errno != EBUSY)) /* EBUSY: a driver has enabled it */
                 die(path);
         close(fd);
 }
@@ -101,11 +102,11 @@ static void open_device(void) {
         registers = map("resource0", &ignored);
 }
 
-static uint32_t self(void) {
+uint32_t self(void) {
         return registers[IV_POSITION];
 }
 
-static struct mlg_pipe_peer *peer(uint32_t id) {
+struct mlg_pipe_peer *peer(uint32_t id) {
         return (struct mlg_pipe_peer *) (memory + MLG_PIPE_PEERS_AT) + id;
 }
 
@@ -113,11 +114,11 @@ static struct mlg_pipe_section *section(void) {
         return (struct mlg_pipe_section *) (memory + MLG_PIPE_SECTIONS_AT) + self();
 }
 
-static struct mlg_pipe_pair *pair(uint32_t from, uint32_t to) {
+struct mlg_pipe_pair *pair(uint32_t from, uint32_t to) {
         return (struct mlg_pipe_pair *) (memory + MLG_PIPE_PAIRS_AT) + from * MLG_PIPE_PEERS + to;
 }
 
-static uint8_t *chunk(uint32_t n) {
+uint8_t *chunk(uint32_t n) {
         return memory + MLG_PIPE_CHUNKS_AT + ((uint64_t) n << MLG_PIPE_CHUNK_SHIFT);
 }
 
@@ -236,6 +237,12 @@ int main(int argc, char **argv) {
                 give_back(a, b);
         else if (strcmp(command, "scribble") == 0)
                 scribble();
+        else if (strcmp(command, "lie") == 0)
+                lie(a, b);
+        else if (strcmp(command, "garbage") == 0)
+                garbage(a, b);
+        else if (strcmp(command, "storm") == 0)
+                storm(a);
         else {
                 fprintf(stderr, "pipedev: see the head of pipedev.c\n");
                 return 2;
