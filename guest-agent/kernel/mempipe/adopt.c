@@ -9,6 +9,9 @@
  *   it;
  *   - the ULP slot: it holds our connection, is called when the socket is cloned and destroyed, holds a
  *     reference to the module and shows itself in ss.
+ * The operations are but TCP's without some, none of them our code. They are in memory that is never freed,
+ * half a KiB each time that the module is loaded: an accept() that sleeps holds them already for the socket that will come, and
+ * must not keep the module from being removed.
  * Sockets that somebody else has a hand in (another protocol, ULP, BPF, sk_user_data, the kernel's own)
  * stay as they are.
  */
@@ -26,7 +29,7 @@
 struct proto *mpipe_base_prot[MPIPE_FAMILIES];
 const struct proto_ops *mpipe_base_ops[MPIPE_FAMILIES];
 static struct proto our_prot[MPIPE_FAMILIES];
-static struct proto_ops our_ops[MPIPE_FAMILIES];
+static struct proto_ops *our_ops[MPIPE_FAMILIES];
 
 static bool is_ours(const struct sock *sk)
 {
@@ -140,10 +143,8 @@ static void our_release_cb(struct sock *sk)
 
 	if (sk->sk_socket && READ_ONCE(sk->sk_socket->ops) == mpipe_base_ops[family]) {
 		write_lock(&sk->sk_callback_lock);
-		if (sk->sk_socket && sk->sk_socket->ops == mpipe_base_ops[family]) {
-			__module_get(THIS_MODULE);
-			WRITE_ONCE(sk->sk_socket->ops, &our_ops[family]);
-		}
+		if (sk->sk_socket && sk->sk_socket->ops == mpipe_base_ops[family])
+			WRITE_ONCE(sk->sk_socket->ops, our_ops[family]);
 		write_unlock(&sk->sk_callback_lock);
 	}
 	mpipe_base_prot[family]->release_cb(sk);
@@ -166,11 +167,10 @@ static bool take(struct sock *sk, struct mpipe_conn *conn)
 
 	write_lock_bh(&sk->sk_callback_lock);
 	if (sk->sk_socket && READ_ONCE(sk->sk_socket->ops) == mpipe_base_ops[family]) {
-		__module_get(THIS_MODULE); /* of the ops: put as the file is closed */
-		__module_get(THIS_MODULE); /* of the ULP slot */
+		__module_get(THIS_MODULE); /* of the ULP slot: TCP puts it */
 		rcu_assign_pointer(icsk->icsk_ulp_data, conn);
 		WRITE_ONCE(icsk->icsk_ulp_ops, &our_ulp);
-		WRITE_ONCE(sk->sk_socket->ops, &our_ops[family]);
+		WRITE_ONCE(sk->sk_socket->ops, our_ops[family]);
 		smp_store_release(&sk->sk_prot, &our_prot[family]);
 		ok = true;
 	}
@@ -194,10 +194,8 @@ void mpipe_abandon(struct sock *sk)
 	WRITE_ONCE(icsk->icsk_ulp_ops, NULL);
 	smp_wmb();
 	rcu_assign_pointer(icsk->icsk_ulp_data, NULL);
-	if (sk->sk_socket && sk->sk_socket->ops == &our_ops[family]) {
+	if (sk->sk_socket && sk->sk_socket->ops == our_ops[family])
 		WRITE_ONCE(sk->sk_socket->ops, mpipe_base_ops[family]);
-		module_put(THIS_MODULE);
-	}
 	write_unlock_bh(&sk->sk_callback_lock);
 	if (conn) {
 		mpipe_conn_closed(conn);
@@ -236,7 +234,7 @@ static void client_begins(struct sock *sk, const struct tcphdr *th)
 
 	if (is_ours(sk)) { /* a SYN again, or the socket's second life after a disconnect */
 		old = rcu_dereference_protected(icsk->icsk_ulp_data, true);
-		if (old && old->state != MPIPE_LEFT)
+		if (old && old->state != MPIPE_LEFT && old->state != MPIPE_LISTENS)
 			return;
 	} else {
 		old = NULL;
@@ -292,9 +290,17 @@ static unsigned int hook_out(void *priv, struct sk_buff *skb, const struct nf_ho
  */
 static void listener_taken(struct sock *sk)
 {
+	struct mpipe_conn *conn = NULL;
+
 	bh_lock_sock(sk);
-	if (!sock_owned_by_user(sk) && sk->sk_state == TCP_LISTEN && is_plain(sk) && take(sk, NULL))
+	if (!sock_owned_by_user(sk) && sk->sk_state == TCP_LISTEN && is_plain(sk))
+		conn = mpipe_conn_listens(sk, GFP_ATOMIC);
+	if (conn && take(sk, conn)) {
 		mpipe_count(MPIPE_N_LISTENERS);
+	} else if (conn) {
+		mpipe_conn_closed(conn);
+		mpipe_conn_put(conn);
+	}
 	bh_unlock_sock(sk);
 }
 
@@ -396,15 +402,16 @@ int mpipe_adopt_init(void)
 		if (err < 0)
 			return err;
 		our_prot[family] = *mpipe_base_prot[family];
-		our_ops[family] = *mpipe_base_ops[family];
-		our_ops[family].owner = THIS_MODULE;
+		our_ops[family] = kmemdup(mpipe_base_ops[family], sizeof(*our_ops[family]), GFP_KERNEL);
+		if (!our_ops[family])
+			return -ENOMEM;
 		our_prot[family].release_cb = our_release_cb;
-		mpipe_sock_replace(&our_prot[family], &our_ops[family]);
+		mpipe_sock_replace(&our_prot[family], our_ops[family]);
 	}
 	return nf_register_net_hooks(&init_net, hooks, ARRAY_SIZE(hooks));
 }
 
-/* No socket is ours any more, as each holds a reference to the module. */
+/* No socket is ours any more, as each holds the module; those that begin now are refused by that. */
 void mpipe_adopt_exit(void)
 {
 	nf_unregister_net_hooks(&init_net, hooks, ARRAY_SIZE(hooks));

@@ -7,6 +7,7 @@
  * want it, leaves or is gone.
  */
 #include <linux/delay.h>
+#include <linux/module.h>
 
 #include "mempipe.h"
 
@@ -16,18 +17,50 @@ LIST_HEAD(mpipe_conns);
 static void reset_work(struct work_struct *work);
 static void settle_work(struct work_struct *work);
 
-struct mpipe_conn *mpipe_conn_new(struct sock *sk, bool server, const struct mpipe_tuple *tuple, gfp_t gfp)
+static struct mpipe_conn *conn_alloc(struct sock *sk, gfp_t gfp)
 {
-	struct mpipe_conn *conn = kzalloc(sizeof(*conn), gfp);
+	struct mpipe_conn *conn;
 
-	if (!conn)
+	if (!try_module_get(THIS_MODULE))
 		return NULL;
+	conn = kzalloc(sizeof(*conn), gfp);
+	if (!conn) {
+		module_put(THIS_MODULE);
+		return NULL;
+	}
 	refcount_set(&conn->ref, 1);
 	mutex_init(&conn->read_lock);
 	INIT_DELAYED_WORK(&conn->work, mpipe_rendezvous_work);
 	INIT_WORK(&conn->reset_work, reset_work);
 	INIT_WORK(&conn->settle_work, settle_work);
 	conn->sk = sk;
+	return conn;
+}
+
+static void add_to_all(struct mpipe_conn *conn)
+{
+	spin_lock_bh(&mpipe_conns_lock);
+	list_add_tail(&conn->node, &mpipe_conns);
+	spin_unlock_bh(&mpipe_conns_lock);
+}
+
+struct mpipe_conn *mpipe_conn_listens(struct sock *sk, gfp_t gfp)
+{
+	struct mpipe_conn *conn = conn_alloc(sk, gfp);
+
+	if (!conn)
+		return NULL;
+	conn->state = MPIPE_LISTENS;
+	add_to_all(conn);
+	return conn;
+}
+
+struct mpipe_conn *mpipe_conn_new(struct sock *sk, bool server, const struct mpipe_tuple *tuple, gfp_t gfp)
+{
+	struct mpipe_conn *conn = conn_alloc(sk, gfp);
+
+	if (!conn)
+		return NULL;
 	conn->server = server;
 	conn->tuple = *tuple;
 	if (!mpipe_enabled)
@@ -39,9 +72,7 @@ struct mpipe_conn *mpipe_conn_new(struct sock *sk, bool server, const struct mpi
 		conn->reason = conn->reason ?: MLG_PIPE_NO_PEER;
 		atomic64_inc(&mpipe_reasons[conn->reason]);
 	}
-	spin_lock_bh(&mpipe_conns_lock);
-	list_add_tail(&conn->node, &mpipe_conns);
-	spin_unlock_bh(&mpipe_conns_lock);
+	add_to_all(conn);
 	mpipe_count(MPIPE_N_ADOPTED);
 	return conn;
 }
@@ -64,6 +95,7 @@ void mpipe_conn_put(struct mpipe_conn *conn)
 	if (conn->dev)
 		mpipe_dev_put(conn->dev);
 	call_rcu(&conn->rcu, conn_free);
+	module_put(THIS_MODULE); /* which waits for that, and for us to have left, before it goes */
 }
 
 struct sock *mpipe_conn_sock(struct mpipe_conn *conn)

@@ -5,6 +5,7 @@
  *   rendezvous.c  two ends agree on a pipe               ready.c         poll and waiting
  *   conn.c        the life of a connection and its pipe  sock.c          the other calls; leaving the pipe
  *   device.c      the ivshmem device                     peers.c         who is there; addresses
+ *   detach.c      lets go of all sockets
  *   wake.c        doorbells                              chunks.c        memory to send with
  *   wish.c        whom the host should bring us together with
  *   core/         plain C, tested in user space          stats.c         what there is to be seen
@@ -21,10 +22,11 @@
  *   Hooks have a socket's lock already, so they take leaves only; whatever needs another socket goes
  *   through a work. No one waits for a peer or sleeps without end inside of mpipe_dev_enter().
  *
- * Lives. A socket that is ours holds the module twice: by its ULP slot until it is destroyed, by its
- * operations until its file is closed. So rmmod is refused as long as there is one, listeners included, and
- * safe when there is none. A connection is counted: by its slot, by dev->pipes, by whoever works with it;
- * it holds its device. A device that is removed outlives its mapping until the last connection is gone.
+ * Lives. A connection is counted: by its slot, by dev->pipes, by whoever works with it; it holds its device
+ * and the module. A listener has one as well, without a pipe. A socket that is ours holds the module by its ULP slot, too,
+ * until it is destroyed or let go of (detach.c). So rmmod is refused as long as there is one, or a thread is in a
+ * call of ours, and safe when there is none; calls that may sleep without a connection hold the module
+ * themselves. A device that is removed outlives its mapping until the last connection is gone.
  */
 #include <linux/module.h>
 #include <linux/rcupdate.h>
@@ -52,6 +54,9 @@ unsigned int mpipe_window_usec = 50;
 module_param_named(window_usec, mpipe_window_usec, uint, 0644);
 MODULE_PARM_DESC(window_usec,
 		 "How long the reader of a stream that comes in pieces lets them gather; 0: never");
+
+module_param_cb(detach, &mpipe_detach_ops, NULL, 0200);
+MODULE_PARM_DESC(detach, "Write: gives all sockets back to TCP, so that the module can be removed");
 
 static int __init mpipe_init(void)
 {

@@ -8,6 +8,7 @@
 
 #include <linux/in6.h>
 #include <linux/kref.h>
+#include <linux/moduleparam.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/percpu-refcount.h>
@@ -125,7 +126,8 @@ enum mpipe_state {
 	MPIPE_ASKED, /* client: HELLO is said */
 	MPIPE_OPEN,  /* we said that we take bytes by the pipe */
 	MPIPE_TCP,   /* no pipe, for good: see `reason` */
-	MPIPE_LEFT,  /* the socket is closed; what it sent is still being read */
+	MPIPE_LEFT,  /* the socket is closed, or TCP's own again; what it sent is still being read */
+	MPIPE_LISTENS, /* it listens: nothing but a way to find it */
 };
 
 /* The two directions of an open pipe. Sender and receiver of it are locked by the socket's lock. */
@@ -187,7 +189,9 @@ extern spinlock_t mpipe_conns_lock;
 extern struct list_head mpipe_conns;
 
 /* conn.c */
+/* NULL: no memory, or the module is about to go. */
 struct mpipe_conn *mpipe_conn_new(struct sock *sk, bool server, const struct mpipe_tuple *tuple, gfp_t gfp);
+struct mpipe_conn *mpipe_conn_listens(struct sock *sk, gfp_t gfp);
 void mpipe_conn_put(struct mpipe_conn *conn);
 struct sock *mpipe_conn_sock(struct mpipe_conn *conn);   /* with a reference; NULL: closed */
 /* The pipe's words are what they were; inside of the device. */
@@ -233,6 +237,11 @@ void mpipe_adopt_exit(void);
 /* sock.c */
 void mpipe_sock_replace(struct proto *prot, struct proto_ops *ops);
 void mpipe_sock_settle(struct mpipe_conn *conn, struct sock *sk); /* socket locked */
+/* The socket is TCP's own again. 0; -EBUSY: at `end` (jiffies) there are still bytes in its pipe that nobody has read. */
+int mpipe_sock_leave(struct mpipe_conn *conn, struct sock *sk, enum mlg_pipe_reason why, unsigned long end);
+
+/* detach.c */
+extern const struct kernel_param_ops mpipe_detach_ops;
 
 /* send.c, recv.c */
 void mpipe_tx_to_tcp(struct mpipe_conn *conn);                    /* socket locked, inside of the device */

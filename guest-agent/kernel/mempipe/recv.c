@@ -7,6 +7,7 @@
  * where to read and reads (read_lock); who waits does not hold that.
  */
 #include <linux/delay.h>
+#include <linux/module.h>
 #include <linux/sched/clock.h>
 #include <linux/uio.h>
 
@@ -308,6 +309,16 @@ static int wait_for_bytes(struct mpipe_conn *conn, struct sock *sk, long *timeo)
 	return err;
 }
 
+/* The socket was given back to TCP while we slept (detach.c): the call is made anew, by TCP's function, so that
+ * nobody sleeps in ours any more. A kernel thread has no call to make anew.
+ */
+static int begin_anew(struct sock *sk, struct msghdr *msg, size_t len, int flags, int *addr_len)
+{
+	if (current->flags & (PF_KTHREAD | PF_IO_WORKER))
+		return mpipe_base(sk)->recvmsg(sk, msg, len, flags, addr_len);
+	return restart_syscall();
+}
+
 static int recv_all(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg, size_t len, int flags,
 		    int *addr_len)
 {
@@ -336,6 +347,8 @@ static int recv_all(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg
 		n = wait_for_bytes(conn, sk, &timeo);
 		if (n < 0)
 			return done ?: n;
+		if (READ_ONCE(conn->state) == MPIPE_LEFT)
+			return done ?: begin_anew(sk, msg, len, flags, addr_len);
 	} while (done < len || rest != REST_MORE);
 	return done;
 }
@@ -345,6 +358,8 @@ int mpipe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags, in
 	struct mpipe_conn *conn = mpipe_conn_of(sk);
 	int n;
 
+	if (!conn)
+		__module_get(THIS_MODULE);
 	if (!conn || READ_ONCE(conn->state) == MPIPE_TCP || (flags & (MSG_OOB | MSG_ERRQUEUE)) ||
 	    (1 << sk->sk_state) & (TCPF_LISTEN | TCPF_SYN_SENT) || READ_ONCE(conn->state) == MPIPE_LEFT) {
 		n = mpipe_base(sk)->recvmsg(sk, msg, len, flags, addr_len);
@@ -359,5 +374,7 @@ int mpipe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags, in
 	}
 	if (conn)
 		mpipe_conn_put(conn);
+	else
+		module_put(THIS_MODULE);
 	return n;
 }

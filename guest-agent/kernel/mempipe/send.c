@@ -6,6 +6,7 @@
  * long as any thread is in it (n_tcp_sends) nobody switches to the pipe: what it still adds to TCP's stream
  * would be behind the switch.
  */
+#include <linux/module.h>
 #include <linux/random.h>
 #include <linux/uio.h>
 
@@ -294,6 +295,8 @@ int mpipe_sendmsg(struct sock *sk, struct msghdr *msg, size_t len)
 	struct mpipe_conn *conn = mpipe_conn_of(sk);
 	int n;
 
+	if (!conn)
+		__module_get(THIS_MODULE);
 	/* before there is a connection, and where there will be no pipe */
 	if (!conn || len == 0 || READ_ONCE(conn->state) == MPIPE_TCP ||
 	    (1 << sk->sk_state) & (TCPF_CLOSE | TCPF_LISTEN)) {
@@ -305,5 +308,7 @@ int mpipe_sendmsg(struct sock *sk, struct msghdr *msg, size_t len)
 	}
 	if (conn)
 		mpipe_conn_put(conn);
+	else
+		module_put(THIS_MODULE);
 	return n;
 }

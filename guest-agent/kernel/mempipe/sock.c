@@ -5,6 +5,7 @@
 #include <asm/ioctls.h>
 #include <linux/delay.h>
 #include <linux/ipv6.h>
+#include <linux/module.h>
 #include <linux/sockios.h>
 
 #include "mempipe.h"
@@ -101,19 +102,21 @@ static bool is_home(struct mpipe_conn *conn, const struct sock *sk)
 	return home;
 }
 
-/* For good, so that somebody else can have the socket. 0; -EBUSY: there are bytes in the pipe that nobody
- * reads.
- */
-static int leave_for_good(struct mpipe_conn *conn, struct sock *sk)
+/* For good, so that somebody else can have the socket. Whoever sleeps in a call of ours is woken, to leave it. */
+int mpipe_sock_leave(struct mpipe_conn *conn, struct sock *sk, enum mlg_pipe_reason why, unsigned long end)
 {
-	unsigned long end = jiffies + msecs_to_jiffies(LEAVE_MSEC);
 	bool home = true;
 
 	lock_sock(sk);
-	mpipe_conn_stay(conn, MLG_PIPE_OPTION);
+	if (conn->state == MPIPE_LEFT) { /* somebody was faster */
+		release_sock(sk);
+		return 0;
+	}
+	if (conn->state != MPIPE_LISTENS)
+		mpipe_conn_stay(conn, why);
 	if (conn->pipe && mpipe_dev_enter(conn->dev)) {
 		if (mpipe_conn_alive(conn))
-			go_home(conn, MLG_PIPE_OPTION);
+			go_home(conn, why);
 		mpipe_dev_leave(conn->dev);
 	}
 	while (conn->pipe && !(home = is_home(conn, sk)) && time_before(jiffies, end)) {
@@ -121,15 +124,14 @@ static int leave_for_good(struct mpipe_conn *conn, struct sock *sk)
 		usleep_range(500, 1000);
 		lock_sock(sk);
 	}
-	if (home && conn->n_tcp_sends == 0)
+	if (home && conn->n_tcp_sends == 0) {
 		mpipe_abandon(sk);
-	else
+		sk->sk_state_change(sk);
+	} else {
 		home = false;
+	}
 	release_sock(sk);
-	if (!home)
-		return -EBUSY;
-	synchronize_rcu(); /* nobody takes what comes into the ULP slot next for ours */
-	return 0;
+	return home ? 0 : -EBUSY;
 }
 
 static bool is_for_tcp_only(int level, int option)
@@ -140,21 +142,20 @@ static bool is_for_tcp_only(int level, int option)
 
 static int our_setsockopt(struct sock *sk, int level, int option, sockptr_t value, unsigned int len)
 {
-	struct mpipe_conn *conn;
-	int err;
+	struct mpipe_conn *conn = NULL;
+	int err = 0;
 
-	if (is_for_tcp_only(level, option) && sk->sk_state != TCP_LISTEN) {
+	__module_get(THIS_MODULE); /* the socket's own references may go meanwhile, here and below */
+	if (is_for_tcp_only(level, option) && sk->sk_state != TCP_LISTEN)
 		conn = mpipe_conn_of(sk);
-		if (conn) {
-			__module_get(THIS_MODULE); /* the socket's own references may go */
-			err = leave_for_good(conn, sk);
-			mpipe_conn_put(conn);
-			err = err ?: mpipe_base(sk)->setsockopt(sk, level, option, value, len);
-			module_put(THIS_MODULE);
-			return err;
-		}
+	if (conn) {
+		err = mpipe_sock_leave(conn, sk, MLG_PIPE_OPTION, jiffies + msecs_to_jiffies(LEAVE_MSEC));
+		mpipe_conn_put(conn);
+		synchronize_rcu(); /* nobody takes what comes into the ULP slot next for ours */
 	}
-	return mpipe_base(sk)->setsockopt(sk, level, option, value, len);
+	err = err ?: mpipe_base(sk)->setsockopt(sk, level, option, value, len);
+	module_put(THIS_MODULE);
+	return err;
 }
 
 /* ---------------------------------------------------------------- the end */
@@ -162,28 +163,34 @@ static int our_setsockopt(struct sock *sk, int level, int option, sockptr_t valu
 static int our_disconnect(struct sock *sk, int flags)
 {
 	struct mpipe_conn *conn = mpipe_conn_of(sk);
+	int err;
 
+	__module_get(THIS_MODULE);
 	if (conn) {
-		mpipe_conn_closed(conn);
+		if (conn->state != MPIPE_LISTENS) /* it may listen again */
+			mpipe_conn_closed(conn);
 		mpipe_conn_put(conn);
 	}
-	return mpipe_base(sk)->disconnect(sk, flags);
+	err = mpipe_base(sk)->disconnect(sk, flags);
+	module_put(THIS_MODULE);
+	return err;
 }
 
 static void our_close(struct sock *sk, long timeout)
 {
 	struct mpipe_conn *conn = mpipe_conn_of(sk);
 
-	if (conn) {
-		lock_sock(sk);
-		/* as TCP: who closes what it has not read to its end says so by RST */
-		if (unread(conn) && sk->sk_state != TCP_CLOSE)
-			mpipe_base(sk)->disconnect(sk, 0);
-		mpipe_conn_closed(conn);
-		release_sock(sk);
+	__module_get(THIS_MODULE);
+	lock_sock(sk);
+	/* as TCP: who closes what it has not read to its end says so by RST */
+	if (conn && unread(conn) && sk->sk_state != TCP_CLOSE)
+		mpipe_base(sk)->disconnect(sk, 0);
+	mpipe_abandon(sk); /* nobody calls us for it any more */
+	release_sock(sk);
+	if (conn)
 		mpipe_conn_put(conn);
-	}
 	mpipe_base(sk)->close(sk, timeout);
+	module_put(THIS_MODULE);
 }
 
 /* ---------------------------------------------------------------- how much is there */
@@ -216,6 +223,7 @@ static int our_ioctl(struct sock *sk, int cmd, COMPAT_IOCTL_ARG arg)
 	struct mpipe_conn *conn = sk->sk_state == TCP_LISTEN ? NULL : mpipe_conn_of(sk);
 	int err;
 
+	__module_get(THIS_MODULE);
 	if (conn && conn->pipe && cmd == SIOCINQ)
 		err = compat_ioctl_answer(arg, inq(conn, sk));
 	else if (conn && conn->pipe && cmd == SIOCATMARK)
@@ -224,6 +232,7 @@ static int our_ioctl(struct sock *sk, int cmd, COMPAT_IOCTL_ARG arg)
 		err = mpipe_base(sk)->ioctl(sk, cmd, arg);
 	if (conn)
 		mpipe_conn_put(conn);
+	module_put(THIS_MODULE);
 	return err;
 }
 

@@ -98,6 +98,8 @@ static int show_conn(struct seq_file *m, void *v)
 	const struct mpipe_pipe *pipe = smp_load_acquire(&conn->pipe);
 	const char *way = way_of(conn);
 
+	if (conn->state == MPIPE_LISTENS)
+		return 0;
 	show_end(m, &conn->tuple.local, conn->tuple.local_port);
 	show_end(m, &conn->tuple.remote, conn->tuple.remote_port);
 	seq_puts(m, conn->server ? "server " : "client ");
