@@ -81,6 +81,7 @@ static void conn_free(struct rcu_head *rcu)
 {
 	struct mpipe_conn *conn = container_of(rcu, struct mpipe_conn, rcu);
 
+	kvfree(conn->rest);
 	kfree(conn->pipe);
 	kfree(conn);
 }
@@ -374,12 +375,34 @@ void mpipe_conns_settle(struct mpipe_dev *dev, u32 peer)
 	rcu_read_unlock();
 }
 
-static bool is_drained(const struct mpipe_conn *conn)
+bool mpipe_conn_loses(struct mpipe_conn *conn)
 {
-	const struct mpipe_pipe *pipe = conn->pipe;
+	/* an excursion of ours whose end was not acknowledged may not have been read, nor even seen */
+	return mp_rx_away(&conn->pipe->rx) || !conn->pipe->tx.acked;
+}
 
-	return !READ_ONCE(pipe->rx.away) &&
-	       (READ_ONCE(pipe->tx.d->head) == READ_ONCE(pipe->tx.tail) || !mpipe_conn_alive(conn));
+bool mpipe_conn_unwanted(struct mpipe_conn *conn)
+{
+	if (!mp_tx_unwanted(&conn->pipe->tx)) {
+		WRITE_ONCE(conn->wanted, true);
+		return false;
+	}
+	return READ_ONCE(conn->wanted) && READ_ONCE(*done_word(conn, !conn->server)) != conn->gen;
+}
+
+/* Nobody of ours has to look any more, nor the peer. Also what was not seen yet counts: its mode says so. */
+static bool is_drained(struct mpipe_conn *conn)
+{
+	const struct mp_tx *tx = &conn->pipe->tx;
+	const struct mp_rx *rx = &conn->pipe->rx;
+
+	if (!mpipe_conn_alive(conn))
+		return true;
+	if (READ_ONCE(conn->state) == MPIPE_LEFT)
+		return READ_ONCE(tx->d->head) == READ_ONCE(tx->tail);
+	if (READ_ONCE(conn->attached) && !READ_ONCE(conn->rest) && READ_ONCE(rx->d->mode) != READ_ONCE(rx->ack))
+		return false;
+	return READ_ONCE(tx->acked) || READ_ONCE(tx->d->mode_ack) == READ_ONCE(tx->mode);
 }
 
 static bool are_drained(struct mpipe_dev *dev)
@@ -395,10 +418,14 @@ static bool are_drained(struct mpipe_dev *dev)
 	return all;
 }
 
-void mpipe_conns_drain(struct mpipe_dev *dev, unsigned int msec)
+bool mpipe_conns_drain(struct mpipe_dev *dev, unsigned int msec)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(msec);
+	bool all = are_drained(dev);
 
-	while (!are_drained(dev) && time_before(jiffies, end))
+	while (!all && time_before(jiffies, end)) {
 		msleep(1);
+		all = are_drained(dev);
+	}
+	return all;
 }

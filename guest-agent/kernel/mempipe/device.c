@@ -21,8 +21,9 @@
 #define REG_POSITION 8
 #define REG_DOORBELL 12
 
-/* How long a removal waits for what is in pipes to be read. */
-#define REMOVE_MSEC 1000
+/* How long a removal waits: for senders to go back to TCP, and for what is in pipes to be read or copied. */
+#define REMOVE_ROUND_MSEC 50
+#define REMOVE_ROUNDS 40
 #define WATCH_PAUSE_MSEC 10
 
 LIST_HEAD(mpipe_devs);
@@ -232,14 +233,16 @@ static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	return 0;
 }
 
-/* Everybody goes back to TCP; who cannot in time, because bytes for him are still in the pipe, is reset by
- * mpipe_sock_settle() when the memory is gone.
+/* Everybody goes back to TCP, and what was not read is copied (rest.c). Whose peer does not do so in time is
+ * reset by mpipe_sock_settle() when the memory is gone.
  */
 static void remove(struct pci_dev *pdev)
 {
 	struct mpipe_dev *dev = pci_get_drvdata(pdev);
 	struct mpipe_conn *conn;
 	unsigned long key;
+	bool drained = false;
+	int i;
 
 	mutex_lock(&mpipe_devs_lock);
 	list_del_rcu(&dev->node);
@@ -247,9 +250,13 @@ static void remove(struct pci_dev *pdev)
 	WRITE_ONCE(dev->gone, true);
 	synchronize_rcu();
 	cancel_delayed_work_sync(&dev->watch_work);
-	mpipe_conns_settle(dev, MLG_PIPE_NOBODY);
-	mpipe_conns_drain(dev, REMOVE_MSEC);
-	mpipe_udp_leave(dev, REMOVE_MSEC);
+	/* they leave first, then are seen to have drained, then settle once more, to know it */
+	for (i = 0; i < REMOVE_ROUNDS && !drained; i++) {
+		drained = i > 0 && mpipe_conns_drain(dev, REMOVE_ROUND_MSEC);
+		mpipe_conns_settle(dev, MLG_PIPE_NOBODY);
+		flush_workqueue(mpipe_wq);
+	}
+	mpipe_udp_leave(dev, REMOVE_ROUNDS * REMOVE_ROUND_MSEC);
 
 	WRITE_ONCE(mp_section(dev->base, dev->self)->version, 0);
 	mpipe_dev_ring(dev, MLG_PIPE_HOST);

@@ -5,7 +5,7 @@
  *   rendezvous.c  two ends agree on a pipe               ready.c         poll and waiting
  *   conn.c        the life of a connection and its pipe  sock.c          the other calls; leaving the pipe
  *   device.c      the ivshmem device                     peers.c         who is there; addresses
- *   detach.c      lets go of all sockets
+ *   detach.c      lets go of all sockets                 rest.c          what is unread as its memory goes
  *   wake.c        doorbells                              chunks.c        memory to send with
  *   wish.c        whom the host should bring us together with
  *   core/         plain C, tested in user space          stats.c         what there is to be seen

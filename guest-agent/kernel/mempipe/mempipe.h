@@ -159,6 +159,7 @@ struct mpipe_conn {
 	bool stays;               /* what we send goes by TCP for good */
 	bool broken;              /* the peer broke the protocol, or bytes were lost: reset it */
 	bool attached;            /* we said that we take bytes by the pipe */
+	bool wanted;              /* and the peer has been seen to say so */
 	bool polled;              /* somebody waits by poll or a signal, not only in our calls */
 	bool forgotten;           /* its pipe, by dev->pipes; by dev->slots_lock, as is: */
 	bool counted;             /* in dev->n_left */
@@ -180,6 +181,7 @@ struct mpipe_conn {
 	u64 nonce;
 	struct mlg_pipe_slot *shared;
 	struct mpipe_pipe *pipe;  /* NULL: none was opened */
+	struct mpipe_rest *rest;  /* by the socket's lock: rest.c */
 	unsigned long deadline;   /* jiffies: ASKED, waiting for an answer */
 	struct delayed_work work; /* HELLO */
 	struct work_struct reset_work, settle_work;
@@ -207,7 +209,12 @@ int mpipe_conn_open(struct mpipe_conn *conn, u32 slot, u32 gen);
 void mpipe_conn_tell_tx(struct mpipe_conn *conn);        /* what was moved; inside of the device */
 void mpipe_conn_tell_rx(struct mpipe_conn *conn);
 void mpipe_conns_settle(struct mpipe_dev *dev, u32 peer); /* of a peer; MLG_PIPE_NOBODY: all */
-void mpipe_conns_drain(struct mpipe_dev *dev, unsigned int msec); /* waits until nothing is unread */
+/* Waits until nothing is unread; false: something still is. */
+bool mpipe_conns_drain(struct mpipe_dev *dev, unsigned int msec);
+/* Something of this connection's would be lost with the pipe's memory. Socket locked. */
+bool mpipe_conn_loses(struct mpipe_conn *conn);
+/* The peer does not want our bytes any more, though it has not closed. */
+bool mpipe_conn_unwanted(struct mpipe_conn *conn);
 void mpipe_conn_closed(struct mpipe_conn *conn);         /* its socket goes away; socket locked, or dead */
 /* Of a closed one: gives its chunks back, forgets it. */
 void mpipe_conn_tidy(struct mpipe_conn *conn);
@@ -239,6 +246,14 @@ void mpipe_sock_replace(struct proto *prot, struct proto_ops *ops);
 void mpipe_sock_settle(struct mpipe_conn *conn, struct sock *sk); /* socket locked */
 /* The socket is TCP's own again. 0; -EBUSY: at `end` (jiffies) there are still bytes in its pipe that nobody has read. */
 int mpipe_sock_leave(struct mpipe_conn *conn, struct sock *sk, enum mlg_pipe_reason why, unsigned long end);
+
+/* rest.c: socket locked but for mpipe_rest_is_next() */
+void mpipe_rest_take(struct mpipe_conn *conn, struct sock *sk); /* inside of the device */
+/* Where TCP has been read up to `copied`; is asked before the pipe. */
+void mpipe_watch_rest(struct mpipe_conn *conn); /* once a window, without the socket's lock */
+bool mpipe_rest_is_next(const struct mpipe_conn *conn, u32 copied);
+u32 mpipe_rest_unread(const struct mpipe_conn *conn);
+ssize_t mpipe_rest_read(struct mpipe_conn *conn, struct msghdr *msg, size_t len, int flags);
 
 /* detach.c */
 extern const struct kernel_param_ops mpipe_detach_ops;
@@ -324,6 +339,7 @@ enum mpipe_count {
 	MPIPE_N_ADOPTED, MPIPE_N_LISTENERS, MPIPE_N_PIPES, MPIPE_N_SWITCHES, MPIPE_N_RUNG, MPIPE_N_BELLS,
 	MPIPE_N_TX_PIPE, MPIPE_N_RX_PIPE, MPIPE_N_TX_TCP, MPIPE_N_RESETS, MPIPE_N_BAD_MESSAGES,
 	MPIPE_N_LATE,
+	MPIPE_N_COPIED_OUT,
 	MPIPE_COUNTS
 };
 extern atomic64_t mpipe_counts[MPIPE_COUNTS];

@@ -381,6 +381,7 @@ static void tidy_one(struct mpipe_conn *conn)
 	if (READ_ONCE(conn->state) == MPIPE_LEFT) /* closed, and something is left of it */
 		mpipe_conn_tidy(conn);
 	if (sk) {
+		mpipe_watch_rest(conn);
 		mpipe_watch_signals(conn, sk);
 		mpipe_watch_sleepers(conn, sk);
 		mpipe_chunks_idle(conn, sk);

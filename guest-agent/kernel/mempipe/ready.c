@@ -66,6 +66,9 @@ static enum next look(struct mpipe_conn *conn, const struct sock *sk)
 		return NEXT_READY;
 	if (!smp_load_acquire(&conn->pipe) || !READ_ONCE(conn->attached))
 		return NEXT_TCP;
+	if (READ_ONCE(conn->rest))
+		return mpipe_rest_is_next(conn, copied_without_fin(sk, received_without_fin(sk))) ? NEXT_READY
+												: NEXT_TCP;
 	if (!mpipe_dev_enter(conn->dev))
 		return READ_ONCE(conn->pipe->rx.away) ? NEXT_READY : NEXT_TCP;
 	next = next_in_pipe(conn, sk);

@@ -33,6 +33,15 @@ static void look_at_tcp(const struct sock *sk, struct tcp_view *ret)
 	smp_rmb(); /* before the sender's mode */
 }
 
+/* Of the pipe there is a copy (rest.c): up to it by TCP, then it. */
+static int where_with_rest(const struct mpipe_conn *conn, const struct tcp_view *tcp, u32 *ret_most)
+{
+	if (mpipe_rest_is_next(conn, tcp->copied))
+		return MP_READ_PIPE;
+	*ret_most = min(*ret_most, conn->pipe->rx.seq - tcp->copied);
+	return *ret_most ? MP_READ_TCP : MP_WAIT;
+}
+
 /* Where the next bytes are; what can be read from TCP. Socket locked; -ECONNRESET. */
 static int where(struct mpipe_conn *conn, const struct tcp_view *tcp, u32 *ret_most)
 {
@@ -45,6 +54,8 @@ static int where(struct mpipe_conn *conn, const struct tcp_view *tcp, u32 *ret_m
 	if (!conn->pipe || !conn->attached)
 		return *ret_most ? MP_READ_TCP : MP_WAIT;
 	rx = &conn->pipe->rx;
+	if (conn->rest)
+		return where_with_rest(conn, tcp, ret_most);
 	if (!mpipe_dev_enter(conn->dev))
 		return mp_rx_away(rx) ? -ECONNRESET : *ret_most ? MP_READ_TCP : MP_WAIT;
 	if (mpipe_conn_alive(conn)) {
@@ -114,7 +125,9 @@ static ssize_t recv_pipe(struct mpipe_conn *conn, struct msghdr *msg, size_t len
 {
 	ssize_t n = -ECONNRESET;
 
-	if (mpipe_dev_enter(conn->dev)) {
+	if (conn->rest) {
+		n = mpipe_rest_read(conn, msg, len, flags);
+	} else if (mpipe_dev_enter(conn->dev)) {
 		n = recv_spans(conn, msg, len, flags);
 		mpipe_dev_leave(conn->dev);
 	}

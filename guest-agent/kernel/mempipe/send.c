@@ -122,7 +122,7 @@ static int choose(struct mpipe_conn *conn, struct sock *sk, int flags)
 		mpipe_conn_stay(conn, flags & MSG_OOB ? MLG_PIPE_OOB : MLG_PIPE_OPTION);
 	if (!mpipe_conn_alive(conn)) {
 		mpipe_tx_abandon(conn, MLG_PIPE_PEER_LEAVES);
-		return 0;
+		return mpipe_conn_loses(conn) ? -ECONNRESET : 0;
 	}
 	if (!mp_tx_in_pipe(tx)) {
 		if (flipped_to_tcp(conn) || !may_leave_tcp(conn, sk))
@@ -185,7 +185,10 @@ static int try_pipe(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg
 		return 0;
 	if (!mpipe_dev_enter(conn->dev)) {
 		mpipe_tx_abandon(conn, MLG_PIPE_DEVICE_GONE);
-		return 0;
+		if (!mpipe_conn_loses(conn))
+			return 0;
+		mpipe_conn_reset(conn, MLG_PIPE_DEVICE_GONE);
+		return -ECONNRESET;
 	}
 	n = choose(conn, sk, msg->msg_flags);
 	if (n > 0 && (sk->sk_err || (sk->sk_shutdown & SEND_SHUTDOWN))) {
@@ -203,8 +206,8 @@ static int try_pipe(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg
 		}
 	}
 	mpipe_dev_leave(conn->dev);
-	if (n == -EPROTO) {
-		mpipe_conn_reset(conn, MLG_PIPE_NONSENSE);
+	if (n == -EPROTO || n == -ECONNRESET) {
+		mpipe_conn_reset(conn, n == -EPROTO ? MLG_PIPE_NONSENSE : MLG_PIPE_PEER_LEAVES);
 		n = -ECONNRESET;
 	}
 	return n;

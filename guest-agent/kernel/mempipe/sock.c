@@ -26,6 +26,8 @@ static u32 unread(struct mpipe_conn *conn)
 {
 	u32 bytes;
 
+	if (conn->rest)
+		return mpipe_rest_unread(conn);
 	if (!conn->pipe || !conn->attached || !mpipe_dev_enter(conn->dev))
 		return 0;
 	bytes = unread_in_pipe(conn);
@@ -40,12 +42,16 @@ static u32 unread(struct mpipe_conn *conn)
  */
 static void go_home(struct mpipe_conn *conn, enum mlg_pipe_reason why)
 {
+	struct mpipe_pipe *pipe = conn->pipe;
+	bool sends = mp_tx_in_pipe(&pipe->tx), takes = conn->attached && READ_ONCE(pipe->rx.d->attached);
+
 	mpipe_conn_stay(conn, why);
-	if (mp_tx_in_pipe(&conn->pipe->tx))
+	if (sends)
 		mpipe_tx_to_tcp(conn);
-	if (conn->attached)
-		mp_rx_detach(&conn->pipe->rx);
-	mpipe_conn_nudge(conn);
+	if (takes)
+		mp_rx_detach(&pipe->rx);
+	if (sends || takes)
+		mpipe_conn_nudge(conn);
 }
 
 static bool is_leaving(const struct mpipe_conn *conn)
@@ -63,20 +69,22 @@ void mpipe_sock_settle(struct mpipe_conn *conn, struct sock *sk)
 		return;
 	if (!mpipe_dev_enter(conn->dev)) {
 		mpipe_tx_abandon(conn, MLG_PIPE_DEVICE_GONE);
-		if (mp_rx_away(&conn->pipe->rx))
+		if (mpipe_conn_loses(conn))
 			mpipe_conn_reset(conn, MLG_PIPE_DEVICE_GONE);
 	} else {
 		if (!mpipe_conn_alive(conn)) {
 			mpipe_tx_abandon(conn, MLG_PIPE_PEER_LEAVES);
-			/* what it sent by the pipe and we have not read is lost */
-			if (mp_rx_away(&conn->pipe->rx))
+			if (mpipe_conn_loses(conn))
 				mpipe_conn_reset(conn, MLG_PIPE_PEER_LEAVES);
 			/* the connection may live long, but the peer's next epoch has its slot for others */
 			if (conn->state == MPIPE_OPEN)
 				mpipe_conn_forget(conn);
-		} else if (is_leaving(conn) ||
-			   (mp_tx_in_pipe(&conn->pipe->tx) && mp_tx_unwanted(&conn->pipe->tx))) {
-			go_home(conn, MLG_PIPE_PEER_LEAVES);
+		} else {
+			if (is_leaving(conn) || mpipe_conn_unwanted(conn))
+				go_home(conn, MLG_PIPE_PEER_LEAVES);
+			(void)mp_tx_look_ack(&conn->pipe->tx);
+			smp_mb(); /* we said that we want no more, and see whether there is some */
+			mpipe_rest_take(conn, sk);
 		}
 		mpipe_dev_leave(conn->dev);
 	}
@@ -90,6 +98,8 @@ static bool is_home(struct mpipe_conn *conn, const struct sock *sk)
 	bool home = false;
 	u32 most;
 
+	if (conn->rest)
+		return false;
 	if (!mpipe_dev_enter(conn->dev))
 		return !mp_rx_away(rx);
 	if (!mpipe_conn_alive(conn)) {

@@ -29,6 +29,7 @@ static const char *const count_names[] = {
 	[MPIPE_N_RESETS] = "resets",
 	[MPIPE_N_BAD_MESSAGES] = "bad-messages",
 	[MPIPE_N_LATE] = "late-wakes",
+	[MPIPE_N_COPIED_OUT] = "copied-out-bytes",
 };
 static_assert(ARRAY_SIZE(count_names) == MPIPE_COUNTS);
 

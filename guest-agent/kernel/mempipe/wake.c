@@ -20,7 +20,7 @@ static void wake(struct mpipe_conn *conn)
 	if (!sk)
 		return;
 	disarm(conn);
-	if (mp_tx_in_pipe(&conn->pipe->tx) && mp_tx_unwanted(&conn->pipe->tx))
+	if (READ_ONCE(conn->attached) && mpipe_conn_unwanted(conn))
 		mpipe_conn_settle(conn);
 	sk->sk_data_ready(sk);
 	sk->sk_write_space(sk);

@@ -7,19 +7,24 @@ bool mp_tx_unwanted(const struct mp_tx *tx)
 	return smp_load_acquire(&tx->d->attached) != tx->gen;
 }
 
-int mp_tx_may_pipe(struct mp_tx *tx)
+int mp_tx_look_ack(struct mp_tx *tx)
 {
 	u32 ack;
 
-	if (mp_tx_in_pipe(tx) || mp_tx_unwanted(tx))
-		return 0;
-	if (tx->acked)
-		return 1;
+	if (tx->acked || mp_tx_in_pipe(tx))
+		return tx->acked;
 	ack = smp_load_acquire(&tx->d->mode_ack);
 	if (ack != tx->mode && ack != tx->mode - 2)
 		return -EPROTO;
 	tx->acked = ack == tx->mode;
 	return tx->acked;
+}
+
+int mp_tx_may_pipe(struct mp_tx *tx)
+{
+	if (mp_tx_in_pipe(tx) || mp_tx_unwanted(tx))
+		return 0;
+	return mp_tx_look_ack(tx);
 }
 
 void mp_tx_to_pipe(struct mp_tx *tx, u32 write_seq)
@@ -73,8 +78,7 @@ static int look_at_mode(struct mp_rx *rx)
 	return 0;
 }
 
-/* The pipe was read to its end. */
-static void acknowledge(struct mp_rx *rx)
+void mp_rx_acknowledge(struct mp_rx *rx)
 {
 	mp_rx_publish(rx);
 	rx->ack += 2;
@@ -112,6 +116,6 @@ int mp_rx_where(struct mp_rx *rx, u32 copied_seq, u32 rcv_nxt, u32 *ret_most)
 		return MP_READ_PIPE;
 	if (!rx->back)
 		return MP_WAIT;
-	acknowledge(rx);
+	mp_rx_acknowledge(rx);
 	return read_tcp(received, ret_most);
 }

@@ -21,6 +21,9 @@ bool mp_tx_unwanted(const struct mp_tx *tx);
 /* Whether the pipe may be taken: it is wanted, and the excursion before was acknowledged. 1, 0, -EPROTO. */
 int mp_tx_may_pipe(struct mp_tx *tx);
 
+/* Whether the end of the last excursion was acknowledged: all of it was read. 1, 0, -EPROTO. */
+int mp_tx_look_ack(struct mp_tx *tx);
+
 /* All bytes up to the TCP sequence number `write_seq` were given to TCP; those that follow go by the pipe.
  * Only after mp_tx_may_pipe(). Tell the receiver after either of these.
  */
@@ -57,6 +60,11 @@ void mp_rx_detach(struct mp_rx *rx);
  * Acknowledges an excursion that was read to its end: mp_rx_tell() in wake.h after it. -EPROTO: nonsense.
  */
 int mp_rx_where(struct mp_rx *rx, u32 copied_seq, u32 rcv_nxt, u32 *ret_most);
+
+/* The pipe was read to its end (rx->back, and nothing is left). mp_rx_where() does it, for who reads in order; here for
+ * who has moved the bytes to read them later, and wants no more by the pipe.
+ */
+void mp_rx_acknowledge(struct mp_rx *rx);
 
 /* Bytes may still come by the pipe: TCP's end is not the end. */
 static inline bool mp_rx_away(const struct mp_rx *rx)
