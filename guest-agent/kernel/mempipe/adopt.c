@@ -22,6 +22,7 @@
 #include <net/inet6_hashtables.h>
 #include <net/inet_hashtables.h>
 #include <net/ipv6.h>
+#include <net/net_namespace.h>
 #include <net/tcp.h>
 
 #include "mempipe.h"
@@ -390,6 +391,20 @@ static int find_base(int family, struct proto **ret_prot, const struct proto_ops
 	return 0;
 }
 
+/* Of each network namespace: connections of a container are as good as others. */
+static int net_begins(struct net *net)
+{
+	return nf_register_net_hooks(net, hooks, ARRAY_SIZE(hooks));
+}
+
+/* Its last socket is gone. What it has sent and was not read yet does not need it any more. */
+static void net_ends(struct net *net)
+{
+	nf_unregister_net_hooks(net, hooks, ARRAY_SIZE(hooks));
+}
+
+static struct pernet_operations each_net = {.init = net_begins, .exit = net_ends};
+
 int mpipe_adopt_init(void)
 {
 	int family, err;
@@ -408,11 +423,11 @@ int mpipe_adopt_init(void)
 		our_prot[family].release_cb = our_release_cb;
 		mpipe_sock_replace(&our_prot[family], our_ops[family]);
 	}
-	return nf_register_net_hooks(&init_net, hooks, ARRAY_SIZE(hooks));
+	return register_pernet_subsys(&each_net);
 }
 
 /* No socket is ours any more, as each holds the module; those that begin now are refused by that. */
 void mpipe_adopt_exit(void)
 {
-	nf_unregister_net_hooks(&init_net, hooks, ARRAY_SIZE(hooks));
+	unregister_pernet_subsys(&each_net);
 }

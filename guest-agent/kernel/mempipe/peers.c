@@ -81,6 +81,18 @@ u32 mpipe_peers_here(struct mpipe_dev *dev)
 	return n;
 }
 
+/* Somebody else may have it as well, as bridges of containers do; who connects to it here means ours. By dev->peers_lock. */
+static bool is_own(const struct mpipe_dev *dev, const struct mlg_pipe_address *address)
+{
+	const struct mpipe_peer *self = &dev->peers[dev->self];
+	u32 i;
+
+	for (i = 0; i < self->n_addresses; i++)
+		if (memcmp(&self->addresses[i], address, sizeof(*address)) == 0)
+			return true;
+	return false;
+}
+
 static bool dev_find(struct mpipe_dev *dev, const struct mlg_pipe_address *address, u32 *ret_peer,
 		     u32 *ret_peer_epoch, u32 *ret_epoch)
 {
@@ -89,7 +101,7 @@ static bool dev_find(struct mpipe_dev *dev, const struct mlg_pipe_address *addre
 	if (READ_ONCE(dev->gone) || READ_ONCE(dev->leaving) || READ_ONCE(dev->unwatched) || !mpipe_dev_enter(dev))
 		return false;
 	spin_lock_bh(&dev->peers_lock);
-	for (id = 1; id < MLG_PIPE_PEERS && dev->epoch; id++)
+	for (id = 1; id < MLG_PIPE_PEERS && dev->epoch && !is_own(dev, address); id++)
 		if (peer_has(dev, id, address) &&
 		    (!best || dev->peers[id].n_failed < dev->peers[best].n_failed))
 			best = id;
@@ -139,7 +151,7 @@ bool mpipe_peer_known(const struct in6_addr *address)
 
 /* ---------------------------------------------------------------- our own */
 
-static u32 add_v4(struct net_device *netdev, struct mlg_pipe_section *section, u32 n)
+static u32 add_v4(struct net_device *netdev, struct mlg_pipe_address *ret, u32 n)
 {
 	struct in_device *in_dev = __in_dev_get_rtnl(netdev);
 	const struct in_ifaddr *ifa;
@@ -148,13 +160,12 @@ static u32 add_v4(struct net_device *netdev, struct mlg_pipe_section *section, u
 		return n;
 	in_dev_for_each_ifa_rtnl(ifa, in_dev) {
 		if (n < MLG_PIPE_ADDRESSES)
-			ipv6_addr_set_v4mapped(ifa->ifa_local,
-					       (struct in6_addr *)section->addresses[n++].bytes);
+			ipv6_addr_set_v4mapped(ifa->ifa_local, (struct in6_addr *)ret[n++].bytes);
 	}
 	return n;
 }
 
-static u32 add_v6(struct net_device *netdev, struct mlg_pipe_section *section, u32 n)
+static u32 add_v6(struct net_device *netdev, struct mlg_pipe_address *ret, u32 n)
 {
 	struct inet6_dev *idev = __in6_dev_get(netdev);
 	const struct inet6_ifaddr *ifa;
@@ -164,9 +175,28 @@ static u32 add_v6(struct net_device *netdev, struct mlg_pipe_section *section, u
 	read_lock_bh(&idev->lock);
 	list_for_each_entry(ifa, &idev->addr_list, if_list) {
 		if (n < MLG_PIPE_ADDRESSES)
-			memcpy(section->addresses[n++].bytes, &ifa->addr, sizeof(ifa->addr));
+			memcpy(ret[n++].bytes, &ifa->addr, sizeof(ifa->addr));
 	}
 	read_unlock_bh(&idev->lock);
+	return n;
+}
+
+/* Of all network namespaces, the initial one first: there is room for 64. By rtnl_lock. */
+static u32 collect_addresses(struct mlg_pipe_address *ret)
+{
+	struct net_device *netdev;
+	struct net *net;
+	u32 n = 0;
+
+	down_read(&net_rwsem);
+	for_each_net(net)
+		for_each_netdev(net, netdev) {
+			if (netdev->flags & IFF_LOOPBACK)
+				continue;
+			n = add_v4(netdev, ret, n);
+			n = add_v6(netdev, ret, n);
+		}
+	up_read(&net_rwsem);
 	return n;
 }
 
@@ -174,22 +204,26 @@ static u32 add_v6(struct net_device *netdev, struct mlg_pipe_section *section, u
 void mpipe_addresses_publish(struct mpipe_dev *dev)
 {
 	struct mlg_pipe_section *section = mp_section(dev->base, dev->self);
-	struct net_device *netdev;
-	u32 n = 0, seq;
+	struct mpipe_peer *self = &dev->peers[dev->self];
+	struct mlg_pipe_address *found = kcalloc(MLG_PIPE_ADDRESSES, sizeof(*found), GFP_KERNEL);
+	u32 n, seq;
 
+	if (!found)
+		return;
 	rtnl_lock(); /* the only writers are serialized by it, too */
+	n = collect_addresses(found);
 	seq = READ_ONCE(section->address_seq) | 1;
 	WRITE_ONCE(section->address_seq, seq);
 	smp_wmb();
-	for_each_netdev(&init_net, netdev) {
-		if (netdev->flags & IFF_LOOPBACK)
-			continue;
-		n = add_v4(netdev, section, n);
-		n = add_v6(netdev, section, n);
-	}
+	memcpy(section->addresses, found, n * sizeof(*found));
 	WRITE_ONCE(section->n_addresses, n);
 	smp_store_release(&section->address_seq, seq + 1);
+	spin_lock_bh(&dev->peers_lock);
+	memcpy(self->addresses, found, n * sizeof(*found));
+	self->n_addresses = n;
+	spin_unlock_bh(&dev->peers_lock);
 	rtnl_unlock();
+	kfree(found);
 }
 
 static void addresses_work(struct work_struct *work)

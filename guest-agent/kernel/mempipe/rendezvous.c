@@ -298,10 +298,9 @@ struct waiting {
  */
 #define WAITING_MOST MLG_PIPE_MESSAGES
 
-/* The server's socket, with a reference; NULL: there is none (yet). */
-static struct sock *find_sock(const struct mlg_pipe_message *m)
+static struct sock *find_sock_in(struct net *net, const struct mlg_pipe_message *m)
 {
-	struct inet_hashinfo *hashinfo = compat_tcp_hashinfo(&init_net);
+	struct inet_hashinfo *hashinfo = compat_tcp_hashinfo(net);
 	const struct in6_addr *client = (const struct in6_addr *)m->tuple.client.bytes;
 	const struct in6_addr *server = (const struct in6_addr *)m->tuple.server.bytes;
 	__be16 port = htons(m->tuple.client_port);
@@ -309,16 +308,34 @@ static struct sock *find_sock(const struct mlg_pipe_message *m)
 
 	local_bh_disable();
 	if (ipv6_addr_v4mapped(client))
-		sk = __inet_lookup_established(&init_net, hashinfo, client->s6_addr32[3], port,
+		sk = __inet_lookup_established(net, hashinfo, client->s6_addr32[3], port,
 					       server->s6_addr32[3], m->tuple.server_port, 0, 0);
 	else
-		sk = __inet6_lookup_established(&init_net, hashinfo, client, port, server,
+		sk = __inet6_lookup_established(net, hashinfo, client, port, server,
 						m->tuple.server_port, 0, 0);
 	local_bh_enable();
 	if (sk && (!sk_fullsock(sk) || sk->sk_state == TCP_SYN_RECV)) {
 		sock_gen_put(sk);
 		sk = NULL;
 	}
+	return sk;
+}
+
+/* The server's socket, with a reference; NULL: there is none (yet). In which network namespace only its guest
+ * knows; if two have such a connection the proof is of one.
+ */
+static struct sock *find_sock(const struct mlg_pipe_message *m)
+{
+	struct sock *sk = NULL;
+	struct net *net;
+
+	rcu_read_lock();
+	for_each_net_rcu(net) {
+		sk = find_sock_in(net, m);
+		if (sk)
+			break;
+	}
+	rcu_read_unlock();
 	return sk;
 }
 
