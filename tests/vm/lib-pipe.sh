@@ -45,6 +45,10 @@ pipe_load() { # GUEST...: the module, in all of them, until they know each other
         for g in "$@"; do guest_run "$g" 'modprobe mempipe'; done
         for g in "$@"; do wait_until 30 "$g knows others" knows_others "$g"; done
 }
+ktls_load() { # GUEST...: nobody loads these by itself here; 6.12 has ctr built in
+        local g
+        for g in "$@"; do guest_run "$g" 'modprobe -a tls gcm ghash-generic; modprobe ctr || true'; done
+}
 kernel_complains() { guest_run "$1" 'dmesg | grep -E "BUG|WARNING|Oops|refcount|hung" || true'; } # GUEST
 knows_others() { says 'epoch=[1-9].* others=[1-9]' pipe_file "$1" devices; } # GUEST
 serves() { guest_run "$1" "netstat -ltn | grep -q :$2"; }                     # GUEST PORT

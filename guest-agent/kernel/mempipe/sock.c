@@ -216,6 +216,52 @@ static int inq(struct mpipe_conn *conn, struct sock *sk)
 	return min_t(u32, in_tcp + in_pipe, INT_MAX);
 }
 
+static int add_to_user(char __user *at, u64 n)
+{
+	u64 value;
+
+	if (copy_from_user(&value, at, sizeof(value)))
+		return -EFAULT;
+	value += n;
+	return copy_to_user(at, &value, sizeof(value)) ? -EFAULT : 0;
+}
+
+/* TCP has filled in `len` bytes of a struct tcp_info with what it has carried. What is in the pipe is at the other machine: acked.
+ */
+static int add_to_info(struct mpipe_conn *conn, struct sock *sk, char __user *info, int len)
+{
+	u64 sent, received;
+	int err;
+
+	if (len < (int)offsetofend(struct tcp_info, tcpi_bytes_received))
+		return 0;
+	lock_sock(sk);
+	sent = conn->pipe->tx_bytes;
+	received = conn->pipe->rx_bytes + unread(conn);
+	release_sock(sk);
+	err = add_to_user(info + offsetof(struct tcp_info, tcpi_bytes_acked), sent);
+	err = err ?: add_to_user(info + offsetof(struct tcp_info, tcpi_bytes_received), received);
+	if (!err && len >= (int)offsetofend(struct tcp_info, tcpi_bytes_sent))
+		err = add_to_user(info + offsetof(struct tcp_info, tcpi_bytes_sent), sent);
+	return err;
+}
+
+static int our_getsockopt(struct sock *sk, int level, int option, char __user *value, int __user *len)
+{
+	struct mpipe_conn *conn;
+	int err, bytes;
+
+	__module_get(THIS_MODULE);
+	err = mpipe_base(sk)->getsockopt(sk, level, option, value, len);
+	conn = !err && level == SOL_TCP && option == TCP_INFO ? mpipe_conn_of(sk) : NULL;
+	if (conn && smp_load_acquire(&conn->pipe))
+		err = get_user(bytes, len) ?: add_to_info(conn, sk, value, bytes);
+	if (conn)
+		mpipe_conn_put(conn);
+	module_put(THIS_MODULE);
+	return err;
+}
+
 static int at_mark(struct mpipe_conn *conn, struct sock *sk)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
@@ -254,6 +300,7 @@ void mpipe_sock_replace(struct proto *prot, struct proto_ops *ops)
 	prot->disconnect = our_disconnect;
 	prot->ioctl = our_ioctl;
 	prot->setsockopt = our_setsockopt;
+	prot->getsockopt = our_getsockopt;
 	prot->sock_is_readable = mpipe_is_readable;
 	prot->stream_memory_free = mpipe_memory_free;
 	/* what reads TCP's queue behind recvmsg()'s back: the kernel then goes by recvmsg(), or refuses */

@@ -144,6 +144,7 @@ static void linger_zero(Side *s) {
                 meet(s);
         } else {
                 meet(s);
+                (void) poll_for(s->fd, POLLIN); /* an interrupt can come in between what poll looks at */
                 note(s, "poll=%s", poll_for(s->fd, POLLIN));
                 note(s, "recv=%s", receive(s->fd));
                 note(s, "then=%s send=%s", receive(s->fd), result(send(s->fd, "x", 1, MSG_NOSIGNAL)));

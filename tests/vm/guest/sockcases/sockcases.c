@@ -222,7 +222,7 @@ static uint16_t own_port(int fd) {
 }
 
 static const Case *find_case(const char *name) {
-        const Case *all[] = { cases_stream, cases_events, cases_end, cases_more, cases_udp };
+        const Case *all[] = { cases_stream, cases_events, cases_end, cases_more, cases_tcp, cases_udp };
 
         for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
                 for (const Case *c = all[i]; c->name; c++)
@@ -346,7 +346,7 @@ static void run_case(const Case *c, const struct sockaddr_storage *server, sockl
 }
 
 static int run_cases(const struct sockaddr_storage *server, socklen_t size, char **names) {
-        const Case *all[] = { cases_stream, cases_events, cases_end, cases_more, cases_udp };
+        const Case *all[] = { cases_stream, cases_events, cases_end, cases_more, cases_tcp, cases_udp };
         int n_lost = 0, status;
         pid_t pid;
 

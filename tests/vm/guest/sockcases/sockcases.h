@@ -38,7 +38,7 @@ typedef struct Case {
         bool raw; /* makes its connection itself */
 } Case;
 
-extern const Case cases_stream[], cases_events[], cases_end[], cases_more[], cases_udp[]; /* each ends with a name of NULL */
+extern const Case cases_stream[], cases_events[], cases_end[], cases_more[], cases_tcp[], cases_udp[]; /* each ends with a name of NULL */
 
 void note(Side *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* What a call returned: a number, or the name of its error. In one of four buffers, by turns. */
