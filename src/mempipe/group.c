@@ -23,11 +23,15 @@ G_STATIC_ASSERT(MLG_PIPE_MEMBERS_MAX == MLG_PIPE_PEERS - 1);
 
 /* A module that starts again and again costs the others, who are told each time. */
 #define BEGIN_PAUSE_USEC 100000
+/* Somebody else can have written the nonsense for which a member gets nothing any more: after this time its module is
+ * asked to start anew. */
+#define PARDON_USEC (10 * MLG_USEC_PER_SEC)
 
 typedef struct Member {
         MlgPipeWord word;
         MlgPipeClaim claim;
         bool broken;
+        uint64_t broke_usec;
         uint64_t began_usec; /* its module, as of its session */
 } Member;
 
@@ -75,6 +79,7 @@ static void complain_of(MlgPipeGroup *g, pid_t pid, const char *what) {
 
 static void complain(MlgPipeGroup *g, uint32_t id, const char *what) {
         g->members[id].broken = true;
+        g->members[id].broke_usec = g->turned_usec;
         complain_of(g, mlg_pipe_server_pid(g->server, id), what);
 }
 
@@ -197,12 +202,24 @@ static void grant_all(MlgPipeGroup *g) {
         }
 }
 
+/* A module that does not see its session begins another one. */
+static void pardon(MlgPipeGroup *g, uint32_t id, uint64_t now) {
+        g->members[id] = (Member) { .began_usec = now };
+        mlg_pipe_region_rejoin(g->region, id, 0);
+        if (mlg_pipe_region_wake(g->region, id))
+                ring(g, id);
+        wake_others(g, id);
+}
+
 static void sweep(MlgPipeGroup *g, uint64_t now) {
         if (now - g->swept_usec < SWEEP_USEC)
                 return;
         g->swept_usec = now;
         if (mlg_pipe_region_sweep(g->region) > 0)
                 complain_of(g, 0, "a member wrote where nothing was granted to it; it was taken back");
+        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
+                if (g->members[id].broken && now - g->members[id].broke_usec > PARDON_USEC)
+                        pardon(g, id, now);
         if (mlg_pipe_region_mend(g->region))
                 complain_of(g, 0, "a member wrote over the host's words in the shared memory; they were put right");
 }

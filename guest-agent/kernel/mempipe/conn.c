@@ -332,6 +332,8 @@ static void reset_work(struct work_struct *work)
 /* As if an RST had come: the application finds ECONNRESET, the peer gets an RST. */
 void mpipe_conn_reset(struct mpipe_conn *conn, enum mlg_pipe_reason why)
 {
+	if (!conn->broken)
+		atomic64_inc(&mpipe_reasons[why]);
 	WRITE_ONCE(conn->broken, true);
 	conn->reason = why;
 	refcount_inc(&conn->ref);

@@ -69,17 +69,28 @@ static void on_unused(struct percpu_ref *ref)
 	complete(&container_of(ref, struct mpipe_dev, users)->unused);
 }
 
-/* Not after remove() has waited for a grace period. Who rings without end does not make it run without
- * end; the time is an absolute one, so that he does not put it off either.
- */
+/* Not after remove() has waited for a grace period. */
+static void watch_in(struct mpipe_dev *dev, unsigned long delay)
+{
+	rcu_read_lock();
+	if (!READ_ONCE(dev->gone))
+		mod_delayed_work(mpipe_wq, &dev->watch_work, delay);
+	rcu_read_unlock();
+}
+
 void mpipe_dev_watch(struct mpipe_dev *dev)
+{
+	watch_in(dev, 0);
+}
+
+/* Who rings without end does not make it run without end; the time is an absolute one, so that he does not
+ * put it off either.
+ */
+void mpipe_dev_rung(struct mpipe_dev *dev)
 {
 	unsigned long now = jiffies, next = READ_ONCE(dev->watched_at) + msecs_to_jiffies(WATCH_PAUSE_MSEC);
 
-	rcu_read_lock();
-	if (!READ_ONCE(dev->gone))
-		mod_delayed_work(mpipe_wq, &dev->watch_work, time_after(next, now) ? next - now : 0);
-	rcu_read_unlock();
+	watch_in(dev, time_after(next, now) ? next - now : 0);
 }
 
 static irqreturn_t on_interrupt(int irq, void *data)

@@ -114,7 +114,8 @@ static inline void mpipe_dev_leave(struct mpipe_dev *dev)
 
 void mpipe_dev_put(struct mpipe_dev *dev);
 void mpipe_dev_ring(struct mpipe_dev *dev, u32 peer);
-void mpipe_dev_watch(struct mpipe_dev *dev); /* soon */
+void mpipe_dev_watch(struct mpipe_dev *dev); /* at once: something happened here */
+void mpipe_dev_rung(struct mpipe_dev *dev);  /* soon: somebody else says that something happened */
 void mpipe_watch_work(struct work_struct *work);
 int mpipe_device_init(void);
 void mpipe_device_exit(void);
@@ -164,6 +165,7 @@ struct mpipe_conn {
 	bool forgotten;           /* its pipe, by dev->pipes; by dev->slots_lock, as is: */
 	bool counted;             /* in dev->n_left */
 	u8 n_tries;               /* to say HELLO */
+	u8 n_asked;               /* it was said, and not answered */
 	u8 n_misses;              /* spins that found nothing; readers may disagree about it */
 	u8 n_pieces;              /* the same of the next: see gather() in recv.c */
 	u64 woken_nsec, wake_gap_nsec, sent_at_wait, read_at_wait;

@@ -320,10 +320,31 @@ static void watch_peer(struct mpipe_dev *dev, u32 id)
 		mpipe_conns_settle(dev, id);
 }
 
+static void show_self(struct mpipe_dev *dev)
+{
+	struct mlg_pipe_section *section = mp_section(dev->base, dev->self);
+
+	mpipe_addresses_publish(dev);
+	WRITE_ONCE(section->session, dev->session);
+	WRITE_ONCE(section->epoch, dev->epoch);
+	smp_store_release(&section->version, MLG_PIPE_VERSION);
+}
+
+/* Nobody else has to write there, but others can. */
+static bool is_self_shown(struct mpipe_dev *dev)
+{
+	const struct mlg_pipe_section *section = mp_section(dev->base, dev->self);
+	const struct mpipe_peer *self = &dev->peers[dev->self];
+
+	return READ_ONCE(section->version) == MLG_PIPE_VERSION && READ_ONCE(section->epoch) == dev->epoch &&
+	       READ_ONCE(section->session) == dev->session &&
+	       READ_ONCE(section->n_addresses) == READ_ONCE(self->n_addresses) &&
+	       memcmp(section->addresses, self->addresses, sizeof(self->addresses[0]) * self->n_addresses) == 0;
+}
+
 /* The host has given us another epoch, as it does for a new session: nothing of before is true. */
 static void begin(struct mpipe_dev *dev, u32 epoch)
 {
-	struct mlg_pipe_section *section = mp_section(dev->base, dev->self);
 	u32 id;
 
 	spin_lock_bh(&dev->peers_lock);
@@ -335,10 +356,7 @@ static void begin(struct mpipe_dev *dev, u32 epoch)
 	spin_unlock_bh(&dev->peers_lock);
 	mpipe_chunks_forget(dev);
 	mpipe_conns_settle(dev, MLG_PIPE_NOBODY);
-	mpipe_addresses_publish(dev);
-	WRITE_ONCE(section->session, dev->session);
-	WRITE_ONCE(section->epoch, epoch);
-	smp_store_release(&section->version, MLG_PIPE_VERSION);
+	show_self(dev);
 	(void)mp_ctl_tell(mp_pair(dev->base, dev->self, MLG_PIPE_HOST));
 	mpipe_dev_ring(dev, MLG_PIPE_HOST);
 	/* limited, as is the host's silence below: a member can write over the host's words as often as it likes */
@@ -381,6 +399,8 @@ static void watch_self(struct mpipe_dev *dev)
 		knock(dev);
 	else if (epoch != dev->epoch && epoch != 0)
 		begin(dev, epoch);
+	else if (dev->epoch && !is_self_shown(dev))
+		show_self(dev);
 	if ((READ_ONCE(self->state) == MLG_PIPE_LEAVING) != dev->leaving) {
 		dev->leaving = !dev->leaving;
 		mpipe_conns_settle(dev, MLG_PIPE_NOBODY);

@@ -14,7 +14,8 @@
 
 #include "mempipe.h"
 
-#define ANSWER_MSEC 2000 /* the client waits for the server's module */
+#define ANSWER_MSEC 500 /* the client waits for the server's module, then asks again: either ring may have been out of step */
+#define ASKS 4
 #define HELLO_MSEC 5	 /* who is closed sooner never asks: two doorbells and two wakes for a few packets */
 #define HELLO_BYTES MLG_PIPE_CHUNK_BYTES /* who has sent as much by TCP asks at once */
 #define RETRY_MSEC 2	 /* the server's handshake may be behind our HELLO, a ring may be full */
@@ -255,6 +256,15 @@ static void on_answer(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_mes
 		mpipe_conn_put(conn);
 }
 
+/* Nobody has answered. Socket locked, inside of the device. */
+static void ask_again(struct mpipe_conn *conn)
+{
+	if (++conn->n_asked < ASKS && say_hello(conn) <= 0)
+		conn->deadline = jiffies + msecs_to_jiffies(ANSWER_MSEC);
+	else
+		refused(conn, MLG_PIPE_NO_ANSWER);
+}
+
 /* Inside of the device, by dev->watch_work. */
 void mpipe_rendezvous_expire(struct mpipe_dev *dev)
 {
@@ -273,7 +283,7 @@ void mpipe_rendezvous_expire(struct mpipe_dev *dev)
 		if (sk) {
 			lock_sock(sk);
 			if (conn->state == MPIPE_ASKED)
-				refused(conn, MLG_PIPE_NO_ANSWER);
+				ask_again(conn);
 			release_sock(sk);
 			sock_put(sk);
 		}
@@ -346,23 +356,28 @@ static bool is_same_tuple(const struct mpipe_tuple *t, const struct mlg_pipe_mes
 	       t->local_port == m->tuple.server_port && t->remote_port == m->tuple.client_port;
 }
 
-/* Socket locked, inside of the device. A reason to refuse, or 0. */
+/* Socket locked, inside of the device. A reason to refuse, or 0; -EAGAIN: later. */
 static int server_attach(struct mpipe_conn *conn, struct sock *sk, struct mpipe_dev *dev, u32 peer,
 			 const struct mlg_pipe_message *m)
 {
 	u32 slot = mp_message_slot(m);
 	const struct mlg_pipe_slot *shared = mp_slot(dev->base, peer, slot);
+	bool again = conn->state == MPIPE_OPEN && conn->peer == peer && conn->slot == slot && conn->gen == m->gen;
 
-	if (!conn->server || conn->state != MPIPE_NEW || conn->pipe || !is_same_tuple(&conn->tuple, m))
+	if (!conn->server || !is_same_tuple(&conn->tuple, m) || (!again && (conn->state != MPIPE_NEW || conn->pipe)))
 		return conn->reason ?: MLG_PIPE_NO_SOCKET;
 	/* it may be known to another group, or to an earlier epoch of ours */
 	if (conn->dev != dev || conn->epoch != dev->epoch)
 		return MLG_PIPE_NO_PEER;
 	if (m->proof != proof(conn, peer, m->nonce_slot >> MP_NONCE_SHIFT, slot, m->gen, ROLE_CLIENT))
 		return MLG_PIPE_BAD_PROOF;
+	if (again) /* it has not heard our answer */
+		return 0;
 	if (READ_ONCE(shared->gen) != m->gen || READ_ONCE(shared->server) != dev->self ||
 	    READ_ONCE(shared->client_done) == m->gen)
 		return MLG_PIPE_NO_SLOT;
+	if (xa_load(&dev->pipes, mpipe_key(peer, slot))) /* we have left its last pipe, and not forgotten that yet */
+		return -EAGAIN;
 	/* whose address it was is what somebody said; whose connection it is was proved */
 	conn->peer = peer;
 	conn->peer_epoch = m->epoch;
@@ -385,7 +400,7 @@ static void answer(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_messag
 	(void)mpipe_peer_send(dev, peer, &m);
 }
 
-/* Inside of the device. False: there is no such socket yet. */
+/* Inside of the device. False: there is no such socket yet, or its slot is not free. */
 static bool meet(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *m, bool last)
 {
 	struct sock *sk = find_sock(m);
@@ -397,7 +412,10 @@ static bool meet(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message 
 	if (conn) {
 		lock_sock(sk);
 		why = server_attach(conn, sk, dev, peer, m);
-		answer(dev, peer, m, conn, why);
+		if (why == -EAGAIN && last)
+			why = MLG_PIPE_NO_SLOT;
+		if (why >= 0)
+			answer(dev, peer, m, conn, why);
 		release_sock(sk);
 		mpipe_conn_put(conn);
 	} else {
@@ -405,7 +423,7 @@ static bool meet(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message 
 	}
 	if (sk)
 		sock_gen_put(sk);
-	return true;
+	return why != -EAGAIN;
 }
 
 static void waiting_work(struct work_struct *work)

@@ -35,7 +35,7 @@ static void wake_slot(struct mpipe_dev *dev, u32 owner, u32 slot, u32 peer)
 	conn = xa_load(&dev->pipes, mpipe_key(owner, slot));
 	if (conn && conn->peer == peer && refcount_inc_not_zero(&conn->ref)) {
 		if (READ_ONCE(conn->state) == MPIPE_LEFT)
-			mpipe_dev_watch(dev);
+			mpipe_dev_rung(dev);
 		else
 			wake(conn);
 		mpipe_conn_put(conn);
@@ -69,7 +69,7 @@ static void look_at_peer(struct mpipe_dev *dev, u32 peer)
 	mp_bell_clear(pair);
 	/* the host rings for its table as well */
 	if (peer == MLG_PIPE_HOST)
-		mpipe_dev_watch(dev);
+		mpipe_dev_rung(dev);
 	if (READ_ONCE(pair->tail) != READ_ONCE(pair->head))
 		queue_work(mpipe_wq, &dev->control_work);
 	take_bits(dev, pair, peer);
