@@ -281,6 +281,9 @@ void mpipe_conn_closed(struct mpipe_conn *conn)
 	mpipe_rendezvous_end(conn);
 	if (conn->pipe && mpipe_dev_enter(conn->dev)) {
 		if (mpipe_conn_alive(conn)) {
+			/* so that the reader knows when it has all */
+			if (mp_tx_in_pipe(&conn->pipe->tx))
+				mpipe_tx_to_tcp(conn);
 			WRITE_ONCE(*done_word(conn, conn->server), conn->gen);
 			mp_rx_detach(&conn->pipe->rx);
 			mpipe_conn_tell_rx(conn);
@@ -377,10 +380,22 @@ void mpipe_conns_settle(struct mpipe_dev *dev, u32 peer)
 	rcu_read_unlock();
 }
 
-bool mpipe_conn_loses(struct mpipe_conn *conn)
+/* What the peer sent by the pipe and we have not read is lost. What we sent may be: our own device does not go
+ * before the end of our excursion was acknowledged, if it can be helped. A peer that goes in good order has sent us home
+ * before (we stay there), reads what is there, and resets if it cannot; one that has not may not even know of it.
+ */
+bool mpipe_conn_loses(struct mpipe_conn *conn, bool own_device)
 {
-	/* an excursion of ours whose end was not acknowledged may not have been read, nor even seen */
-	return mp_rx_away(&conn->pipe->rx) || !conn->pipe->tx.acked;
+	const struct mp_tx *tx = &conn->pipe->tx;
+
+	if (mp_rx_away(&conn->pipe->rx))
+		return true;
+	return !tx->acked && (own_device || mp_tx_in_pipe(tx) || !conn->stays);
+}
+
+bool mpipe_conn_done(struct mpipe_conn *conn)
+{
+	return READ_ONCE(*done_word(conn, !conn->server)) == conn->gen;
 }
 
 bool mpipe_conn_unwanted(struct mpipe_conn *conn)
@@ -389,7 +404,7 @@ bool mpipe_conn_unwanted(struct mpipe_conn *conn)
 		WRITE_ONCE(conn->wanted, true);
 		return false;
 	}
-	return READ_ONCE(conn->wanted) && READ_ONCE(*done_word(conn, !conn->server)) != conn->gen;
+	return READ_ONCE(conn->wanted) && !mpipe_conn_done(conn);
 }
 
 /* Nobody of ours has to look any more, nor the peer. Also what was not seen yet counts: its mode says so. */
@@ -400,9 +415,8 @@ static bool is_drained(struct mpipe_conn *conn)
 
 	if (!mpipe_conn_alive(conn))
 		return true;
-	if (READ_ONCE(conn->state) == MPIPE_LEFT)
-		return READ_ONCE(tx->d->head) == READ_ONCE(tx->tail);
-	if (READ_ONCE(conn->attached) && !READ_ONCE(conn->rest) && READ_ONCE(rx->d->mode) != READ_ONCE(rx->ack))
+	if (READ_ONCE(conn->state) != MPIPE_LEFT && READ_ONCE(conn->attached) && !READ_ONCE(conn->rest) &&
+	    READ_ONCE(rx->d->mode) != READ_ONCE(rx->ack))
 		return false;
 	return READ_ONCE(tx->acked) || READ_ONCE(tx->d->mode_ack) == READ_ONCE(tx->mode);
 }

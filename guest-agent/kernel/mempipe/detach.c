@@ -78,7 +78,8 @@ static int detach(void)
 	}
 	if (n == 0)
 		return 0;
-	pr_info(MPIPE_NAME ": %u sockets could not be given back: bytes in their pipes are unread, or a call sleeps\n", n);
+	pr_info(MPIPE_NAME ": %u sockets are not given back: bytes in their pipes are unread, or a call sleeps\n",
+		n);
 	return -EBUSY;
 }
 

@@ -23,7 +23,7 @@
 
 /* How long a removal waits: for senders to go back to TCP, and for what is in pipes to be read or copied. */
 #define REMOVE_ROUND_MSEC 50
-#define REMOVE_ROUNDS 40
+#define REMOVE_ROUNDS 100
 
 #define UNCACHED_FACTOR 10
 #define WATCH_PAUSE_MSEC 10
@@ -212,8 +212,8 @@ static void warn_if_uncached(const struct mpipe_dev *dev)
 	kfree(ours);
 	if (theirs_nsec > UNCACHED_FACTOR * max(ours_nsec, 1ULL))
 		dev_warn(&dev->pdev->dev,
-			 "reading a page of its memory takes %llu ns, of ours %llu: it is not cached, and pipes will be slow. "
-			 "Give the group a RegionSize= of at least 1G, which firmware puts above 4 GiB\n",
+			 "a page of its memory is read in %llu ns, one of ours in %llu: it is not cached. Give the "
+			 "group a RegionSize= of at least 1G, which firmware puts above 4 GiB\n",
 			 theirs_nsec, ours_nsec);
 }
 

@@ -213,8 +213,11 @@ void mpipe_conn_tell_rx(struct mpipe_conn *conn);
 void mpipe_conns_settle(struct mpipe_dev *dev, u32 peer); /* of a peer; MLG_PIPE_NOBODY: all */
 /* Waits until nothing is unread; false: something still is. */
 bool mpipe_conns_drain(struct mpipe_dev *dev, unsigned int msec);
-/* Something of this connection's would be lost with the pipe's memory. Socket locked. */
-bool mpipe_conn_loses(struct mpipe_conn *conn);
+/* Our own device is gone, or the peer: something of this connection's is lost. Socket locked; before
+ * mpipe_tx_abandon().
+ */
+bool mpipe_conn_loses(struct mpipe_conn *conn, bool own_device);
+bool mpipe_conn_done(struct mpipe_conn *conn); /* the peer has closed */
 /* The peer does not want our bytes any more, though it has not closed. */
 bool mpipe_conn_unwanted(struct mpipe_conn *conn);
 void mpipe_conn_closed(struct mpipe_conn *conn);         /* its socket goes away; socket locked, or dead */

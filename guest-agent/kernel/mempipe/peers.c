@@ -389,7 +389,8 @@ static void watch_self(struct mpipe_dev *dev)
 {
 	const struct mlg_pipe_peer *self = mp_peer(dev->base, dev->self);
 	u32 epoch = READ_ONCE(self->epoch);
-	bool answered = READ_ONCE(self->session) == dev->session && READ_ONCE(self->state) != MLG_PIPE_ABSENT;
+	bool answered = READ_ONCE(self->session) == dev->session &&
+			READ_ONCE(self->state) != MLG_PIPE_ABSENT;
 
 	if (dev->epoch && (!answered || epoch != dev->epoch)) {
 		restart(dev);

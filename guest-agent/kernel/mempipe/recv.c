@@ -116,6 +116,8 @@ static ssize_t recv_spans(struct mpipe_conn *conn, struct msghdr *msg, size_t le
 		if (flags & MSG_PEEK)
 			continue;
 		mp_rx_consume(rx, bytes);
+		if (rx->back && rx->head == rx->tail) /* the sender's device may be waiting for that */
+			mp_rx_acknowledge(rx);
 		mpipe_conn_tell_rx(conn);
 	}
 	return done ?: err;

@@ -362,9 +362,11 @@ static int server_attach(struct mpipe_conn *conn, struct sock *sk, struct mpipe_
 {
 	u32 slot = mp_message_slot(m);
 	const struct mlg_pipe_slot *shared = mp_slot(dev->base, peer, slot);
-	bool again = conn->state == MPIPE_OPEN && conn->peer == peer && conn->slot == slot && conn->gen == m->gen;
+	bool again = conn->state == MPIPE_OPEN && conn->peer == peer && conn->slot == slot &&
+		     conn->gen == m->gen;
 
-	if (!conn->server || !is_same_tuple(&conn->tuple, m) || (!again && (conn->state != MPIPE_NEW || conn->pipe)))
+	if (!conn->server || !is_same_tuple(&conn->tuple, m) ||
+	    (!again && (conn->state != MPIPE_NEW || conn->pipe)))
 		return conn->reason ?: MLG_PIPE_NO_SOCKET;
 	/* it may be known to another group, or to an earlier epoch of ours */
 	if (conn->dev != dev || conn->epoch != dev->epoch)
@@ -376,7 +378,7 @@ static int server_attach(struct mpipe_conn *conn, struct sock *sk, struct mpipe_
 	if (READ_ONCE(shared->gen) != m->gen || READ_ONCE(shared->server) != dev->self ||
 	    READ_ONCE(shared->client_done) == m->gen)
 		return MLG_PIPE_NO_SLOT;
-	if (xa_load(&dev->pipes, mpipe_key(peer, slot))) /* we have left its last pipe, and not forgotten that yet */
+	if (xa_load(&dev->pipes, mpipe_key(peer, slot))) /* its last pipe is not forgotten yet */
 		return -EAGAIN;
 	/* whose address it was is what somebody said; whose connection it is was proved */
 	conn->peer = peer;
@@ -395,7 +397,8 @@ static void answer(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_messag
 	m.type = why ? MLG_PIPE_REFUSE : MLG_PIPE_ATTACH;
 	m.reason = why;
 	m.proof = why ? 0
-		      : proof(conn, peer, hello->nonce_slot >> MP_NONCE_SHIFT, conn->slot, conn->gen, ROLE_SERVER);
+		      : proof(conn, peer, hello->nonce_slot >> MP_NONCE_SHIFT, conn->slot, conn->gen,
+			      ROLE_SERVER);
 	/* the ring is full: the client gives up by itself, and leaves the slot */
 	(void)mpipe_peer_send(dev, peer, &m);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Rest: what has come by a pipe and was not read yet is moved to memory of our own when the pipe's memory is
- * about to go: our device is unplugged, the peer leaves, or it wants our bytes no longer (which is how its device goes).
+ * about to go: our device is unplugged, the peer leaves, or it wants our bytes no longer (which is how its device goes), or
+ * has closed.
  *
  * The peer's sender must have gone back to TCP, so that we have all of it, and stay there, which it does as we have
  * said that we want no more. Then the end of its excursion is acknowledged, and the reader finds the rest here, between the
@@ -39,7 +40,7 @@ void mpipe_rest_take(struct mpipe_conn *conn, struct sock *sk)
 	u32 received = tp->rcv_nxt - sock_flag(sk, SOCK_DONE), copied = tp->copied_seq, most, bytes;
 	struct mpipe_rest *rest;
 
-	if (conn->rest || conn->broken || !conn->attached || READ_ONCE(rx->d->attached) == rx->gen)
+	if (conn->rest || conn->broken || !conn->attached)
 		return;
 	copied = after(copied, received) ? received : copied;
 	if (mp_rx_where(rx, copied, received, &most) < 0) {
@@ -48,7 +49,7 @@ void mpipe_rest_take(struct mpipe_conn *conn, struct sock *sk)
 	}
 	mpipe_conn_tell_rx(conn);
 	bytes = rx->back ? rx->tail - rx->head : 0;
-	if (!rx->away || !bytes)
+	if (!rx->away || !bytes || READ_ONCE(rx->d->attached) == rx->gen)
 		return;
 	rest = kvmalloc(struct_size(rest, data, bytes), GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 	if (!rest)
@@ -66,7 +67,9 @@ void mpipe_rest_take(struct mpipe_conn *conn, struct sock *sk)
 	mpipe_count_add(MPIPE_N_COPIED_OUT, bytes);
 }
 
-/* Its sender had not gone back yet, or there was no memory. */
+/* Its sender had not gone back yet, or there was no memory; or it has closed, and its chunks are not to stay with
+ * a reader that takes its time.
+ */
 void mpipe_watch_rest(struct mpipe_conn *conn)
 {
 	const struct mp_rx *rx = &conn->pipe->rx;
@@ -75,7 +78,8 @@ void mpipe_watch_rest(struct mpipe_conn *conn)
 	if (!mpipe_dev_enter(conn->dev))
 		return;
 	if (mpipe_conn_alive(conn) && READ_ONCE(conn->attached) && !READ_ONCE(conn->rest))
-		again = (mpipe_conn_unwanted(conn) || READ_ONCE(rx->d->attached) != rx->gen) &&
+		again = (mpipe_conn_unwanted(conn) || mpipe_conn_done(conn) ||
+			 READ_ONCE(rx->d->attached) != rx->gen) &&
 			READ_ONCE(rx->d->mode) != READ_ONCE(rx->ack);
 	mpipe_dev_leave(conn->dev);
 	if (again)

@@ -121,8 +121,10 @@ static int choose(struct mpipe_conn *conn, struct sock *sk, int flags)
 	if (flags & FLAGS_OF_TCP)
 		mpipe_conn_stay(conn, flags & MSG_OOB ? MLG_PIPE_OOB : MLG_PIPE_OPTION);
 	if (!mpipe_conn_alive(conn)) {
+		if (mpipe_conn_loses(conn, false))
+			return -ECONNRESET;
 		mpipe_tx_abandon(conn, MLG_PIPE_PEER_LEAVES);
-		return mpipe_conn_loses(conn) ? -ECONNRESET : 0;
+		return 0;
 	}
 	if (!mp_tx_in_pipe(tx)) {
 		if (flipped_to_tcp(conn) || !may_leave_tcp(conn, sk))
@@ -184,11 +186,12 @@ static int try_pipe(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg
 	if (!conn->pipe || conn->state == MPIPE_LEFT)
 		return 0;
 	if (!mpipe_dev_enter(conn->dev)) {
+		if (mpipe_conn_loses(conn, true)) {
+			mpipe_conn_reset(conn, MLG_PIPE_DEVICE_GONE);
+			return -ECONNRESET;
+		}
 		mpipe_tx_abandon(conn, MLG_PIPE_DEVICE_GONE);
-		if (!mpipe_conn_loses(conn))
-			return 0;
-		mpipe_conn_reset(conn, MLG_PIPE_DEVICE_GONE);
-		return -ECONNRESET;
+		return 0;
 	}
 	n = choose(conn, sk, msg->msg_flags);
 	if (n > 0 && (sk->sk_err || (sk->sk_shutdown & SEND_SHUTDOWN))) {

@@ -37,15 +37,16 @@ static u32 unread(struct mpipe_conn *conn)
 
 /* ---------------------------------------------------------------- leaving the pipe */
 
-/* Both directions go back to TCP; ours at once, the other's when the peer has seen it. Socket locked,
- * inside of the device.
+/* Both directions go back to TCP; ours at once, the other's when the peer has seen it. Without a reason if the
+ * peer has closed. Socket locked, inside of the device.
  */
 static void go_home(struct mpipe_conn *conn, enum mlg_pipe_reason why)
 {
 	struct mpipe_pipe *pipe = conn->pipe;
 	bool sends = mp_tx_in_pipe(&pipe->tx), takes = conn->attached && READ_ONCE(pipe->rx.d->attached);
 
-	mpipe_conn_stay(conn, why);
+	if (why)
+		mpipe_conn_stay(conn, why);
 	if (sends)
 		mpipe_tx_to_tcp(conn);
 	if (takes)
@@ -68,20 +69,22 @@ void mpipe_sock_settle(struct mpipe_conn *conn, struct sock *sk)
 	if (!conn->pipe)
 		return;
 	if (!mpipe_dev_enter(conn->dev)) {
-		mpipe_tx_abandon(conn, MLG_PIPE_DEVICE_GONE);
-		if (mpipe_conn_loses(conn))
+		if (mpipe_conn_loses(conn, true))
 			mpipe_conn_reset(conn, MLG_PIPE_DEVICE_GONE);
+		mpipe_tx_abandon(conn, MLG_PIPE_DEVICE_GONE);
 	} else {
 		if (!mpipe_conn_alive(conn)) {
-			mpipe_tx_abandon(conn, MLG_PIPE_PEER_LEAVES);
-			if (mpipe_conn_loses(conn))
+			if (mpipe_conn_loses(conn, false))
 				mpipe_conn_reset(conn, MLG_PIPE_PEER_LEAVES);
+			mpipe_tx_abandon(conn, MLG_PIPE_PEER_LEAVES);
 			/* the connection may live long, but the peer's next epoch has its slot for others */
 			if (conn->state == MPIPE_OPEN)
 				mpipe_conn_forget(conn);
 		} else {
 			if (is_leaving(conn) || mpipe_conn_unwanted(conn))
 				go_home(conn, MLG_PIPE_PEER_LEAVES);
+			else if (mpipe_conn_done(conn))
+				go_home(conn, MLG_PIPE_OK);
 			(void)mp_tx_look_ack(&conn->pipe->tx);
 			smp_mb(); /* we said that we want no more, and see whether there is some */
 			mpipe_rest_take(conn, sk);
