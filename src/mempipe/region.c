@@ -39,6 +39,7 @@ struct MlgPipeRegion {
         uint8_t *shared; /* all before the chunks */
         Truth *truth;
         size_t truth_bytes;
+        uint32_t features; /* not kept: its owner says them at each start */
 };
 
 /* ---- places in the region ---- */
@@ -103,7 +104,7 @@ static void show_header(MlgPipeRegion *r) {
         struct mlg_pipe_header *h = mp_header(r->shared);
 
         h->version = MLG_PIPE_VERSION;
-        h->features = 0;
+        h->features = r->features;
         h->region_bytes = r->truth->bytes;
         h->epoch = r->truth->epoch;
         h->n_chunks = r->truth->n_chunks;
@@ -181,6 +182,7 @@ MlgPipeRegion *mlg_pipe_region_free(MlgPipeRegion *r) {
 }
 
 void mlg_pipe_region_set_features(MlgPipeRegion *r, uint32_t features) {
+        r->features = features;
         show(mp_header(r->shared)->features, features);
 }
 
@@ -455,7 +457,7 @@ static bool is_shown(const MlgPipeRegion *r, uint32_t id) {
 static bool is_header_shown(const MlgPipeRegion *r) {
         const struct mlg_pipe_header *h = mp_header(r->shared);
 
-        return see(h->magic) == MLG_PIPE_MAGIC && see(h->version) == MLG_PIPE_VERSION && see(h->features) == 0 &&
+        return see(h->magic) == MLG_PIPE_MAGIC && see(h->version) == MLG_PIPE_VERSION && see(h->features) == r->features &&
                see(h->region_bytes) == r->truth->bytes && see(h->epoch) == r->truth->epoch &&
                see(h->n_chunks) == r->truth->n_chunks;
 }

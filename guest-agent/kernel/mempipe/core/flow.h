@@ -31,7 +31,7 @@
 /* The receiver forgets what was not offered for so long. */
 #define MP_FLOW_FORGET_USEC (4 * MP_FLOW_USEC)
 /* And waits so long for a datagram by the network that is to be in front of one by the ring. */
-#define MP_FLOW_HOLD_USEC 20000ULL
+#define MP_FLOW_HOLD_USEC 50000ULL
 #define MP_FLOW_RECENT 32 /* digests that it remembers */
 
 /* Ask (of the sender) or answer (of the receiver) for a datagram. */
