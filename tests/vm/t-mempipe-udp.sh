@@ -107,7 +107,6 @@ guest_spawn A 'exec udpgram hold 10.0.0.2 7000 >/run/hold' >/dev/null
 wait_until 20 "the flow goes by the ring" held_by_ring
 n=$(id_of A) m=$(id_of B)
 wait_until 60 "B has found nonsense about where the chunks are" found 1 "$n" "$m" 32 64
-wait_until 60 "B has found nonsense about how far A has read" found 2 "$m" "$n" 16 1
 wait_until 5 "answers come by the network" is_answered
 expect_match '^[01]$' "$(pipe_counter A udp-broken-rings)" "rings that A gave up"
 pass "$(last_of_hold)"
