@@ -4,8 +4,8 @@
  * ends, a record is not longer than what is in the ring, chunks of our own are neither lost nor there twice, and nothing is taken for a
  * flow that was not confirmed. */
 #include "fuzz.h"
+#include "steps.h"
 
-#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "mempipe/core/dgram.h"
@@ -15,17 +15,6 @@
 #define N_CHUNKS 8u
 #define OURS 6u /* chunks 0 .. 5: the sender's */
 #define GEN 5u
-
-#define CHECK(what) \
-        do { \
-                if (!(what)) \
-                        abort(); \
-        } while (0)
-
-typedef struct Input {
-        const uint8_t *data;
-        size_t size;
-} Input;
 
 typedef struct World {
         void *base;
@@ -38,21 +27,6 @@ typedef struct World {
         bool confirmed; /* as we remember it */
         uint64_t now, open_until;
 } World;
-
-static uint8_t next_byte(Input *in) {
-        if (in->size == 0)
-                return 0;
-        in->size--;
-        return *in->data++;
-}
-
-static uint32_t next_word(Input *in) {
-        uint32_t v = next_byte(in);
-
-        v |= (uint32_t) next_byte(in) << 8;
-        v |= (uint32_t) next_byte(in) << 16;
-        return v | (uint32_t) next_byte(in) << 24;
-}
 
 static void begin_ring(World *w) {
         uint32_t chunk;

@@ -4,8 +4,7 @@
  * that exist, chunks of our own are neither lost nor there twice, TCP is not read beyond what came in,
  * and nothing goes on for ever. */
 #include "fuzz.h"
-
-#include <stdlib.h>
+#include "steps.h"
 
 #include "mempipe/core/control.h"
 #include "mempipe/core/ring.h"
@@ -15,17 +14,6 @@
 #define N_CHUNKS 100u
 #define OURS 80u /* chunks 0 .. 79: the sender's */
 #define EPOCH 3
-
-#define CHECK(what) \
-        do { \
-                if (!(what)) \
-                        abort(); \
-        } while (0)
-
-typedef struct Input {
-        const uint8_t *data;
-        size_t size;
-} Input;
 
 typedef struct World {
         union {
@@ -43,21 +31,6 @@ typedef struct World {
         bool given[OURS];
         uint32_t gen, write_seq, copied_seq;
 } World;
-
-static uint8_t next_byte(Input *in) {
-        if (in->size == 0)
-                return 0;
-        in->size--;
-        return *in->data++;
-}
-
-static uint32_t next_word(Input *in) {
-        uint32_t v = next_byte(in);
-
-        v |= (uint32_t) next_byte(in) << 8;
-        v |= (uint32_t) next_byte(in) << 16;
-        return v | (uint32_t) next_byte(in) << 24;
-}
 
 /* One direction in the middle of which sits the peer: what it changes, both ends see. */
 static void begin_pipe(World *w) {
