@@ -23,9 +23,12 @@ static uint64_t gives_kib(const MlgVm *vm, const Guarded *g) {
 static bool is_small(const MlgEngine *e, guint i, uint64_t now_usec) {
         const MlgVm *vm = e->vms->pdata[i];
         uint64_t gives = gives_kib(vm, &e->guarded[i]);
-        MlgGuardInput in = mlg_engine_guard_input(e, vm, now_usec);
+        MlgGuardInput in;
 
-        return gives > 0 && e->guarded[i].step.reason != MLG_REASON_MANUAL && gives < mlg_guard_dead_band_kib(&in);
+        if (gives == 0 || e->guarded[i].step.reason == MLG_REASON_MANUAL)
+                return false; /* most guests: those are spared the rest */
+        in = mlg_engine_guard_input(e, vm, now_usec);
+        return gives < mlg_guard_dead_band_kib(&in);
 }
 
 /* What is still lacking when all has come that comes anyway. */
