@@ -28,9 +28,10 @@
 /* 2 % slower than it could be. */
 #define LACKS_STALL_PERMILLE 20
 
-/* A guest that suffered and now uses a quarter less, with this much usable, needs no cool-down: its job is done. */
+/* A guest that suffered and now uses a quarter less, with a quarter of what it has usable, needs no cool-down: its job is
+ * done. Its cushion is no measure of that: it is widest just then, as nobody foresaw this end. */
 #define RECOVERED_PERMILLE 750
-#define RECOVERED_CUSHIONS 2
+#define RECOVERED_USABLE_PERMILLE 250
 
 /* How long a guest that we find on its way may be that before we go by what is known of it, however vague ... */
 #define ARRIVES_USEC (2 * MLG_USEC_PER_SEC)
@@ -155,7 +156,8 @@ void mlg_vm_suffered(MlgVm *vm, uint64_t now_usec) {
 static bool is_over_it(const MlgVm *vm) {
         const MlgSample *s = &vm->sampler.last;
 
-        return vm->suffered_usec > 0 && s->is_new && s->usable_kib >= RECOVERED_CUSHIONS * vm->cushion_kib &&
+        return vm->suffered_usec > 0 && s->is_new &&
+               s->usable_kib >= mlg_mul_div(s->actual_kib, RECOVERED_USABLE_PERMILLE, 1000) &&
                s->used_kib < mlg_mul_div(vm->suffered_used_kib, RECOVERED_PERMILLE, 1000);
 }
 

@@ -438,6 +438,8 @@ static void test_over_it(void **state) {
         };
         Fixture *f = *state;
 
+        f->settings.cushion = MLG_AMOUNT_KIB(GIB); /* as wide as after a forecast that was far off */
+        mlg_vm_set_settings(f->vm, &f->settings);
         for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
                 f->g->demand_kib = 500 * SIM_MIB;
                 order(f, GIB / 2);
@@ -448,7 +450,8 @@ static void test_over_it(void **state) {
                 polls(f, 10);
                 assert_int_equal(f->vm->pressure, MLG_PRESSURE_NONE);
                 if ((f->vm->suffered_usec == 0) != cases[i].over_it)
-                        fail_msg("%s: suffered at %" G_GUINT64_FORMAT, cases[i].what, f->vm->suffered_usec);
+                        fail_msg("%s: suffered at %" PRIu64 ", usable %" PRIu64 " KiB, cushion %" PRIu64, cases[i].what,
+                                 f->vm->suffered_usec, f->vm->sampler.last.usable_kib, f->vm->cushion_kib);
         }
 }
 
