@@ -117,6 +117,7 @@
 #define MLG_PIPE_WINDOW_BYTES (MLG_PIPE_WINDOW_CHUNKS << MLG_PIPE_CHUNK_SHIFT)
 #define MLG_PIPE_ADDRESSES 64u       /* that a peer can say it has */
 #define MLG_PIPE_MESSAGES 32u        /* in a control ring */
+#define MLG_PIPE_OUTCOMES 16u        /* as many reasons as there is room for */
 #define MLG_PIPE_FLOWS 1024u         /* of datagrams, that a receiver knows of one peer */
 #define MLG_PIPE_FLOW_MSEC 2000u     /* that a flow is open by one answer */
 #define MLG_PIPE_DATAGRAM_BYTES 65527u /* the longest payload: IPv6's; IPv4's is 65507 */
@@ -182,7 +183,11 @@ struct mlg_pipe_section {
 	__u32 session;       /* random, another one each time that the module starts; not 0 */
 	__u32 reserved[2];
 	struct mlg_pipe_address addresses[MLG_PIPE_ADDRESSES];
-	__u8 reserved2[3008];
+	/* Of all connections of the guest since the module was started, by enum mlg_pipe_reason: MLG_PIPE_OK counts those that got a
+	 * pipe, the others count those that stayed with TCP, or went back to it, for that. In its lobby, where it has one, and else
+	 * in each region: who shares a region of two with it need not learn of its other connections. */
+	__u64 outcomes[MLG_PIPE_OUTCOMES];
+	__u8 reserved2[2880];
 };
 
 enum mlg_pipe_message_type {
@@ -274,7 +279,7 @@ struct mlg_pipe_slot {
 	__u8 reserved3[896];
 };
 
-/* Why a connection is with TCP. Names in mempipe's files and in memlegoctl pipe list; never renumber. */
+/* Why a connection is with TCP. Names in mempipe's files, on D-Bus and in memlegoctl pipe show; never renumber. */
 enum mlg_pipe_reason {
 	MLG_PIPE_OK = 0,
 	MLG_PIPE_NO_PEER = 1,       /* the other address belongs to no member of the group */
@@ -293,6 +298,23 @@ enum mlg_pipe_reason {
 	MLG_PIPE_REASONS
 };
 
+/* The names: initializers of a table. */
+#define MLG_PIPE_REASON_NAMES \
+	[MLG_PIPE_OK] = "ok", \
+	[MLG_PIPE_NO_PEER] = "no-peer", \
+	[MLG_PIPE_NO_ANSWER] = "no-answer", \
+	[MLG_PIPE_NO_SOCKET] = "no-socket", \
+	[MLG_PIPE_BAD_PROOF] = "bad-proof", \
+	[MLG_PIPE_NO_SLOT] = "no-slot", \
+	[MLG_PIPE_NO_CHUNK] = "no-chunk", \
+	[MLG_PIPE_NOT_ADOPTED] = "not-adopted", \
+	[MLG_PIPE_OPTION] = "option", \
+	[MLG_PIPE_OOB] = "urgent-data", \
+	[MLG_PIPE_PEER_LEAVES] = "peer-leaves", \
+	[MLG_PIPE_DEVICE_GONE] = "device-gone", \
+	[MLG_PIPE_OFF] = "off", \
+	[MLG_PIPE_NONSENSE] = "nonsense",
+
 #define MLG_PIPE_IS(what, size) _Static_assert(sizeof(struct what) == (size), #what)
 MLG_PIPE_IS(mlg_pipe_header, 128);
 MLG_PIPE_IS(mlg_pipe_peer, 128);
@@ -303,6 +325,8 @@ MLG_PIPE_IS(mlg_pipe_direction, 512);
 MLG_PIPE_IS(mlg_pipe_datagram, 24);
 MLG_PIPE_IS(mlg_pipe_slot, 2048);
 _Static_assert(offsetof(struct mlg_pipe_section, addresses) == 64, "addresses");
+_Static_assert(offsetof(struct mlg_pipe_section, outcomes) == 1088, "outcomes");
+_Static_assert(MLG_PIPE_REASONS <= MLG_PIPE_OUTCOMES, "outcomes");
 _Static_assert(offsetof(struct mlg_pipe_pair, pending) == 256, "pending");
 _Static_assert(offsetof(struct mlg_pipe_pair, datagrams) == 512, "datagrams");
 _Static_assert(offsetof(struct mlg_pipe_pair, messages) == 2048, "messages");

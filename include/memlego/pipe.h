@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "memlego/mempipe-abi.h"
 #include "memlego/sample.h"
 
 /* libvirt's name of the device in a guest's definition; what has it is ours. */
@@ -33,6 +34,9 @@ typedef struct MlgPipeMember {
         /* By its own words, which are limited to what is possible and not otherwise checked: */
         uint64_t demand_kib, held_kib, used_kib, sent_bytes, blocked_usec;
         uint32_t n_pipes;
+        /* Of its connections, since its module was started: MLG_PIPE_OK got a pipe, the others stayed with TCP,
+         * or went back. */
+        uint64_t outcomes[MLG_PIPE_REASONS];
 } MlgPipeMember;
 
 /* Where members share memory two by two (Isolation=pair): eight of each of 31 guests at most. */
@@ -75,4 +79,5 @@ typedef struct MlgPipeStatus {
 /* Of what the host has in memory for it, what its members use by their own words. */
 uint32_t mlg_pipe_utilisation_permille(const MlgPipeStatus *s);
 const char *mlg_pipe_state_to_string(MlgPipeState s); /* "talks", ... */
+const char *mlg_pipe_reason_to_string(enum mlg_pipe_reason r); /* "no-peer", ... */
 const char *mlg_pipe_pair_state_to_string(MlgPipePairState s); /* "serving", ... */

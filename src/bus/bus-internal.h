@@ -50,7 +50,7 @@ typedef struct MlgBusPipeView {
         const char *state, *attach, *isolation;
         /* Others for other lists. */
         char guests_key[MLG_BUS_LIST_KEY_MAX + 1], pairs_key[MLG_BUS_LIST_KEY_MAX + 1];
-        uint64_t used_kib, sent_bytes, connections;
+        uint64_t used_kib, sent_bytes, connections, outcomes[MLG_PIPE_REASONS];
         uint32_t utilisation_permille;
 } MlgBusPipeView;
 
@@ -96,6 +96,8 @@ void mlg_bus_manager_fill(MlgBus *b); /* b->host */
 /* A reply that is a list: `append` adds the i-th of n elements of type `of` to m, or nothing. */
 typedef int (*MlgBusAppendFn)(sd_bus_message *m, size_t i, const void *list);
 int mlg_bus_reply_list(sd_bus_message *call, const char *of, size_t n, MlgBusAppendFn append, const void *list);
+/* a{st}: why connections are with TCP, and how many; what counts nothing is left out. */
+int mlg_bus_append_fallbacks(sd_bus_message *m, const uint64_t outcomes[static MLG_PIPE_REASONS]);
 int mlg_bus_append_text(sd_bus_message *m, const char *key, const char *value); /* an entry of an a{sv} */
 
 /* proposals.c */

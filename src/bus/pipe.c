@@ -57,6 +57,8 @@ void mlg_bus_pipe_fill(MlgBus *b, const MlgPipeStatus *st) {
                 v->used_kib += st->members[i].used_kib;
                 v->sent_bytes += st->members[i].sent_bytes;
                 v->connections += st->members[i].n_pipes;
+                for (size_t k = 0; k < G_N_ELEMENTS(v->outcomes); k++)
+                        v->outcomes[k] = mlg_add_sat(v->outcomes[k], st->members[i].outcomes[k]);
         }
         v->utilisation_permille = mlg_pipe_utilisation_permille(st);
         fill_keys(v);
@@ -140,6 +142,11 @@ static int get_pairs(sd_bus *bus, const char *path, const char *interface, const
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+static int get_fallbacks(sd_bus *bus, const char *path, const char *interface, const char *property,
+                         sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        return mlg_bus_append_fallbacks(reply, userdata);
+}
+
 /* Numbers that differ all the time have no change signal: who wants them reads them. */
 const sd_bus_vtable mlg_bus_pipe_vtable[] = {
         SD_BUS_VTABLE_START(0),
@@ -162,6 +169,8 @@ const sd_bus_vtable mlg_bus_pipe_vtable[] = {
         SD_BUS_PROPERTY("UtilisationPermille", "u", NULL, VIEW(utilisation_permille), 0),
         SD_BUS_PROPERTY("Connections", "t", NULL, VIEW(connections), 0),
         SD_BUS_PROPERTY("SentBytes", "t", NULL, VIEW(sent_bytes), 0),
+        SD_BUS_PROPERTY("OpenedConnections", "t", NULL, VIEW(outcomes[MLG_PIPE_OK]), 0),
+        SD_BUS_PROPERTY("Fallbacks", "a{st}", get_fallbacks, VIEW(outcomes), 0),
 
         SD_BUS_VTABLE_END,
 };

@@ -8,14 +8,48 @@ typedef struct Key {
         uint64_t value;
 } Key;
 
-static int append(sd_bus_message *m, const Key *numbers, size_t n_numbers, const char *const (*texts)[2],
-                  size_t n_texts) {
-        int r = sd_bus_message_open_container(m, 'a', "{sv}");
+static int append_keys(sd_bus_message *m, const Key *numbers, size_t n_numbers, const char *const (*texts)[2],
+                       size_t n_texts) {
+        int r = 0;
 
         for (size_t i = 0; r >= 0 && i < n_texts; i++)
                 r = mlg_bus_append_text(m, texts[i][0], texts[i][1]);
         for (size_t i = 0; r >= 0 && i < n_numbers; i++)
                 r = sd_bus_message_append(m, "{sv}", numbers[i].key, "t", numbers[i].value);
+        return r;
+}
+
+static int append(sd_bus_message *m, const Key *numbers, size_t n_numbers, const char *const (*texts)[2],
+                  size_t n_texts) {
+        int r = sd_bus_message_open_container(m, 'a', "{sv}");
+
+        if (r >= 0)
+                r = append_keys(m, numbers, n_numbers, texts, n_texts);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+int mlg_bus_append_fallbacks(sd_bus_message *m, const uint64_t outcomes[static MLG_PIPE_REASONS]) {
+        int r = sd_bus_message_open_container(m, 'a', "{st}");
+
+        for (unsigned int i = MLG_PIPE_OK + 1; r >= 0 && i < MLG_PIPE_REASONS; i++)
+                if (outcomes[i] > 0)
+                        r = sd_bus_message_append(m, "{st}", mlg_pipe_reason_to_string((enum mlg_pipe_reason) i),
+                                                  outcomes[i]);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+/* "Fallbacks", an entry of an a{sv} */
+static int append_fallbacks_key(sd_bus_message *m, const uint64_t *outcomes) {
+        int r = sd_bus_message_open_container(m, 'e', "sv");
+
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", "Fallbacks");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'v', "a{st}");
+        if (r >= 0)
+                r = mlg_bus_append_fallbacks(m, outcomes);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
@@ -76,9 +110,15 @@ static int append_member(sd_bus_message *m, size_t i, const void *list) {
                 { "Connections", s->n_pipes },
                 { "SentBytes", s->sent_bytes },
                 { "BlockedUSec", s->blocked_usec },
+                { "OpenedConnections", s->outcomes[MLG_PIPE_OK] },
         };
+        int r = sd_bus_message_open_container(m, 'a', "{sv}");
 
-        return append(m, numbers, G_N_ELEMENTS(numbers), texts, G_N_ELEMENTS(texts));
+        if (r >= 0)
+                r = append_keys(m, numbers, G_N_ELEMENTS(numbers), texts, G_N_ELEMENTS(texts));
+        if (r >= 0)
+                r = append_fallbacks_key(m, s->outcomes);
+        return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
 int mlg_bus_on_list_pipe_members(sd_bus_message *m, void *userdata, sd_bus_error *error) {

@@ -95,6 +95,9 @@ static const char *const pipe_state_names[] = {
 };
 static_assert(G_N_ELEMENTS(pipe_state_names) == _MLG_PIPE_STATE_MAX, "pipe_state_names[] misses a value");
 
+static const char *const pipe_reason_names[] = { MLG_PIPE_REASON_NAMES };
+static_assert(G_N_ELEMENTS(pipe_reason_names) == MLG_PIPE_REASONS, "MLG_PIPE_REASON_NAMES misses a value");
+
 static const char *const pipe_pair_state_names[] = {
         [MLG_PIPE_PAIR_COMING] = "coming",
         [MLG_PIPE_PAIR_SERVING] = "serving",
@@ -134,6 +137,10 @@ const char *mlg_monitor_link_to_string(MlgMonitorLink l) {
 
 const char *mlg_pipe_state_to_string(MlgPipeState s) {
         return NAME_OF(pipe_state_names, s);
+}
+
+const char *mlg_pipe_reason_to_string(enum mlg_pipe_reason r) {
+        return NAME_OF(pipe_reason_names, r);
 }
 
 uint32_t mlg_pipe_utilisation_permille(const MlgPipeStatus *s) {

@@ -398,7 +398,7 @@ GArray *mlg_client_plugins(MlgClient *c, GError **error) {
 /* A key of a dictionary, and where its value goes. */
 typedef struct Field {
         const char *key;
-        char type;
+        char type; /* as D-Bus has it; a: a{st}, into a GArray of MlgCtlCount */
         size_t offset;
 } Field;
 
@@ -490,13 +490,39 @@ static const Field member_fields[] = {
         { "Connections", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, connections) },
         { "SentBytes", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, sent_bytes) },
         { "BlockedUSec", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, blocked_usec) },
+        { "OpenedConnections", 't', G_STRUCT_OFFSET(MlgCtlPipeMember, opened_connections) },
+        { "Fallbacks", 'a', G_STRUCT_OFFSET(MlgCtlPipeMember, fallbacks) },
 };
+
+static int read_counts(sd_bus_message *m, GArray **field) {
+        g_autoptr(GArray) counts = g_array_new(FALSE, TRUE, sizeof(MlgCtlCount));
+        const char *name;
+        uint64_t n;
+        int r = sd_bus_message_enter_container(m, 'a', "{st}");
+
+        g_array_set_clear_func(counts, mlg_ctl_count_clear);
+        while (r >= 0 && (r = sd_bus_message_read(m, "{st}", &name, &n)) > 0)
+                if (counts->len < ANSWERS_MAX) {
+                        MlgCtlCount count = { g_strdup(name), n };
+
+                        g_array_append_val(counts, count);
+                }
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
+        if (r < 0)
+                return r;
+        g_clear_pointer(field, g_array_unref);
+        *field = g_steal_pointer(&counts);
+        return r;
+}
 
 /* The value at hand, a variant of the expected type, into its field. */
 static int read_value(sd_bus_message *m, char type, void *field) {
         const char *s;
         int r;
 
+        if (type == 'a')
+                return read_counts(m, field);
         if (type != 's')
                 return sd_bus_message_read_basic(m, type, field);
         r = sd_bus_message_read_basic(m, 's', &s);
@@ -510,7 +536,7 @@ static int read_value(sd_bus_message *m, char type, void *field) {
 /* Anything that is not expected is skipped. */
 static int read_field(sd_bus_message *m, const char *key, const Field *fields, size_t n, void *ret) {
         for (size_t i = 0; i < n; i++) {
-                const char type[] = { fields[i].type, '\0' };
+                const char one[] = { fields[i].type, '\0' }, *type = fields[i].type == 'a' ? "a{st}" : one;
                 int r;
 
                 if (strcmp(fields[i].key, key) != 0 || sd_bus_message_verify_type(m, 'v', type) <= 0)

@@ -4,6 +4,7 @@
 #include "ctl/table.h"
 #include "ctl/text.h"
 #include "util/parse.h"
+#include "util/util.h"
 
 #include <inttypes.h>
 
@@ -32,6 +33,14 @@ static const MlgColumn member_columns[] = {
         { "SENT", .right = true },
 };
 
+static const MlgColumn way_columns[] = {
+        { "GROUP" },
+        { "GUEST", .least = 12 },
+        { "IN MEMORY", .right = true },
+        { "BY TCP", .right = true },
+        { "WHY" },
+};
+
 static const MlgColumn pair_columns[] = {
         { "GROUP" },
         { "GUEST", .least = 12 },
@@ -50,7 +59,12 @@ void mlg_ctl_pipe_clear(MlgCtlPipe *p) {
         g_clear_pointer(&p->isolation, g_free);
 }
 
+void mlg_ctl_count_clear(void *count) {
+        g_clear_pointer(&((MlgCtlCount *) count)->name, g_free);
+}
+
 void mlg_ctl_pipe_member_clear(MlgCtlPipeMember *m) {
+        g_clear_pointer(&m->fallbacks, g_array_unref);
         g_clear_pointer(&m->pipe, g_free);
         g_clear_pointer(&m->guest, g_free);
         g_clear_pointer(&m->state, g_free);
@@ -99,6 +113,50 @@ static MlgColour colour_of(const MlgCtlPipeMember *m) {
                : g_str_equal(m->state, "leaving") ? MLG_COLOUR_YELLOW
                : g_str_equal(m->state, "talks")   ? MLG_COLOUR_GREEN
                                                   : MLG_COLOUR_PLAIN;
+}
+
+static const MlgCtlCount *fallback(const MlgCtlPipeMember *m, guint i) {
+        return &g_array_index(m->fallbacks, MlgCtlCount, i);
+}
+
+/* "option 3, no-peer 1"; *ret_n: of all of them */
+static char *list_fallbacks(const MlgCtlPipeMember *m, uint64_t *ret_n) {
+        GString *list = g_string_new(NULL);
+        uint64_t n = 0;
+
+        for (guint i = 0; m->fallbacks && i < m->fallbacks->len; i++) {
+                const MlgCtlCount *c = fallback(m, i);
+
+                n = mlg_add_sat(n, c->n);
+                g_string_append_printf(list, "%s%s %" PRIu64, i > 0 ? ", " : "", c->name, c->n);
+        }
+        *ret_n = n;
+        return g_string_free(list, FALSE);
+}
+
+/* Ways of connections since the modules were started, of those that say so. */
+static void render_ways(const MlgCtlPipes *all, const char *group, const MlgStyle *style, GString *out) {
+        g_autoptr(MlgTable) t = mlg_table_new(way_columns, G_N_ELEMENTS(way_columns));
+        bool any = false;
+
+        for (size_t i = 0; i < all->n_members; i++) {
+                const MlgCtlPipeMember *m = &all->members[i];
+                uint64_t n;
+                g_autofree char *why = list_fallbacks(m, &n);
+
+                if (!is_of(m->pipe, group) || (n == 0 && m->opened_connections == 0))
+                        continue;
+                any = true;
+                mlg_table_add(t, MLG_COLOUR_PLAIN, clean(m->pipe, style));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, clean(m->guest, style));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, g_strdup_printf("%" PRIu64, m->opened_connections));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, g_strdup_printf("%" PRIu64, n));
+                mlg_table_add(t, MLG_COLOUR_PLAIN, clean(why, style));
+        }
+        if (!any)
+                return;
+        g_string_append_c(out, '\n');
+        mlg_table_render(t, style, 0, SIZE_MAX, out);
 }
 
 static void render_pairs(const MlgCtlPipes *all, const char *group, const MlgStyle *style, GString *out) {
@@ -151,6 +209,7 @@ void mlg_render_pipe_members(const MlgCtlPipes *all, const char *group, const Ml
                 mlg_table_render(t, style, 0, SIZE_MAX, out);
         else
                 g_string_append(out, "No members.\n");
+        render_ways(all, group, style, out);
         render_pairs(all, group, style, out);
 }
 
@@ -185,9 +244,15 @@ static json_object *member_to_json(const MlgCtlPipeMember *m) {
                 { "connections", m->connections },
                 { "sent_bytes", m->sent_bytes },
                 { "blocked_usec", m->blocked_usec },
+                { "opened_connections", m->opened_connections },
         };
+        json_object *o = object(texts, G_N_ELEMENTS(texts), numbers, G_N_ELEMENTS(numbers)),
+                    *fallbacks = json_object_new_object();
 
-        return object(texts, G_N_ELEMENTS(texts), numbers, G_N_ELEMENTS(numbers));
+        for (guint i = 0; m->fallbacks && i < m->fallbacks->len; i++)
+                json_object_object_add(fallbacks, fallback(m, i)->name, json_object_new_uint64(fallback(m, i)->n));
+        json_object_object_add(o, "fallbacks", fallbacks);
+        return o;
 }
 
 static json_object *pair_to_json(const MlgCtlPipePair *p) {

@@ -62,9 +62,17 @@ typedef struct MlgCtlPipe {
                 utilisation_permille;
 } MlgCtlPipe;
 
+typedef struct MlgCtlCount {
+        char *name;
+        uint64_t n;
+} MlgCtlCount;
+void mlg_ctl_count_clear(void *count);
+
 typedef struct MlgCtlPipeMember {
         char *pipe, *guest, *state;
-        uint64_t id, epoch, granted_kib, target_kib, demand_kib, held_kib, used_kib, connections, sent_bytes, blocked_usec;
+        uint64_t id, epoch, granted_kib, target_kib, demand_kib, held_kib, used_kib, connections, sent_bytes, blocked_usec,
+                opened_connections;
+        GArray *fallbacks; /* MlgCtlCount: why connections are with TCP; NULL: nothing is known */
 } MlgCtlPipeMember;
 
 /* Of a group whose members share memory two by two. */

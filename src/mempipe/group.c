@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "memlego/mempipe-abi.h"
@@ -483,10 +484,10 @@ static MlgPipeState state_of(const MlgPipeGroup *g, uint32_t id) {
         return g->members[id].word.version > 0 ? MLG_PIPE_STATE_TALKS : MLG_PIPE_STATE_SILENT;
 }
 
-static MlgPipeMember show_member(const MlgPipeGroup *g, uint32_t id) {
+static void show_member(const MlgPipeGroup *g, uint32_t id, MlgPipeMember *ret) {
         const MlgPipeWord *w = &g->members[id].word;
 
-        return (MlgPipeMember) {
+        *ret = (MlgPipeMember) {
                 .id = id,
                 .epoch = mlg_pipe_region_peer_epoch(g->region, id),
                 .pid = mlg_pipe_server_pid(g->server, id),
@@ -500,6 +501,7 @@ static MlgPipeMember show_member(const MlgPipeGroup *g, uint32_t id) {
                 .blocked_usec = w->blocked_usec,
                 .n_pipes = w->n_pipes,
         };
+        memcpy(ret->outcomes, w->outcomes, sizeof(ret->outcomes));
 }
 
 void mlg_pipe_group_status(const MlgPipeGroup *g, MlgPipeStatus *ret) {
@@ -513,5 +515,5 @@ void mlg_pipe_group_status(const MlgPipeGroup *g, MlgPipeStatus *ret) {
         g_strlcpy(ret->path, mlg_pipe_server_path(g->server), sizeof(ret->path));
         for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
                 if (is_there(g, id))
-                        ret->members[ret->n_members++] = show_member(g, id);
+                        show_member(g, id, &ret->members[ret->n_members++]);
 }

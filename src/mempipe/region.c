@@ -444,6 +444,8 @@ void mlg_pipe_region_read_word(const MlgPipeRegion *r, uint32_t id, MlgPipeWord 
                 .blocked_usec = see(s->blocked_usec),
                 .n_pipes = MIN(see(s->n_pipes), MLG_PIPE_SLOTS * MLG_PIPE_PEERS),
         };
+        for (uint32_t i = 0; i < MLG_PIPE_REASONS; i++)
+                ret->outcomes[i] = see(s->outcomes[i]);
 }
 
 static bool is_shown(const MlgPipeRegion *r, uint32_t id) {

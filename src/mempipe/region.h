@@ -24,6 +24,7 @@ typedef struct MlgPipeWord {
         uint32_t demand_chunks, held_chunks, used_chunks;
         uint64_t tx_bytes, blocked_usec;
         uint32_t n_pipes;
+        uint64_t outcomes[MLG_PIPE_REASONS]; /* any number is possible */
 } MlgPipeWord;
 
 /* Power of two, MLG_PIPE_REGION_MIN to _MAX; -EINVAL otherwise. */

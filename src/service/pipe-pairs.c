@@ -404,6 +404,8 @@ static void add_lobby(const Pipe *p, MlgPipeStatus *ret) {
         m->state = s.members[0].state;
         m->epoch = s.members[0].epoch;
         m->pid = s.members[0].pid;
+        /* these are said here only: see memlego/mempipe-abi.h */
+        memcpy(m->outcomes, s.members[0].outcomes, sizeof(m->outcomes));
 }
 
 static void add_member(const MlgPipeMember *from, MlgPipeMember *to) {

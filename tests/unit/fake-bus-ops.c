@@ -95,8 +95,10 @@ static size_t fake_pipes(MlgPipeStatus *ret, size_t max, void *userdata) {
                 .granted_kib = 2048, .backed_kib = 1024, .charged_kib = 2048, .epoch = 7, .attach = true, .n_members = 2,
                 .members = {
                         { .name = "web-1", .id = 1, .epoch = 3, .state = MLG_PIPE_STATE_TALKS, .granted_kib = 1024,
-                          .target_kib = 2048, .demand_kib = 4096, .used_kib = 512, .n_pipes = 5, .sent_bytes = 123456789 },
-                        { .name = "\xff\x1b[2J", .id = 2, .epoch = 1, .state = MLG_PIPE_STATE_SILENT },
+                          .target_kib = 2048, .demand_kib = 4096, .used_kib = 512, .n_pipes = 5, .sent_bytes = 123456789,
+                          .outcomes = { [MLG_PIPE_OK] = 40, [MLG_PIPE_NO_PEER] = 3, [MLG_PIPE_OPTION] = 1 } },
+                        { .name = "\xff\x1b[2J", .id = 2, .epoch = 1, .state = MLG_PIPE_STATE_SILENT,
+                          .outcomes = { [MLG_PIPE_OK] = 2, [MLG_PIPE_NO_PEER] = UINT64_MAX } },
                 },
         };
         if (f->no_group_b)

@@ -299,6 +299,21 @@ static void test_plugins_list(void **state) {
 }
 
 /* Reads one a{sv} of strings and numbers into a table of texts. */
+/* "A 1, B 2, " */
+static char *read_counts(sd_bus_message *m) {
+        g_autoptr(GString) list = g_string_new(NULL);
+        const char *name;
+        uint64_t n;
+
+        assert_true(sd_bus_message_enter_container(m, 'v', "a{st}") > 0);
+        assert_true(sd_bus_message_enter_container(m, 'a', "{st}") > 0);
+        while (sd_bus_message_read(m, "{st}", &name, &n) > 0)
+                g_string_append_printf(list, "%s %" PRIu64 ", ", name, n);
+        assert_true(sd_bus_message_exit_container(m) >= 0);
+        assert_true(sd_bus_message_exit_container(m) >= 0);
+        return g_string_free(g_steal_pointer(&list), FALSE);
+}
+
 static GHashTable *read_dict(sd_bus_message *m) {
         GHashTable *t = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         const char *key, *contents, *s;
@@ -313,6 +328,8 @@ static GHashTable *read_dict(sd_bus_message *m) {
                 } else if (contents[0] == 't') {
                         assert_true(sd_bus_message_read(m, "v", "t", &n) > 0);
                         g_hash_table_insert(t, g_strdup(key), g_strdup_printf("%" PRIu64, n));
+                } else if (strcmp(contents, "a{st}") == 0) {
+                        g_hash_table_insert(t, g_strdup(key), read_counts(m));
                 } else {
                         assert_true(sd_bus_message_skip(m, "v") > 0);
                         g_hash_table_insert(t, g_strdup(key), g_strdup(contents));
@@ -1049,7 +1066,8 @@ static void test_pipes(void **state) {
         };
         static const struct { const char *key, *value; } first[] = {
                 { "Pipe", "group-a" }, { "Guest", "web-1" }, { "State", "talks" }, { "ID", "1" }, { "DemandKiB", "4096" },
-                { "Connections", "5" }, { "SentBytes", "123456789" },
+                { "Connections", "5" }, { "SentBytes", "123456789" }, { "OpenedConnections", "40" },
+                { "Fallbacks", "no-peer 3, option 1, " },
         };
         static const struct { const char *key, *value; } couple[] = {
                 { "Pipe", "group-b" }, { "Guest", "db-2" }, { "OtherGuest", "db-1" }, { "State", "serving" },
@@ -1101,7 +1119,8 @@ static void test_pipe_object(void **state) {
         static const struct { const char *key, *value; } of_a[] = {
                 { "Name", "group-a" }, { "Path", "/run/memlego/pipe/group-a.sock" }, { "State", "serving" },
                 { "Isolation", "group" }, { "QuotaKiB", "65536" }, { "BackedKiB", "1024" }, { "UsedKiB", "512" },
-                { "Connections", "5" }, { "SentBytes", "123456789" }, { "Epoch", "7" },
+                { "Connections", "5" }, { "SentBytes", "123456789" }, { "Epoch", "7" }, { "OpenedConnections", "42" },
+                { "Fallbacks", "no-peer 18446744073709551615, option 1, " },
         };
         Fixture *f = *state;
         g_autoptr(GHashTable) a = get_all(f, GROUP_A, MLG_BUS_IFACE_PIPE);

@@ -554,7 +554,22 @@ static void test_proposals(void **state) {
         assert_string_equal(none->str, "Nothing waits for approval.\n");
 }
 
+static GArray *counts(const MlgCtlCount *from, guint n) {
+        GArray *ret = g_array_new(FALSE, FALSE, sizeof(MlgCtlCount));
+
+        g_array_set_clear_func(ret, mlg_ctl_count_clear);
+        for (guint i = 0; i < n; i++) {
+                MlgCtlCount c = { g_strdup(from[i].name), from[i].n };
+
+                g_array_append_val(ret, c);
+        }
+        return ret;
+}
+
 static void test_pipes(void **state) {
+        static const MlgCtlCount few[] = { { (char *) "no-peer", 7 }, { (char *) "\033[2J", 2 } },
+                                 many[] = { { (char *) "option", UINT64_MAX }, { (char *) "off", 1 } };
+        g_autoptr(GArray) of_web = counts(few, G_N_ELEMENTS(few)), of_db = counts(many, G_N_ELEMENTS(many));
         const MlgCtlPipe p[] = {
                 { .name = (char *) "group-a", .path = (char *) "/run/memlego/pipe/group-a.sock", .state = (char *) "serving",
                   .attach = (char *) "auto", .region_kib = 1048576, .quota_kib = 262144, .granted_kib = 20480,
@@ -568,9 +583,10 @@ static void test_pipes(void **state) {
         const MlgCtlPipeMember m[] = {
                 { .pipe = (char *) "group-a", .guest = (char *) "web-1", .state = (char *) "talks", .id = 1, .epoch = 3,
                   .granted_kib = 19456, .target_kib = 32768, .demand_kib = 65536, .held_kib = 19456, .used_kib = 18000,
-                  .connections = 12, .sent_bytes = UINT64_C(5) << 30, .blocked_usec = 1234 },
+                  .connections = 12, .sent_bytes = UINT64_C(5) << 30, .blocked_usec = 1234, .opened_connections = 120,
+                  .fallbacks = of_web },
                 { .pipe = (char *) "group-a", .guest = (char *) "\033[2J", .state = (char *) "broken", .id = 2 },
-                { .pipe = (char *) "other", .guest = (char *) "db", .state = (char *) "silent", .id = 1 },
+                { .pipe = (char *) "other", .guest = (char *) "db", .state = (char *) "silent", .id = 1, .fallbacks = of_db },
         };
         const MlgCtlPipePair pair[] = {
                 { .pipe = (char *) "other", .guests = { (char *) "db", (char *) "\033[2J" }, .state = (char *) "serving",

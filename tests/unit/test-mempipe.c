@@ -1034,6 +1034,27 @@ static void test_group_scribble(void **state) {
         assert_int_equal(n_members(f), 0);
 }
 
+/* Shown as they are said: any number is possible. */
+static void test_group_outcomes(void **state) {
+        Fixture *f = *state;
+        Guest a;
+
+        guest_join(f, &a);
+        module_start(f, &a, 1);
+        section_of(&a)->outcomes[MLG_PIPE_OK] = 40;
+        section_of(&a)->outcomes[MLG_PIPE_NONSENSE] = UINT64_MAX;
+        section_of(&a)->outcomes[MLG_PIPE_REASONS] = 5; /* of a newer module */
+        later(f, SEC);
+        for (uint32_t i = 0; i < MLG_PIPE_REASONS; i++)
+                assert_int_equal(member(f, 1).outcomes[i],
+                                 i == MLG_PIPE_OK ? 40 : i == MLG_PIPE_NONSENSE ? UINT64_MAX : 0);
+        module_start(f, &a, 2);
+        section_of(&a)->outcomes[MLG_PIPE_OK] = 0; /* it counts from its start */
+        later(f, SEC);
+        assert_int_equal(member(f, 1).outcomes[MLG_PIPE_OK], 0);
+        guest_leave(&a);
+}
+
 static void test_group_speaker(void **state) {
         Fixture *f = *state;
         Guest a, b;
@@ -1198,6 +1219,7 @@ int main(void) {
                 cmocka_unit_test(test_kept_names),
                 cmocka_unit_test_setup_teardown(test_group_nonsense, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_group_scribble, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_group_outcomes, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_group_speaker, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_group_full, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_group_silent, setup, teardown),

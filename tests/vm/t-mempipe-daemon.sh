@@ -45,6 +45,7 @@ expect_match '^ok ' "$(guest_run -t 60 A 'pipestream run 10.0.0.2 7000 40 1 poll
 guest_spawn A 'pipestream hold 10.0.0.2 7000 100 >/run/hold' >/dev/null
 wait_until 20 "a connection stays in the pipe" held_by "pipe ok"
 wait_until 20 "memlegod sees it" '[ "$(member A connections)" -ge 1 ] && [ "$(member A sent_bytes)" -gt 0 ]'
+wait_until 20 "and counts what A counts" '[ "$(member A opened_connections)" = "$(pipe_counter A pipes)" ] && [ "$(member A opened_connections)" -ge 2 ]'
 ctl pipe show | sed 's/^/    /'
 goes_on
 pass "$(($(member A sent_bytes) >> 20)) MiB sent by A"
@@ -54,6 +55,9 @@ ctl pipe detach A >/dev/null
 wait_until 20 "its device is unplugged" "! says memlego-pipe vsh dumpxml A"
 wait_until 10 "the connection is with TCP" held_by "tcp "
 goes_on
+wait_until 10 "B has said why" '[ "$(member B fallbacks | jq ".[\"peer-leaves\"]")" = "$(pipe_counter B reason-peer-leaves)" ]'
+[ "$(pipe_counter B reason-peer-leaves)" -ge 1 ] || fail "B's end did not go back to TCP: $(pipe_file B counters)"
+says "B .*peer-leaves [1-9]" ctl pipe show web || fail "$(ctl pipe show web)"
 ctl pipe attach A >/dev/null
 for g in A B; do wait_until 30 "$g knows others" knows_others "$g"; done
 n=$(pipe_counter A tx-pipe-bytes)

@@ -60,6 +60,8 @@ wait_until 30 "A and C know each other" knows_others C
 expect_match '^ok ' "$(stream C 1 20)" "20 MiB from C to A"
 [ "$(by_pipe C)" -gt $((10 << 20)) ] || { pipe_file C counters; fail "by the pipe: $(by_pipe C) bytes"; }
 expect_eq "A-B serving,A-C serving" "$(pairs)" "pairs"
+# by A's lobby, not once for each of its memories
+wait_until 20 "A's connections are counted once" '[ "$(ctl pipe show --json | jq ".pipes[].members[] | select(.guest == \"A\") | .opened_connections")" = "$(pipe_counter A pipes)" ]'
 expect_eq "1 1 0" "$(common A B) $(common A C) $(common B C)" "memories that two have in common"
 pass "A has $(memories A | wc -l) memories, B and C $(memories B | wc -l) and $(memories C | wc -l), and none in common"
 

@@ -318,7 +318,8 @@ struct mpipe_syn {
 	u16 client_port, server_port;
 	u32 isn;
 };
-bool mpipe_has_lobby(void);
+bool mpipe_knows_lobby(void); /* there is one */
+bool mpipe_has_lobby(void);   /* and wishes can be said there */
 void mpipe_wish(const struct mpipe_syn *syn, bool server); /* in hooks; server: it came for us */
 
 /* udp.c, udp-flows.c, udp-ring.c, udp-stats.c: the rest of what they share is in udp.h */
@@ -360,6 +361,7 @@ static inline void mpipe_count(enum mpipe_count what)
 	atomic64_inc(&mpipe_counts[what]);
 }
 
+void mpipe_stats_say(struct mpipe_dev *dev); /* inside of the device */
 void mpipe_stats_init(void);
 void mpipe_stats_exit(void);
 

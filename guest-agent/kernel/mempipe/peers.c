@@ -491,6 +491,7 @@ void mpipe_watch_work(struct work_struct *work)
 			tidy(dev);
 			mpipe_udp_tidy(dev);
 			mpipe_chunks_report(dev);
+			mpipe_stats_say(dev);
 		}
 		if (!dev->epoch || !xa_empty(&dev->pipes) || mpipe_udp_is_busy(dev))
 			again = has_moved(dev) ? WATCH_MOVING_MSEC : WATCH_BUSY_MSEC;

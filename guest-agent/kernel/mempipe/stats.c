@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Stats: what there is to be seen, in /sys/kernel/debug/mempipe.
+/* Stats: what there is to be seen, in /sys/kernel/debug/mempipe, and what the host is told of it.
  *
  *   connections   a line for each adopted connection: local and remote address, client or server, whether
  *                 what we send goes by the pipe or by tcp, and why, then KEY=VALUE words
@@ -33,22 +33,7 @@ static const char *const count_names[] = {
 };
 static_assert(ARRAY_SIZE(count_names) == MPIPE_COUNTS);
 
-static const char *const reason_names[] = {
-	[MLG_PIPE_OK] = "ok",
-	[MLG_PIPE_NO_PEER] = "no-peer",
-	[MLG_PIPE_NO_ANSWER] = "no-answer",
-	[MLG_PIPE_NO_SOCKET] = "no-socket",
-	[MLG_PIPE_BAD_PROOF] = "bad-proof",
-	[MLG_PIPE_NO_SLOT] = "no-slot",
-	[MLG_PIPE_NO_CHUNK] = "no-chunk",
-	[MLG_PIPE_NOT_ADOPTED] = "not-adopted",
-	[MLG_PIPE_OPTION] = "option",
-	[MLG_PIPE_OOB] = "urgent-data",
-	[MLG_PIPE_PEER_LEAVES] = "peer-leaves",
-	[MLG_PIPE_DEVICE_GONE] = "device-gone",
-	[MLG_PIPE_OFF] = "off",
-	[MLG_PIPE_NONSENSE] = "nonsense",
-};
+static const char *const reason_names[] = {MLG_PIPE_REASON_NAMES};
 static_assert(ARRAY_SIZE(reason_names) == MLG_PIPE_REASONS);
 
 static struct dentry *dir;
@@ -156,6 +141,20 @@ static int devices_show(struct seq_file *m, void *v)
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(devices);
+
+/* ---------------------------------------------------------------- what the host is told */
+
+void mpipe_stats_say(struct mpipe_dev *dev)
+{
+	struct mlg_pipe_section *section = mp_section(dev->base, dev->self);
+	u32 i;
+
+	if (!dev->lobby && mpipe_knows_lobby())
+		return;
+	WRITE_ONCE(section->outcomes[MLG_PIPE_OK], atomic64_read(&mpipe_counts[MPIPE_N_PIPES]));
+	for (i = 1; i < MLG_PIPE_REASONS; i++)
+		WRITE_ONCE(section->outcomes[i], atomic64_read(&mpipe_reasons[i]));
+}
 
 void mpipe_stats_init(void)
 {

@@ -78,6 +78,18 @@ static struct mpipe_dev *find_lobby(void)
 	return NULL;
 }
 
+bool mpipe_knows_lobby(void)
+{
+	struct mpipe_dev *dev;
+	bool is = false;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(dev, &mpipe_devs, node)
+		is = is || dev->lobby;
+	rcu_read_unlock();
+	return is;
+}
+
 bool mpipe_has_lobby(void)
 {
 	bool has;
