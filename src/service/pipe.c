@@ -458,8 +458,12 @@ void mlg_daemon_configure_pipes(MlgDaemon *d) {
         }
         if (d->dry_run)
                 return;
-        for (guint i = 0; i < d->pipes->len; i++)
-                ((Pipe *) d->pipes->pdata[i])->going = true;
+        for (guint i = 0; i < d->pipes->len; i++) {
+                Pipe *p = d->pipes->pdata[i];
+
+                if (!p->section) /* rooms go with their section, as mlg_pairs_tend() finds */
+                        p->going = true;
+        }
         for (size_t i = 0; i < mlg_config_n_pipes(d->config); i++) {
                 MlgPipeSettings s;
                 const char *name = mlg_config_pipe(d->config, i, &s);

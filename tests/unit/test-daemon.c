@@ -963,6 +963,13 @@ static void test_pairs(void **state) {
         pipe_client_begin(&a, 10);
         pipe_client_begin(&b, 11);
 
+        configure(f, "[Pipe a]\nGuests=*\nIsolation=pair\nPairsMax=1\nPairIdleSec=5\nQuota=16M\n");
+        assert_int_equal(kill(f->pid, SIGHUP), 0);
+        WAIT_FOR(f, logged(f, "Configuration loaded, "));
+        wait_polls(f, 3);
+        assert_false(logged(f, "share no memory any more")); /* a reload takes no pair away */
+        assert_int_not_equal(g[0]->info.pipe_paths[1][0], '\0');
+
         pipe_client_wish(&lobby[0], 9);
         pipe_client_wish(&lobby[2], 9);
         WAIT_FOR(f, logged(f, "all of its 1 pairs are in use"));
