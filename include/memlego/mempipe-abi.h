@@ -68,6 +68,10 @@
  * the same SYN, and get a region for the two of them. Whoever has not seen it would have to guess. That connection stays with TCP;
  * the next ones find each other in the new region as above. A pair that has had no pipe for a while is unplugged like a guest
  * that leaves, and comes back with the next SYN.
+ *     There is no WISH of a datagram: a SYN has 32 random bits, a datagram need not have any, and who guesses one
+ * would get a region with somebody who does not talk to him, and learn that he guessed right. For the same reason
+ * a guest that has a lobby takes part in flows of datagrams only with an address at which that peer has been the
+ * other end of a pipe, in that region and epoch.
  *
  * Waking. Who is about to sleep (or to be polled) says rx_armed or tx_armed = 1, then, behind a full barrier, looks once more. Who
  * has moved tail, head, mode, mode_ack or attached sets, behind a full barrier and if the other is armed, the slot's bit in `pending`
@@ -177,15 +181,16 @@ struct mlg_pipe_section {
 	__u32 demand_chunks; /* as many it would like to have, a mean over the last window */
 	__u32 held_chunks;
 	__u32 used_chunks;   /* of those, that have bytes in them or are being written */
-	__u64 tx_bytes;      /* put into pipes */
+	__u64 tx_bytes;      /* put into pipes and rings of this region */
 	__u64 blocked_usec;  /* senders waited for chunks */
 	__u32 n_pipes;
 	__u32 session;       /* random, another one each time that the module starts; not 0 */
 	__u32 reserved[2];
 	struct mlg_pipe_address addresses[MLG_PIPE_ADDRESSES];
-	/* Of all connections of the guest since the module was started, by enum mlg_pipe_reason: MLG_PIPE_OK counts those that got a
-	 * pipe, the others count those that stayed with TCP, or went back to it, for that. In its lobby, where it has one, and else
-	 * in each region: who shares a region of two with it need not learn of its other connections. */
+	/* Of all connections of the guest since the module was started, by enum mlg_pipe_reason: MLG_PIPE_OK counts
+	 * those that got a pipe, the others count those that stayed with TCP, or went back to it, for that. In its
+	 * lobby, where it has one, and else in each region: who shares a region of two with it need not learn of its
+	 * other connections. */
 	__u64 outcomes[MLG_PIPE_OUTCOMES];
 	__u8 reserved2[2880];
 };

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Isolation=pair: guests that talk get memory for the two of them, no third one maps it, and it goes when they are silent
 # suite: all
-# timeout: 400
+# timeout: 500
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib-pipe.sh"
 need_daemon
@@ -16,18 +16,21 @@ memories() { # GUEST: those its QEMU maps
 common() { comm -12 <(memories "$1") <(memories "$2") | wc -l; } # GUEST GUEST: how many both map
 stream() { guest_run -t 60 "$1" "pipestream run 10.0.0.$2 7000 $3 1 poll"; } # GUEST NUMBER MIB
 by_pipe() { pipe_counter "$1" tx-pipe-bytes; }
-daemon_with() {
-        daemon_start "[Daemon]
-LogLevel=debug
-[Host]
-GuestMemory=2G" "[Guest *]
+policy() { # PAIRS-MAX PAIR-IDLE
+        echo "[Guest *]
 Mode=observe
 [Pipe web]
 Guests=A B C
 Quota=32M
 Isolation=pair
-PairsMax=${1:-4}
-PairIdleSec=${2:-1min}"
+PairsMax=$1
+PairIdleSec=$2"
+}
+daemon_with() { # the same
+        daemon_start "[Daemon]
+LogLevel=debug
+[Host]
+GuestMemory=2G" "$(policy "$@")"
 }
 
 step "three guests, each with a lobby of its own"
@@ -44,7 +47,7 @@ for g in "A 1" "B 2" "C 3"; do
         serve_in "${g% *}" 7000 pipestream serve 7000
 done
 wait_until 20 "A reaches the others" guest_run A 'ping -c1 -W1 10.0.0.2 && ping -c1 -W1 10.0.0.3'
-daemon_with 4 15s
+daemon_with 4 10min
 wait_until 60 "their modules talk" '[ "$(ctl pipe show --json | jq -r "[.pipes[].members[].state] | join(\" \")")" = "talks talks talks" ]'
 expect_eq "" "$(pairs)" "pairs before anybody talks"
 expect_eq "1 1 1 0 0 0" "$(memories A | wc -l) $(memories B | wc -l) $(memories C | wc -l) $(common A B) $(common A C) $(common B C)" "memories"
@@ -64,6 +67,32 @@ expect_eq "A-B serving,A-C serving" "$(pairs)" "pairs"
 wait_until 20 "A's connections are counted once" '[ "$(ctl pipe show --json | jq ".pipes[].members[] | select(.guest == \"A\") | .opened_connections")" = "$(pipe_counter A pipes)" ]'
 expect_eq "1 1 0" "$(common A B) $(common A C) $(common B C)" "memories that two have in common"
 pass "A has $(memories A | wc -l) memories, B and C $(memories B | wc -l) and $(memories C | wc -l), and none in common"
+
+step "datagrams use the memory that connections brought about, and bring about none"
+for g in B C; do serve_udp $g 7002; done
+grams "A to B" 300 700 10.0.0.2 7002 600 1 connected
+n=$(by_ring B) # answers to A
+expect_match ' lost=0 wrong=0 ' "$(guest_run -t 60 B 'udpgram run 10.0.0.3 7002 2000 2 connected')" "B to C"
+expect_eq "$n" "$(by_ring B)" "datagrams of B by the ring"
+expect_eq "A-B serving,A-C serving" "$(pairs)" "pairs"
+guest_run C 'ip addr add 10.0.0.9/24 dev eth0'
+wait_until 20 "A reaches C's other address" guest_run A 'ping -c1 -W1 10.0.0.9'
+grams "to an address at which C has not been the end of a pipe" 0 0 10.0.0.9 7002 600 3
+n=$(by_pipe A)
+wait_until 20 "a pipe to that address" 'stream A 9 1 >/dev/null && [ "$(by_pipe A)" -gt '"$n"' ]'
+grams "to that address, at which it has" 300 700 10.0.0.9 7002 600 4
+for g in B C; do guest_run $g 'killall udpgram'; done
+
+step "a pair that only datagrams use is not idle"
+serve_udp B 7002
+guest_spawn A 'exec udpgram hold 10.0.0.2 7002 >/run/udp' >/dev/null
+daemon_policy "$(policy 4 15s)"
+daemon_reload
+wait_until 60 "the pair that is not used is gone" '[ "$(pairs)" = "A-B serving" ]'
+stays_true 8 "the other one stays" '[ "$(pairs)" = "A-B serving" ]'
+says '10.0.0.2:7002 to .* ring ok' pipe_file A flows || fail "$(pipe_file A flows)"
+guest_run A 'killall udpgram'
+guest_run B 'killall udpgram'
 
 step "they are silent"
 wait_until 60 "the pairs are gone" '[ -z "$(pairs)" ]'

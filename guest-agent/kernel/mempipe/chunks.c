@@ -210,7 +210,7 @@ void mpipe_chunks_report(struct mpipe_dev *dev)
 	WRITE_ONCE(section->held_chunks, dev->credit.n_held);
 	WRITE_ONCE(section->used_chunks, dev->credit.n_held - dev->credit.n_free);
 	WRITE_ONCE(section->blocked_usec, dev->credit.demand.blocked_usec);
-	WRITE_ONCE(section->tx_bytes, atomic64_read(&mpipe_counts[MPIPE_N_TX_PIPE]));
+	WRITE_ONCE(section->tx_bytes, atomic64_read(&dev->sent));
 	WRITE_ONCE(section->n_pipes, dev->n_pipes);
 	give_back(dev, target);
 }

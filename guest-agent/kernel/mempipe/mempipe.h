@@ -31,6 +31,8 @@
 /* Both families: 0 IPv4, 1 IPv6. */
 #define MPIPE_FAMILIES 2
 
+#define MPIPE_PROVED_MOST 8 /* addresses of a peer: the oldest is forgotten for another */
+
 /* ---- devices (device.c) ---- */
 
 /* What we believe of another guest; by dev->peers_lock. */
@@ -40,6 +42,8 @@ struct mpipe_peer {
 	u32 address_seq; /* that `addresses` were read at */
 	u32 n_addresses;
 	struct mlg_pipe_address addresses[MLG_PIPE_ADDRESSES];
+	u32 n_proved;    /* addresses at which it has been the other end of a pipe: see mpipe_peer_has_proved() */
+	struct mlg_pipe_address proved[MPIPE_PROVED_MOST];
 	u32 n_failed;    /* pipes that we asked it for in vain, ever: see dev_find() */
 	atomic_t n_waiting; /* its HELLOs whose connection is not there yet */
 	struct mp_ctl_tx to;
@@ -68,7 +72,8 @@ struct mpipe_dev {
 	struct tasklet_struct bell;
 	struct work_struct control_work;
 	struct delayed_work watch_work;
-	u64 sent_seen;            /* by all pipes, at its last run */
+	atomic64_t sent;          /* bytes, by pipes and rings of this region */
+	u64 sent_seen;            /* the same, at the last run of watch_work */
 	unsigned long watched_at, turned_at; /* jiffies: watch_work began; a window of demand did */
 
 	spinlock_t peers_lock;
@@ -297,6 +302,10 @@ struct mpipe_dev *mpipe_peer_find(const struct mlg_pipe_address *address, u32 *r
 				  u32 *ret_peer_epoch, u32 *ret_epoch);
 u32 mpipe_peers_here(struct mpipe_dev *dev);
 bool mpipe_peer_known(const struct in6_addr *address);
+/* It has been the other end of a pipe at that address. */
+void mpipe_peer_prove(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_address *address);
+/* Whether datagrams may go to, or come from, that address by this peer's rings. */
+bool mpipe_peer_has_proved(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_address *address);
 int mpipe_peer_send(struct mpipe_dev *dev, u32 peer, struct mlg_pipe_message *message);
 void mpipe_peer_failed(struct mpipe_dev *dev, u32 peer); /* it has not become one end of a pipe */
 void mpipe_addresses_publish(struct mpipe_dev *dev);

@@ -137,6 +137,35 @@ struct mpipe_dev *mpipe_peer_find(const struct mlg_pipe_address *address, u32 *r
 	return dev;
 }
 
+void mpipe_peer_prove(struct mpipe_dev *dev, u32 id, const struct mlg_pipe_address *address)
+{
+	struct mpipe_peer *peer = &dev->peers[id];
+
+	if (mpipe_peer_has_proved(dev, id, address))
+		return;
+	spin_lock_bh(&dev->peers_lock);
+	peer->proved[peer->n_proved++ % MPIPE_PROVED_MOST] = *address;
+	spin_unlock_bh(&dev->peers_lock);
+}
+
+/* What is said of a datagram proves that somebody knows it, and it may be one that can be guessed. In a
+ * group, whose members trust each other, that is enough. Where they do not (we have a lobby) a peer's word
+ * for its addresses is not: it would get what we send to somebody else. The two numbers of a pipe's
+ * connection cannot be guessed.
+ */
+bool mpipe_peer_has_proved(struct mpipe_dev *dev, u32 id, const struct mlg_pipe_address *address)
+{
+	const struct mpipe_peer *peer = &dev->peers[id];
+	bool has = !mpipe_knows_lobby();
+	u32 i;
+
+	spin_lock_bh(&dev->peers_lock);
+	for (i = 0; i < min_t(u32, peer->n_proved, MPIPE_PROVED_MOST) && !has; i++)
+		has = memcmp(&peer->proved[i], address, sizeof(*address)) == 0;
+	spin_unlock_bh(&dev->peers_lock);
+	return has;
+}
+
 bool mpipe_peer_known(const struct in6_addr *address)
 {
 	struct mpipe_dev *dev = NULL;
@@ -296,6 +325,7 @@ static void begin_with(struct mpipe_dev *dev, u32 id, bool skip)
 
 	peer->address_seq = 1;
 	peer->n_addresses = 0;
+	peer->n_proved = 0;
 	mp_ctl_tx_init(&peer->to, mp_pair(dev->base, dev->self, id));
 	mp_ctl_rx_init(&peer->from, from, id, dev->self, dev->n_chunks, skip);
 }
@@ -461,10 +491,10 @@ static void tidy(struct mpipe_dev *dev)
 	rcu_read_unlock();
 }
 
-/* Whether bytes were sent by pipes since the last time. */
+/* Whether bytes were sent since the last time. */
 static bool has_moved(struct mpipe_dev *dev)
 {
-	u64 sent = atomic64_read(&mpipe_counts[MPIPE_N_TX_PIPE]);
+	u64 sent = atomic64_read(&dev->sent);
 	bool moved = sent != dev->sent_seen;
 
 	dev->sent_seen = sent;

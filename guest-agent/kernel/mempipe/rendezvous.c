@@ -96,11 +96,12 @@ static void slot_clear(struct mlg_pipe_slot *slot, u32 gen, u32 server)
 	smp_store_release(&slot->gen, gen);
 }
 
-/* From now on bytes may come by the pipe. Whoever sleeps, or polls, or asked for signals, did so before
- * there was one: the first byte has to ring. Socket locked, inside of the device.
+/* The peer's proof was right. From now on bytes may come by the pipe. Whoever sleeps, or polls, or asked for
+ * signals, did so before there was one: the first byte has to ring. Socket locked, inside of the device.
  */
 static void attach(struct mpipe_conn *conn, struct sock *sk)
 {
+	mpipe_peer_prove(conn->dev, conn->peer, &conn->tuple.remote);
 	mp_rx_arm(&conn->pipe->rx);
 	mp_rx_attach(&conn->pipe->rx);
 	conn->attached = true;

@@ -174,6 +174,7 @@ static int send_span(struct mpipe_conn *conn, struct msghdr *msg)
 	mp_tx_commit(tx, bytes);
 	conn->pipe->tx_bytes += bytes;
 	mpipe_count_add(MPIPE_N_TX_PIPE, bytes);
+	atomic64_add(bytes, &conn->dev->sent);
 	mpipe_conn_tell_tx(conn);
 	return bytes;
 }

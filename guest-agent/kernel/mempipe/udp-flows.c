@@ -108,7 +108,9 @@ static struct mpipe_flow *flow_new(const struct sock *sk, const struct mpipe_tup
 	if (!flow)
 		return NULL;
 	flow->dev = mpipe_peer_find(&tuple->remote, &flow->peer, &flow->peer_epoch, &flow->epoch);
-	if (!flow->dev) {
+	if (!flow->dev || !mpipe_peer_has_proved(flow->dev, flow->peer, &tuple->remote)) {
+		if (flow->dev)
+			mpipe_dev_put(flow->dev);
 		kfree(flow);
 		return NULL;
 	}
@@ -276,7 +278,7 @@ static bool is_peers(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_addr
 
 	if (its)
 		mpipe_dev_put(its);
-	return its == dev && found == peer;
+	return its == dev && found == peer && mpipe_peer_has_proved(dev, peer, address);
 }
 
 /* FLOW_OFFER */

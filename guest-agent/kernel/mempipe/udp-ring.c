@@ -267,6 +267,7 @@ static void commit(struct mpipe_flow *flow, struct mpipe_ring *ring, u32 len)
 		mpipe_dev_ring(dev, flow->peer);
 	mpipe_udp_add(MPIPE_UDP_TX, 1);
 	mpipe_udp_add(MPIPE_UDP_TX_BYTES, len);
+	atomic64_add(len, &dev->sent);
 }
 
 static int send_locked(struct mpipe_flow *flow, struct mpipe_ring *ring, struct msghdr *msg, u32 len)
