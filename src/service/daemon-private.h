@@ -129,7 +129,10 @@ enum {
         MLG_CAUSE_RULES,
         MLG_CAUSE_ALARM,
         MLG_CAUSE_RECLAIM,
-        MLG_CAUSE_PIPE,
+        MLG_CAUSE_PIPE_REFUSED,
+        MLG_CAUSE_PIPE_NONSENSE,
+        MLG_CAUSE_PIPE_FULL,
+        MLG_CAUSE_PIPE_DEVICE,
 };
 
 /* agent.c */

@@ -114,7 +114,7 @@ void mlg_pairs_want(Pipe *section, const MlgVm *vm) {
                 return;
         if (count_lobbies(section) < MLG_PIPE_MEMBERS_MAX)
                 (void) open_room(section, MLG_ROOM_LOBBY, vm->name, "");
-        else if (mlg_log_limited(section->name, MLG_CAUSE_PIPE, mlg_loop_now_usec(section->daemon->loop)))
+        else if (mlg_pipe_may_warn(section, NULL, MLG_CAUSE_PIPE_FULL))
                 mlg_log(MLG_LOG_WARNING, "Pipe %s: guest %s uses the network: %d guests are members already",
                         section->name, vm->name, MLG_PIPE_MEMBERS_MAX);
 }
@@ -228,7 +228,7 @@ static bool has_place(const Pipe *section, const Pipe *lobby, uint64_t now) {
                 return false;
         if (now - oldest->agreed_usec >= PAIR_KEEP_USEC)
                 give_up(oldest, "another pair needs the place");
-        else if (mlg_log_limited(guest, MLG_CAUSE_PIPE, now))
+        else if (mlg_pipe_may_warn(section, guest, MLG_CAUSE_PIPE_FULL))
                 mlg_log(MLG_LOG_WARNING,
                         "Pipe %s: guest %s uses the network with further guests: all of its %" PRIu32
                         " pairs are in use (PairsMax=)",

@@ -61,6 +61,9 @@ typedef struct MlgDaemonPipe {
 } MlgDaemonPipe;
 
 /* pipe.c */
+/* Whether this cause may be logged now, of this guest (NULL: of nobody we know) in this group: no group,
+ * guest or cause silences another. */
+bool mlg_pipe_may_warn(const MlgDaemonPipe *p, const char *guest, unsigned int cause);
 uint32_t mlg_pipe_id_of(const MlgDaemonPipe *p, const char *guest); /* 0: it is no member */
 MlgVm *mlg_pipe_vm(const MlgDaemon *d, const char *name);
 bool mlg_pipe_belongs(const MlgDaemon *d, const MlgDaemonPipe *section, const char *guest);

@@ -53,6 +53,12 @@ static Pipe *find_by_path(const MlgDaemon *d, const char *path) {
         return NULL;
 }
 
+bool mlg_pipe_may_warn(const Pipe *p, const char *guest, unsigned int cause) {
+        g_autofree char *whom = g_strconcat(p->section ? p->section->name : p->name, "/", guest, NULL);
+
+        return mlg_log_limited(whom, cause, mlg_loop_now_usec(p->daemon->loop));
+}
+
 uint32_t mlg_pipe_id_of(const Pipe *p, const char *guest) {
         for (uint32_t id = 1; p && id <= MLG_PIPE_MEMBERS_MAX; id++)
                 if (p->peers[id].name[0] && g_str_equal(p->peers[id].name, guest))
@@ -108,7 +114,7 @@ bool mlg_pipe_belongs(const MlgDaemon *d, const Pipe *p, const char *guest) {
 }
 
 static void refuse(const Pipe *p, pid_t pid, const char *guest, const char *why) {
-        if (mlg_log_limited(guest ? guest : "", MLG_CAUSE_PIPE, mlg_loop_now_usec(p->daemon->loop)))
+        if (mlg_pipe_may_warn(p, guest, MLG_CAUSE_PIPE_REFUSED))
                 mlg_log(MLG_LOG_WARNING, "Pipe %s: process %d%s%s%s was turned away: %s", p->name, (int) pid,
                         guest ? " (" : "", guest ? guest : "", guest ? ")" : "", why);
 }
@@ -174,7 +180,7 @@ static void on_complaint(pid_t pid, const char *what, void *userdata) {
         for (uint32_t id = 1; pid > 0 && id <= MLG_PIPE_MEMBERS_MAX; id++)
                 if (p->peers[id].pid == pid)
                         guest = p->peers[id].name;
-        if (mlg_log_limited(guest ? guest : p->name, MLG_CAUSE_PIPE, mlg_loop_now_usec(p->daemon->loop)))
+        if (mlg_pipe_may_warn(p, guest, MLG_CAUSE_PIPE_NONSENSE))
                 mlg_log(MLG_LOG_WARNING, "Pipe %s: %s%s%s%s", p->name, guest ? "guest " : "",
                         guest ? guest : "", guest ? ": " : "", what);
 }
@@ -509,7 +515,7 @@ static void tell_device(MlgDaemon *d, const DeviceRequest *q, const Pipe *p, Mlg
                 mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name,
                               "Guest %s: %s its device for shared memory", vm->name,
                               q->attach ? "got" : "gave back");
-        else if (r != -EAGAIN && mlg_log_limited(vm->uuid, MLG_CAUSE_PIPE, mlg_loop_now_usec(d->loop)))
+        else if (r != -EAGAIN && mlg_log_limited(vm->uuid, MLG_CAUSE_PIPE_DEVICE, mlg_loop_now_usec(d->loop)))
                 mlg_log_guest(MLG_LOG_WARNING, NULL, vm->uuid, vm->name,
                               "Guest %s: its device for shared memory could not be %s: %s%s", vm->name,
                               q->attach ? "added" : "taken away", why ? why : g_strerror(-r), advice);

@@ -869,8 +869,9 @@ static void test_pipes(void **state) {
         g_autofree char *path = g_build_filename(f->dir, "a.sock", NULL);
         g_autofree char *pids = g_strdup_printf("%s/%s.pid", f->dir, in->info.name);
         g_autofree char *others = g_strdup_printf("%s/%s.pid", f->dir, out->info.name);
-        g_autofree char *text = g_strdup_printf("[Pipe a]\nGuests=%s\nQuota=8M\n", in->info.uuid);
-        g_autofree char *pid = g_strdup_printf("%d\n", (int) getpid());
+        g_autofree char *text = g_strdup_printf("[Pipe a]\nGuests=%s\nQuota=8M\n[Pipe b]\nGuests=nobody\nQuota=8M\n",
+                                                in->info.uuid);
+        g_autofree char *pid = g_strdup_printf("%d\n", (int) getpid()), *path_b = g_build_filename(f->dir, "b.sock", NULL);
         int fd, none;
 
         configure(f, text);
@@ -881,6 +882,9 @@ static void test_pipes(void **state) {
         assert_int_not_equal(connect_to_pipe(path, &none), 0);
         (void) close(none);
         WAIT_FOR(f, logged(f, "libvirt knows no guest with this process"));
+        assert_int_not_equal(connect_to_pipe(path_b, &none), 0);
+        (void) close(none);
+        WAIT_FOR(f, logged(f, "Pipe b: process")); /* one group's warnings silence no other's */
         assert_true(g_file_set_contents(others, pid, -1, NULL));
         assert_int_not_equal(connect_to_pipe(path, &none), 0);
         (void) close(none);
