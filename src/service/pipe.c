@@ -535,11 +535,11 @@ static void on_device(int r, const char *why, void *userdata) {
                 return;
         vm->asking_pipe = false;
         tell_device(d, q, p, vm, r, why);
-        if (r < 0 && q->attach && p && p->kind == MLG_ROOM_PAIR) {
+        if (r < 0 && r != -EAGAIN && q->attach && p && p->kind == MLG_ROOM_PAIR) {
                 mlg_pairs_not_plugged(p, vm->name, now + ASK_AGAIN_USEC);
                 r = 0;
         }
-        if (r == 0)
+        if (r == 0 || r == -EAGAIN) /* or nobody was asked, as others took the time there was */
                 vm->pipe_next_usec = now + DONE_USEC;
 }
 
