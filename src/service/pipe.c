@@ -507,9 +507,27 @@ typedef struct DeviceRequest {
         bool attach;
 } DeviceRequest;
 
+/* libvirt's own words, if it speaks English, for a bus that has no place, and for one that takes no such
+ * device while it runs. */
+static bool is_bus_full(const char *why) {
+        return why && strstr(why, "available PCI slots");
+}
+
+/* What helps if a guest cannot have a device. */
+static const char *advice_for(const Pipe *p, const char *why) {
+        bool of_room = p && p->section;
+
+        if (is_bus_full(why))
+                return of_room ? ". Its PCI bus has no place for one more: take devices away, lower PairsMax=, or use "
+                                 "a machine of type pc; memlego-pipe(7), Machines"
+                               : ". Its PCI bus has no place for one more: take a device away, or put this one into "
+                                 "the guest's definition (memlegoctl pipe xml), which a machine of type q35 needs in "
+                                 "any case; memlego-pipe(7), Machines";
+        return of_room ? "" : ". It can be put into its definition: memlegoctl pipe xml";
+}
+
 static void tell_device(MlgDaemon *d, const DeviceRequest *q, const Pipe *p, MlgVm *vm, int r, const char *why) {
-        const char *advice = q->attach && (!p || !p->section) ?
-                ". It can be put into its definition: memlegoctl pipe xml" : "";
+        const char *advice = q->attach ? advice_for(p, why) : "";
 
         if (r == 0)
                 mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name,

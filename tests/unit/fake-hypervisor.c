@@ -110,7 +110,7 @@ static void finish(FakeHypervisor *f, const Job *j, int r) {
         case SET_TARGET:
         case SET_PERIOD:
         case SET_PIPE:
-                j->done_fn(r, r < 0 ? "the fake was told to fail" : NULL, j->userdata);
+                j->done_fn(r, r < 0 ? "internal error: No more available PCI slots" : NULL, j->userdata);
                 break;
         case RECLAIM:
                 j->reclaim_fn(r, r < 0 ? NULL : &f->w->cgroup, r < 0 ? "the fake was told to fail" : NULL, j->userdata);

@@ -1065,6 +1065,7 @@ static void test_pairs_refused(void **state) {
         pipe_client_wish(&lobby[2], 9);
         WAIT_FOR(f, logged(f, "share no memory any more: a device could not be added"));
         WAIT_FOR(f, logged(f, "Guest guest-3: its device for shared memory could not be added"));
+        WAIT_FOR(f, logged(f, "Its PCI bus has no place for one more: take devices away, lower PairsMax="));
         assert_int_equal(g[2]->info.pipe_paths[1][0], '\0');
         assert_string_equal(g[0]->info.pipe_paths[1], g[1]->info.pipe_paths[1]);
         stop(f);

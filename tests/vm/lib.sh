@@ -101,7 +101,8 @@ virtio_mem_xml() { # SIZE_MIB REQUESTED_MIB
 }
 
 guest_xml() { # NAME; reads the variables of guest_start
-        local counted_xml="" balloon metadata="" agent_xml="" monitor_xml="" max_memory="" numa="" memory_device=""
+        local counted_xml="" balloon metadata="" agent_xml="" monitor_xml="" max_memory="" numa="" memory_device="" root=pci-root
+        [ "$machine" = pc ] || root=pcie-root
         if [ -n "$no_balloon" ]; then
                 balloon="<memballoon model='none'/>"
         else
@@ -127,7 +128,7 @@ guest_xml() { # NAME; reads the variables of guest_start
 	  <currentMemory unit='MiB'>$mib</currentMemory>
 	  <vcpu current='$vcpus'>$max_vcpus</vcpu>
 	  <os>
-	    <type arch='x86_64' machine='pc'>hvm</type>
+	    <type arch='x86_64' machine='$machine'>hvm</type>
 	    <kernel>$image/vmlinux</kernel>
 	    <initrd>$image/initrd.img</initrd>
 	    <cmdline>console=ttyS0 quiet panic=-1 mlg.name=$1$cmdline</cmdline>
@@ -139,7 +140,7 @@ guest_xml() { # NAME; reads the variables of guest_start
 	  <on_crash>destroy</on_crash>
 	  <devices>
 	    <emulator>/usr/bin/qemu-system-x86_64</emulator>
-	    <controller type='pci' index='0' model='pci-root'><pcihole64 unit='GiB'>64</pcihole64></controller>
+	    <controller type='pci' index='0' model='$root'><pcihole64 unit='GiB'>64</pcihole64></controller>
 	    <controller type='usb' model='none'/>
 	    <controller type='virtio-serial' index='0'/>
 	    <serial type='file'><source path='$T/$1.console' append='on'/><target port='0'/></serial>
@@ -159,7 +160,7 @@ guest_xml() { # NAME; reads the variables of guest_start
 # guest_start NAME... [options]; all of them at once, returns when all answer.
 guest_start() {
         local names=() mib=192 max="" vcpus=1 max_vcpus="" autodeflate=off fpr=off period=0 no_balloon="" no_agent="" labels="" \
-                cmdline="" devices="" monitor="" virtio_mem="" counted="" kernel="${MEMLEGO_KERNEL:-stable}" define="" no_start="" no_wait="" image n
+                cmdline="" devices="" monitor="" virtio_mem="" counted="" kernel="${MEMLEGO_KERNEL:-stable}" machine=pc define="" no_start="" no_wait="" image n
         while [ $# -gt 0 ]; do
                 case $1 in
                 --mib) mib=$2; shift ;;                 # memory now
@@ -182,6 +183,7 @@ guest_start() {
                 --counted) counted=1 ;;
                 --labels) labels=$2; shift ;;           # metadata for policy files
                 --kernel) kernel=$2; shift ;;           # see image/build
+                --machine) machine=$2; shift ;;         # pc, q35
                 --cmdline) cmdline+=" $2"; shift ;;
                 --devices) devices=$2; shift ;;         # XML
                 --define) define=1 ;;                   # persistent
