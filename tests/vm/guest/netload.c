@@ -9,22 +9,14 @@
  *
  * The client prints KEY=VALUE words: mb_per_s (10^6 bytes), per_s, p50_us, p99_us, cpu_s_per_gb: CPU time of both machines, all
  * that was not idle, per 10^9 bytes. What is measured begins after WARM_SEC, so that a connection has come to its own. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
-#define WARM_SEC 1
-#define SAMPLES_MAX (1u << 20)
+#include "load.h"
+
 #define SIZE_MAX_BYTES (4u << 20)
 
 /* What a client wants, on a connection of its own that also brings back the server's CPU time. */
@@ -34,30 +26,6 @@ typedef struct Order {
 } Order;
 
 static char *buffer;
-
-static _Noreturn void die(const char *what) {
-        perror(what);
-        exit(2);
-}
-
-static int64_t now_usec(void) {
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return t.tv_sec * 1000000ll + t.tv_nsec / 1000;
-}
-
-/* CPU time of the whole machine that was not idle, in microseconds. */
-static int64_t busy_usec(void) {
-        unsigned long long v[8] = { 0 };
-        FILE *f = fopen("/proc/stat", "re");
-
-        if (!f || fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5],
-                         &v[6], &v[7]) != 8)
-                die("/proc/stat");
-        fclose(f);
-        return (int64_t) (v[0] + v[1] + v[2] + v[5] + v[6]) * 1000000 / sysconf(_SC_CLK_TCK);
-}
 
 static bool move_all(int fd, void *p, size_t n, bool out) {
         while (n > 0) {
@@ -72,16 +40,9 @@ static bool move_all(int fd, void *p, size_t n, bool out) {
 }
 
 static int connect_to(const char *address, const char *port, char kind, uint32_t size) {
-        struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t) atoi(port)) };
-        struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = v4.sin_port };
-        bool is_v4 = inet_pton(AF_INET, address, &v4.sin_addr) == 1;
-        int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+        int fd = open_to(address, port, SOCK_STREAM), one = 1;
         Order o = { kind, size };
 
-        if (!is_v4 && inet_pton(AF_INET6, address, &v6.sin6_addr) != 1)
-                die(address);
-        if (connect(fd, is_v4 ? (struct sockaddr *) &v4 : (struct sockaddr *) &v6, is_v4 ? sizeof(v4) : sizeof(v6)) < 0)
-                die("connect");
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
         if (!move_all(fd, &o, sizeof(o), true))
                 die("send");
@@ -130,7 +91,7 @@ static void serve_one(int fd) {
 }
 
 static _Noreturn void serve(const char *port) {
-        struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t) atoi(port)) };
+        struct sockaddr_in6 any = any_address(port);
         int one = 1, listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         signal(SIGCHLD, SIG_IGN);
@@ -173,18 +134,6 @@ static void stream(int fd, int control, uint32_t size, int seconds) {
                (double) bytes / size * 1e6 / (double) (end - begin), (double) cpu * 1e3 / (double) bytes);
 }
 
-static int compare(const void *a, const void *b) {
-        uint32_t x = *(const uint32_t *) a, y = *(const uint32_t *) b;
-
-        return (x > y) - (x < y);
-}
-
-static void tell_times(uint32_t *times, size_t n, int64_t usec) {
-        qsort(times, n < SAMPLES_MAX ? n : SAMPLES_MAX, sizeof(*times), compare);
-        n = n < SAMPLES_MAX ? n : SAMPLES_MAX;
-        printf("per_s=%.0f p50_us=%u p99_us=%u\n", (double) n * 1e6 / (double) usec, times[n / 2], times[n * 99 / 100]);
-}
-
 static void request_response(int fd, uint32_t size, int seconds) {
         static uint32_t times[SAMPLES_MAX];
         int64_t begin = now_usec() + WARM_SEC * 1000000, end = begin + seconds * 1000000ll, t = 0;
@@ -200,6 +149,7 @@ static void request_response(int fd, uint32_t size, int seconds) {
                         times[n++] = (uint32_t) (t - from);
         }
         tell_times(times, n, t - begin);
+        putchar('\n');
 }
 
 static void connections(const char *address, const char *port, int seconds) {
@@ -218,6 +168,7 @@ static void connections(const char *address, const char *port, int seconds) {
                 times[n++] = (uint32_t) (t - from);
         }
         tell_times(times, n, t - begin);
+        putchar('\n');
 }
 
 #define STREAMS_MAX 256

@@ -8,19 +8,13 @@
  * A datagram says its session, its number and whether it wants an answer; what follows is a pattern of both. The server
  * answers with what it has seen of the session. `run` sends COUNT datagrams of random sizes, some at a time, waits for the answer, and
  * prints "ok KEY=VALUE..." or what was wrong. `hold` prints a line "answers=N sent=N error=NAME" each tenth of a second. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "load.h"
 
 #define MAGIC 0x75647067u
 #define SESSIONS 64
@@ -42,16 +36,8 @@ typedef struct Answer {
 
 static uint8_t buffers[BATCH][66000];
 
-static _Noreturn void die(const char *what) {
-        perror(what);
-        exit(2);
-}
-
 static int64_t now_msec(void) {
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
+        return now_usec() / 1000;
 }
 
 static uint32_t next_random(uint32_t *state) {
@@ -124,7 +110,7 @@ static void take_one(int fd, struct msghdr *m, size_t n) {
 }
 
 static _Noreturn void serve(const char *port) {
-        struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t) atoi(port)) }, from[BATCH];
+        struct sockaddr_in6 any = any_address(port), from[BATCH];
         char control[BATCH][256];
         struct iovec iov[BATCH];
         struct mmsghdr m[BATCH];
@@ -155,19 +141,7 @@ typedef struct Client {
 } Client;
 
 static void open_client(Client *c, const char *address, const char *port, bool connected) {
-        struct sockaddr_in *v4 = (struct sockaddr_in *) &c->to;
-        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *) &c->to;
-
-        if (inet_pton(AF_INET, address, &v4->sin_addr) == 1) {
-                v4->sin_family = AF_INET;
-                c->to_size = sizeof(*v4);
-        } else if (inet_pton(AF_INET6, address, &v6->sin6_addr) == 1) {
-                v6->sin6_family = AF_INET6;
-                c->to_size = sizeof(*v6);
-        } else {
-                die(address);
-        }
-        v4->sin_port = htons((uint16_t) atoi(port));
+        c->to_size = read_address(address, port, &c->to);
         c->fd = socket(c->to.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         if (connected && connect(c->fd, (struct sockaddr *) &c->to, c->to_size) < 0)
                 die("connect");

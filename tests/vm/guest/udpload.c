@@ -7,19 +7,11 @@
  *
  * The client prints KEY=VALUE words, as netload does: mb_per_s (10^6 bytes), per_s, p50_us, p99_us, cpu_s_per_gb; of a
  * stream, all of what arrived, and lost_pct. What is measured begins after WARM_SEC. */
-#include <arpa/inet.h>
 #include <poll.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
-#define WARM_SEC 1
-#define SAMPLES_MAX (1u << 20)
+#include "load.h"
+
 #define SIZE_MOST 65507u
 #define LOST_MSEC 200 /* a request without an answer */
 #define TRIES 25
@@ -38,32 +30,8 @@ typedef struct Seen {
 
 static char buffer[SIZE_MOST + 1];
 
-static _Noreturn void die(const char *what) {
-        perror(what);
-        exit(2);
-}
-
-static int64_t now_usec(void) {
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return t.tv_sec * 1000000ll + t.tv_nsec / 1000;
-}
-
-/* CPU time of the whole machine that was not idle, in microseconds. */
-static int64_t busy_usec(void) {
-        unsigned long long v[8] = { 0 };
-        FILE *f = fopen("/proc/stat", "re");
-
-        if (!f || fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5],
-                         &v[6], &v[7]) != 8)
-                die("/proc/stat");
-        fclose(f);
-        return (int64_t) (v[0] + v[1] + v[2] + v[5] + v[6]) * 1000000 / sysconf(_SC_CLK_TCK);
-}
-
 static _Noreturn void serve(const char *port) {
-        struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t) atoi(port)) }, from;
+        struct sockaddr_in6 any = any_address(port), from;
         int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         Seen seen = { .kind = QUESTION };
 
@@ -83,19 +51,6 @@ static _Noreturn void serve(const char *port) {
                         sendto(fd, &seen, sizeof(seen), 0, (struct sockaddr *) &from, size);
                 }
         }
-}
-
-static int open_client(const char *address, const char *port) {
-        struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t) atoi(port)) };
-        struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = v4.sin_port };
-        bool is_v4 = inet_pton(AF_INET, address, &v4.sin_addr) == 1;
-        int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-        if (!is_v4 && inet_pton(AF_INET6, address, &v6.sin6_addr) != 1)
-                die(address);
-        if (connect(fd, is_v4 ? (struct sockaddr *) &v4 : (struct sockaddr *) &v6, is_v4 ? sizeof(v4) : sizeof(v6)) < 0)
-                die("connect");
-        return fd;
 }
 
 /* Datagrams may be lost, questions as well. */
@@ -141,12 +96,6 @@ static void stream(int fd, int control, uint32_t size, int seconds) {
                n > got ? (double) (n - got) * 100 / (double) n : 0.0);
 }
 
-static int compare(const void *a, const void *b) {
-        uint32_t x = *(const uint32_t *) a, y = *(const uint32_t *) b;
-
-        return (x > y) - (x < y);
-}
-
 static void request_response(int fd, uint32_t size, int seconds) {
         static uint32_t times[SAMPLES_MAX];
         int64_t begin = now_usec() + WARM_SEC * 1000000, end = begin + seconds * 1000000ll, t = 0;
@@ -162,9 +111,8 @@ static void request_response(int fd, uint32_t size, int seconds) {
                 if (from >= begin)
                         times[n++] = (uint32_t) (t - from);
         }
-        qsort(times, n, sizeof(*times), compare);
-        printf("per_s=%.0f p50_us=%u p99_us=%u lost_pct=%.1f\n", (double) n * 1e6 / (double) (t - begin), times[n / 2],
-               times[n * 99 / 100], (double) n_lost * 100 / (double) n);
+        tell_times(times, n, t - begin);
+        printf(" lost_pct=%.1f\n", (double) n_lost * 100 / (double) n);
 }
 
 int main(int argc, char **argv) {
@@ -179,10 +127,10 @@ int main(int argc, char **argv) {
         }
         if (strcmp(argv[1], "stream") == 0) {
                 buffer[0] = STREAM;
-                stream(open_client(argv[2], argv[3]), open_client(argv[2], argv[3]), size, atoi(argv[5]));
+                stream(open_to(argv[2], argv[3], SOCK_DGRAM), open_to(argv[2], argv[3], SOCK_DGRAM), size, atoi(argv[5]));
         } else {
                 buffer[0] = REQUEST;
-                request_response(open_client(argv[2], argv[3]), size, atoi(argv[5]));
+                request_response(open_to(argv[2], argv[3], SOCK_DGRAM), size, atoi(argv[5]));
         }
         return 0;
 }
