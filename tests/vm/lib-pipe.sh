@@ -33,6 +33,23 @@ network_up() { # GUEST NUMBER: 10.0.0.NUMBER and fd00::NUMBER
                 ip addr add 10.0.0.$2/24 dev eth0; ip addr add fd00::$2/64 dev eth0; ip link set eth0 up"
 }
 
+# two_guests HOW [OPTIONS OF A [OPTIONS OF B]]: A and B, with a network; HOW: network_guest_start or pipe_guest_start
+two_guests() {
+        network_start
+        # shellcheck disable=SC2086
+        "$1" A 1 --no-wait ${2:-}
+        # shellcheck disable=SC2086
+        "$1" B 2 --no-wait ${3:-}
+        guest_wait A B
+        network_up A 1
+        network_up B 2
+}
+# Those of most tests, which need no memlegod: with 256 MiB of shared memory, of which 128 are the quota
+two_pipe_guests() { # [OPTIONS OF A [OPTIONS OF B]]
+        pipe_server_start 256 128
+        two_guests pipe_guest_start "$@"
+}
+
 pipe_file() { guest_run "$1" "cat /sys/kernel/debug/mempipe/$2"; } # GUEST FILE
 pipe_counter() { pipe_file "$1" counters | sed -n "s/^$2 //p"; }   # GUEST KEY
 pipe_set() { # KEY VALUE GUEST...: a parameter of the module
@@ -50,6 +67,12 @@ ktls_load() { # GUEST...: nobody loads these by itself here; 6.12 has ctr built 
         for g in "$@"; do guest_run "$g" 'modprobe -a tls gcm ghash-generic; modprobe ctr || true'; done
 }
 kernel_complains() { guest_run "$1" 'dmesg | grep -E "BUG|WARNING|Oops|refcount|hung" || true'; } # GUEST
+no_kernel_complains() { # GUEST...
+        local g
+        for g in "$@"; do expect_eq "" "$(kernel_complains "$g")" "complaints of $g's kernel"; done
+        pass "no complaints of the kernels"
+}
+module_gone() { guest_run "$1" 'rmmod mempipe 2>/dev/null; [ ! -d /sys/module/mempipe ]'; } # GUEST: it can be unloaded, and is
 knows_others() { says 'epoch=[1-9].* others=[1-9]' pipe_file "$1" devices; } # GUEST
 serves() { guest_run "$1" "netstat -ltn | grep -q :$2"; }                     # GUEST PORT
 
@@ -77,4 +100,18 @@ grams() { # WHAT LEAST MOST ARGUMENTS-OF-UDPGRAM-RUN...
         expect_match ' lost=0 wrong=0 disorder=[0-2] elsewhere=0' "$said" "$what"
         expect_between "$least" "$most" $(($(by_ring A) - before)) "datagrams of A by the ring: $what"
         pass "$what: $said, $(($(by_ring A) - before)) of A's by the ring"
+}
+
+# ---- memlegod
+
+member() { # GUEST KEY: what memlegod says of it, or "none"
+        ctl pipe show --json | jq -r "[.pipes[].members[] | select(.guest == \"$1\") | .$2] | .[0] // \"none\""
+}
+daemon_child() { pgrep -P "$(daemon_pid)"; }
+kept_daemon_kill9() { # of one started with DAEMON_WRAP="$B/tests/fd-store": until the next one is there
+        local before
+        before=$(daemon_child)
+        kill -KILL "$before"
+        wait_until 20 "another one runs" '[ -n "$(daemon_child)" ] && [ "$(daemon_child)" != '"$before"' ]'
+        wait_until 20 "it is on the bus" daemon_up
 }

@@ -6,7 +6,6 @@
 . "$(dirname "$0")/lib-pipe.sh"
 need_daemon
 
-member() { ctl pipe show --json | jq -r "[.pipes[].members[] | select(.guest == \"$1\") | .$2] | .[0] // \"none\""; } # GUEST KEY
 held_by() { says "10.0.0.2:7000 client $1" pipe_file A connections; } # WAY: of the connection that stays
 goes_on() { # the byte it sends each tenth of a second comes back
         local n
@@ -19,12 +18,7 @@ held_bytes() { # by either way
 }
 
 step "two guests of a group, with the module loaded before there is any shared memory"
-network_start
-network_guest_start A 1 --no-wait
-network_guest_start B 2 --no-wait
-guest_wait A B
-network_up A 1
-network_up B 2
+two_guests network_guest_start
 for g in A B; do guest_run $g 'modprobe mempipe'; done
 daemon_start "[Daemon]
 LogLevel=debug
@@ -79,5 +73,5 @@ n=$(pipe_counter A tx-pipe-bytes)
 expect_match '^ok ' "$(guest_run -t 60 A 'pipestream run 10.0.0.2 7000 20 3 poll')" "20 MiB more"
 [ "$(pipe_counter A tx-pipe-bytes)" -gt $((n + (10 << 20))) ] || { pipe_file A counters; pipe_file A devices; pipe_file B counters; pipe_file B devices; fail "by the pipe: $(($(pipe_counter A tx-pipe-bytes) - n)) bytes"; }
 goes_on
-for g in A B; do expect_eq "" "$(kernel_complains $g)" "complaints of $g's kernel"; done
+no_kernel_complains A B
 pass "new connections are in the new memory, the old one goes on"

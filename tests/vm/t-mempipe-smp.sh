@@ -27,13 +27,7 @@ at_once() { # COMMAND: in both guests, so many at once against the other; prints
 }
 
 step "two guests of two processors, of kernels 6.1 and 6.12"
-network_start
-pipe_server_start 256 128
-pipe_guest_start A 1 --no-wait --vcpus 2
-pipe_guest_start B 2 --no-wait --vcpus 2 --kernel 6.12
-guest_wait A B
-network_up A 1
-network_up B 2
+two_pipe_guests "--vcpus 2" "--vcpus 2 --kernel 6.12"
 for g in A B; do
         expect_eq 2 "$(guest_run $g 'grep -c ^processor /proc/cpuinfo')" "processors of $g"
         ktls_load $g
