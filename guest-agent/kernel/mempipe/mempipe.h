@@ -371,6 +371,7 @@ static inline void mpipe_count(enum mpipe_count what)
 }
 
 void mpipe_stats_say(struct mpipe_dev *dev); /* inside of the device */
+void mpipe_show_tuple(struct seq_file *m, const struct mpipe_tuple *tuple);
 void mpipe_stats_init(void);
 void mpipe_stats_exit(void);
 

@@ -66,6 +66,12 @@ static void show_end(struct seq_file *m, const struct mlg_pipe_address *address,
 		seq_printf(m, "[%pI6c]:%u ", a, port);
 }
 
+void mpipe_show_tuple(struct seq_file *m, const struct mpipe_tuple *tuple)
+{
+	show_end(m, &tuple->local, tuple->local_port);
+	show_end(m, &tuple->remote, tuple->remote_port);
+}
+
 static const char *way_of(const struct mpipe_conn *conn)
 {
 	switch (conn->state) {
@@ -86,8 +92,7 @@ static int show_conn(struct seq_file *m, void *v)
 
 	if (conn->state == MPIPE_LISTENS)
 		return 0;
-	show_end(m, &conn->tuple.local, conn->tuple.local_port);
-	show_end(m, &conn->tuple.remote, conn->tuple.remote_port);
+	mpipe_show_tuple(m, &conn->tuple);
 	seq_puts(m, conn->server ? "server " : "client ");
 	if (way)
 		seq_puts(m, way);

@@ -420,22 +420,6 @@ void mpipe_flows_tidy(struct mpipe_dev *dev, bool all)
 
 /* ---------------------------------------------------------------- what there is to be seen */
 
-static void show_end(struct seq_file *m, const struct mlg_pipe_address *address, u16 port)
-{
-	const struct in6_addr *a = (const struct in6_addr *)address->bytes;
-
-	if (ipv6_addr_v4mapped(a))
-		seq_printf(m, "%pI4:%u ", &a->s6_addr32[3], port);
-	else
-		seq_printf(m, "[%pI6c]:%u ", a, port);
-}
-
-static void show_ends(struct seq_file *m, const struct mpipe_tuple *tuple)
-{
-	show_end(m, &tuple->local, tuple->local_port);
-	show_end(m, &tuple->remote, tuple->remote_port);
-}
-
 static const char *way_of(const struct mp_flow_tx *flow)
 {
 	switch (flow->state) {
@@ -455,12 +439,12 @@ void mpipe_flows_show(struct seq_file *m)
 
 	rcu_read_lock();
 	hash_for_each_rcu(flows_by_tuple, bucket, flow, by_tuple) {
-		show_ends(m, &flow->tuple);
+		mpipe_show_tuple(m, &flow->tuple);
 		seq_printf(m, "to peer=%u %s by_ring=%llu by_net=%llu\n", flow->peer, way_of(&flow->state),
 			   flow->n_ring, flow->n_net);
 	}
 	hash_for_each_rcu(rx_flows_by_tuple, bucket, rx, by_tuple) {
-		show_ends(m, &rx->tuple);
+		mpipe_show_tuple(m, &rx->tuple);
 		seq_printf(m, "from peer=%u %s by_ring=%llu flow=%u\n", rx->peer,
 			   mp_flow_takes(&rx->state, rx->state.gen, mpipe_now_usec()) ? "ring ok" : "net unconfirmed",
 			   rx->n_ring, rx->id);
