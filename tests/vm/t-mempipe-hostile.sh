@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A member of the group that lies, or writes over everything, costs others no kernel; one that lies costs nobody but itself
 # kernels: 6.12
-# timeout: 400
+# timeout: 1000
 # suite: all
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib-pipe.sh"
