@@ -29,6 +29,8 @@
 /* A guest that cannot have the device now may be able to later; it is work for QEMU, and a line in its
  * log. */
 #define ASK_AGAIN_USEC (300 * MLG_USEC_PER_SEC)
+/* One whose QEMU, or libvirt, did not answer just now (it is being started, say): that says nothing about it. */
+#define BUSY_AGAIN_USEC (2 * MLG_USEC_PER_SEC)
 /* What was done is seen in the guest's definition by then. */
 #define DONE_USEC MLG_USEC_PER_SEC
 /* From the definition that names a device to its QEMU's connection, and back. */
@@ -558,7 +560,7 @@ static void on_device(int r, const char *why, void *userdata) {
                 r = 0;
         }
         if (r == 0 || r == -EAGAIN) /* or nobody was asked, as others took the time there was */
-                vm->pipe_next_usec = now + DONE_USEC;
+                vm->pipe_next_usec = now + (r == 0 ? DONE_USEC : BUSY_AGAIN_USEC);
 }
 
 static void ask(MlgDaemon *d, MlgVm *vm, bool attach, const char *path, uint64_t now) {

@@ -209,6 +209,10 @@ static int execute(FakeHypervisor *f, const Job *j) {
                 f->w->reclaimed_kib += f->w->cgroup_error ? 0 : j->value;
                 return f->w->cgroup_error;
         case SET_PIPE:
+                if (f->w->pipes_busy > 0) {
+                        f->w->pipes_busy--;
+                        return -EAGAIN;
+                }
                 return set_pipe_of(g, j->path, j->value, f->w->pipes_max);
         case POLL:
                 break;

@@ -21,6 +21,7 @@ typedef struct FakeWorld {
         uint64_t answer_usec; /* how long requests take */
         uint64_t watch_usec;  /* how often the adapter looks at the world; 0: never after the start */
         uint32_t pipes_max; /* devices for shared memory of one guest; 0: no limit */
+        uint32_t pipes_busy;  /* so many requests for such devices find libvirt busy first */
         int cgroup_error;     /* of reading guests' cgroups; 0: there is one, the next */
         MlgRawCgroup cgroup;  /* the same for all guests */
         unsigned int n_guests;

@@ -875,8 +875,10 @@ static void test_pipes(void **state) {
         int fd, none;
 
         configure(f, text);
+        f->w->pipes_busy = 1; /* which is not for long */
         start_daemon(f);
         WAIT_FOR(f, g_str_equal(in->info.pipe_paths[0], path));
+        assert_int_equal(f->w->pipes_busy, 0);
         assert_string_equal(out->info.pipe_paths[0], "");
 
         assert_int_not_equal(connect_to_pipe(path, &none), 0);
