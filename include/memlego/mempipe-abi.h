@@ -53,6 +53,10 @@
  * the pipe when, and not before, the receiver has said attached = gen. A receiver that wants the pipe no longer says attached = 0:
  * the sender then goes back to TCP and stays there; what is in the pipe is still read.
  *
+ * Leaving a pipe. Who closes its socket, or has it without the pipe from now on, ends its excursion and says client_done or
+ * server_done = gen. The other goes back to TCP, takes what is unread out of the pipe, acknowledges it and says the same; its
+ * own socket may live on.
+ *
  * Switching (one direction). `mode` counts switches: even is TCP, odd is the pipe.
  *     to the pipe   needs mode_ack == mode. switch_seq = the TCP sequence number up to which bytes went by TCP; mode + 1
  *     to TCP        at any time. end = tail; mode + 1

@@ -4,7 +4,8 @@
  * A connection is held by its socket's ULP slot, and by dev->pipes from the opening of its pipe until
  * nothing is left of that: what a closed socket has sent by the pipe must stay readable, as what it has
  * sent by TCP does. A pipe ends when the socket is closed, and for the sender also when its peer does not
- * want it, leaves or is gone.
+ * want it, leaves or is gone. Who sees that the other end is done with it is done as soon as it has all that
+ * came: the client has a slot to give free, and either may want to be rid of its module.
  */
 #include <linux/delay.h>
 #include <linux/module.h>
@@ -122,8 +123,9 @@ bool mpipe_conn_alive(const struct mpipe_conn *conn)
 	struct mlg_pipe_peer *peer = mp_peer(dev->base, conn->peer), *self = mp_peer(dev->base, dev->self);
 
 	smp_rmb(); /* what was read before is as old as what follows, or older */
-	return READ_ONCE(peer->epoch) == conn->peer_epoch && READ_ONCE(peer->state) != MLG_PIPE_ABSENT &&
-	       READ_ONCE(self->epoch) == conn->epoch && READ_ONCE(conn->shared->gen) == conn->gen;
+	return !READ_ONCE(conn->forgotten) && READ_ONCE(peer->epoch) == conn->peer_epoch &&
+	       READ_ONCE(peer->state) != MLG_PIPE_ABSENT && READ_ONCE(self->epoch) == conn->epoch &&
+	       READ_ONCE(conn->shared->gen) == conn->gen;
 }
 
 /* The word in which `end` says that it has left the pipe. */
@@ -227,21 +229,22 @@ void mpipe_conn_forget(struct mpipe_conn *conn)
 	mpipe_conn_put(conn);
 }
 
-/* Of a closed connection: whether all that it sent was read, or nobody will. The client's slot is used
- * again when the server has left, too.
+/* Of a closed connection: whether the peer has all that it sent and knows it, or never will; one that does
+ * not know it yet would take our module's end for a loss. The client's slot is used again when the server
+ * has left, too; while we take no slots nobody has to wait for that.
  */
 static bool is_over(struct mpipe_conn *conn)
 {
 	struct mp_tx *tx = &conn->pipe->tx;
-	bool other_left = READ_ONCE(*done_word(conn, !conn->server)) == conn->gen;
 	bool is_read = mp_tx_look(tx) < 0 || tx->head == tx->tail;
+	bool is_known = mp_tx_look_ack(tx) != 0;
 
 	/* a client that was closed before the server's answer has used nothing of it */
-	if (!mpipe_conn_alive(conn) || other_left || !conn->attached)
+	if (!mpipe_conn_alive(conn) || mpipe_conn_done(conn) || !conn->attached)
 		return true;
 	if (is_read)
 		salvage(conn);
-	return is_read && conn->server;
+	return is_known && (conn->server || !READ_ONCE(mpipe_enabled));
 }
 
 /* By dev->watch_work alone, and by closing; chunks of one pipe by the socket's lock, or here when there is
@@ -258,6 +261,15 @@ void mpipe_conn_tidy(struct mpipe_conn *conn)
 	else
 		mp_tx_arm(&conn->pipe->tx);
 	mpipe_dev_leave(conn->dev);
+}
+
+void mpipe_conn_part(struct mpipe_conn *conn, enum mlg_pipe_reason why)
+{
+	mpipe_tx_abandon(conn, why);
+	conn->pipe->tx.acked = true; /* what the peer has not read nobody will */
+	WRITE_ONCE(*done_word(conn, conn->server), conn->gen);
+	mpipe_conn_nudge(conn);
+	mpipe_conn_forget(conn);
 }
 
 /* Its slot is ours until the server has left it, too, or is gone. */
@@ -295,7 +307,7 @@ void mpipe_conn_closed(struct mpipe_conn *conn)
 		count_left(conn);
 	WRITE_ONCE(conn->state, MPIPE_LEFT);
 	if (conn->pipe)
-		mpipe_dev_watch(conn->dev);
+		mpipe_dev_rung(conn->dev); /* soon: of many that close, each would have all looked at */
 }
 
 void mpipe_conn_stay(struct mpipe_conn *conn, enum mlg_pipe_reason why)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Detach: gives every socket back to TCP, on demand (/sys/module/mempipe/parameters/detach), so that the module
- * can be removed while programs go on.
+/* Detach: gives every socket back to TCP, on demand (/sys/module/mempipe/parameters/detach), so that the
+ * module can be removed while programs go on.
  *
- * New connections get no pipes from then on (enabled=0). Each socket leaves its pipe as for an option that only
- * TCP can honour: both directions go back at once, and what is in the pipe is read first. One whose program does
- * not read stays ours, and so does what closed sockets have sent until it is read.
+ * New connections get no pipes from then on (enabled=0). Each socket leaves its pipe as for an option that
+ * only TCP can honour: both directions go back at once, and what is in the pipe is read first. One whose
+ * program does not read stays ours, and so does what closed sockets have sent until the peer has it: its
+ * module takes it out of the pipe, whatever its program does. Slots need no answer of the peer's any more
+ * (conn.c: is_over()).
  */
 #include <linux/delay.h>
 #include <linux/mm.h>
@@ -61,6 +63,26 @@ static void leave_all(void)
 	kvfree(conns);
 }
 
+/* Why they are not given back yet: as of now, for people. */
+static void say_why(u32 n)
+{
+	u32 unread = 0, sends = 0, left = 0;
+	struct mpipe_conn *conn;
+
+	spin_lock_bh(&mpipe_conns_lock);
+	list_for_each_entry(conn, &mpipe_conns, node)
+		if (READ_ONCE(conn->state) == MPIPE_LEFT)
+			left++;
+		else if (READ_ONCE(conn->n_tcp_sends))
+			sends++;
+		else
+			unread++;
+	spin_unlock_bh(&mpipe_conns_lock);
+	pr_info(MPIPE_NAME ": %u sockets are not given back: of %u bytes in the pipe are unread, in %u a "
+		"send() sleeps, of %u that are closed the peer has not got all, or a call of theirs ends\n",
+		n, unread, sends, left);
+}
+
 /* Again and again: what listeners have accepted meanwhile, who has read his pipe to the end, threads that slept
  * and are on their way out.
  */
@@ -78,8 +100,7 @@ static int detach(void)
 	}
 	if (n == 0)
 		return 0;
-	pr_info(MPIPE_NAME ": %u sockets are not given back: bytes in their pipes are unread, or a call sleeps\n",
-		n);
+	say_why(n);
 	return -EBUSY;
 }
 

@@ -21,9 +21,14 @@
 #define REG_POSITION 8
 #define REG_DOORBELL 12
 
-/* How long a removal waits: for senders to go back to TCP, and for what is in pipes to be read or copied. */
+/* A removal waits for senders to go back to TCP, and for what is in pipes to be read or copied. Both is
+ * done by the two modules, whatever programs do, within milliseconds; a peer that is gone is not waited
+ * for. So only the connections with one that is there and does not run (stopped, or its processors taken
+ * by others) are lost after this time.
+ */
 #define REMOVE_ROUND_MSEC 50
-#define REMOVE_ROUNDS 100
+#define REMOVE_ROUNDS 1200
+#define REMOVE_UDP_MSEC 5000 /* datagrams may be lost */
 
 #define UNCACHED_FACTOR 10
 #define WATCH_PAUSE_MSEC 10
@@ -304,7 +309,7 @@ static void remove(struct pci_dev *pdev)
 		mpipe_conns_settle(dev, MLG_PIPE_NOBODY);
 		flush_workqueue(mpipe_wq);
 	}
-	mpipe_udp_leave(dev, REMOVE_ROUNDS * REMOVE_ROUND_MSEC);
+	mpipe_udp_leave(dev, REMOVE_UDP_MSEC);
 
 	WRITE_ONCE(mp_section(dev->base, dev->self)->version, 0);
 	mpipe_dev_ring(dev, MLG_PIPE_HOST);

@@ -117,6 +117,12 @@ static inline void mpipe_dev_leave(struct mpipe_dev *dev)
 	percpu_ref_put(&dev->users);
 }
 
+/* No new pipes: nobody would have the time to leave them. */
+static inline bool mpipe_dev_goes(const struct mpipe_dev *dev)
+{
+	return READ_ONCE(dev->gone) || READ_ONCE(dev->leaving) || READ_ONCE(dev->unwatched);
+}
+
 void mpipe_dev_put(struct mpipe_dev *dev);
 void mpipe_dev_ring(struct mpipe_dev *dev, u32 peer);
 void mpipe_dev_watch(struct mpipe_dev *dev); /* at once: something happened here */
@@ -166,6 +172,7 @@ struct mpipe_conn {
 	bool broken;              /* the peer broke the protocol, or bytes were lost: reset it */
 	bool attached;            /* we said that we take bytes by the pipe */
 	bool wanted;              /* and the peer has been seen to say so */
+	bool leaves;              /* it is to be TCP's own again as soon as it can */
 	bool polled;              /* somebody waits by poll or a signal, not only in our calls */
 	bool forgotten;           /* its pipe, by dev->pipes; by dev->slots_lock, as is: */
 	bool counted;             /* in dev->n_left */
@@ -222,7 +229,12 @@ bool mpipe_conns_drain(struct mpipe_dev *dev, unsigned int msec);
  * mpipe_tx_abandon().
  */
 bool mpipe_conn_loses(struct mpipe_conn *conn, bool own_device);
-bool mpipe_conn_done(struct mpipe_conn *conn); /* the peer has closed */
+/* The peer has closed, or its module has let go of its socket. */
+bool mpipe_conn_done(struct mpipe_conn *conn);
+/* The peer is done, and nothing of its is unread: our end is done as well, though the socket may live long.
+ * Socket locked, inside of the device.
+ */
+void mpipe_conn_part(struct mpipe_conn *conn, enum mlg_pipe_reason why);
 /* The peer does not want our bytes any more, though it has not closed. */
 bool mpipe_conn_unwanted(struct mpipe_conn *conn);
 void mpipe_conn_closed(struct mpipe_conn *conn);         /* its socket goes away; socket locked, or dead */
@@ -246,6 +258,17 @@ static inline struct proto *mpipe_base(const struct sock *sk)
 	return mpipe_base_prot[mpipe_family(sk)];
 }
 
+/* How far TCP has been read, and what it has, without the FIN, which has a number of its own. Socket
+ * locked.
+ */
+static inline u32 mpipe_copied(const struct sock *sk, u32 *ret_received)
+{
+	u32 copied = READ_ONCE(tcp_sk(sk)->copied_seq);
+
+	*ret_received = READ_ONCE(tcp_sk(sk)->rcv_nxt) - sock_flag(sk, SOCK_DONE);
+	return after(copied, *ret_received) ? *ret_received : copied;
+}
+
 struct mpipe_conn *mpipe_conn_of(const struct sock *sk); /* with a reference; NULL: none */
 void mpipe_abandon(struct sock *sk); /* TCP's own again, for somebody else; socket locked */
 int mpipe_adopt_init(void);
@@ -256,9 +279,12 @@ void mpipe_sock_replace(struct proto *prot, struct proto_ops *ops);
 void mpipe_sock_settle(struct mpipe_conn *conn, struct sock *sk); /* socket locked */
 /* The socket is TCP's own again. 0; -EBUSY: at `end` (jiffies) there are still bytes in its pipe that nobody has read. */
 int mpipe_sock_leave(struct mpipe_conn *conn, struct sock *sk, enum mlg_pipe_reason why, unsigned long end);
+bool mpipe_sock_try_leave(struct mpipe_conn *conn, struct sock *sk); /* socket locked */
 
 /* rest.c: socket locked but for mpipe_rest_is_next() */
-void mpipe_rest_take(struct mpipe_conn *conn, struct sock *sk); /* inside of the device */
+/* Inside of the device, both. False: nonsense, it is reset. */
+bool mpipe_rx_follow(struct mpipe_conn *conn, const struct sock *sk);
+void mpipe_rest_take(struct mpipe_conn *conn, struct sock *sk);
 /* Where TCP has been read up to `copied`; is asked before the pipe. */
 void mpipe_watch_rest(struct mpipe_conn *conn); /* once a window, without the socket's lock */
 bool mpipe_rest_is_next(const struct mpipe_conn *conn, u32 copied);

@@ -98,7 +98,7 @@ static bool dev_find(struct mpipe_dev *dev, const struct mlg_pipe_address *addre
 {
 	u32 id, best = 0;
 
-	if (READ_ONCE(dev->gone) || READ_ONCE(dev->leaving) || READ_ONCE(dev->unwatched) || !mpipe_dev_enter(dev))
+	if (mpipe_dev_goes(dev) || !mpipe_dev_enter(dev))
 		return false;
 	spin_lock_bh(&dev->peers_lock);
 	for (id = 1; id < MLG_PIPE_PEERS && dev->epoch && !is_own(dev, address); id++)

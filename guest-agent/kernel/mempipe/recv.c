@@ -315,7 +315,8 @@ static int wait_for_bytes(struct mpipe_conn *conn, struct sock *sk, long *timeo)
 	add_wait_queue(sk_sleep(sk), &wait);
 	sk_set_bit(SOCKWQ_ASYNC_WAITDATA, sk);
 	arm(conn);
-	if (sk_wait_event(sk, timeo, mpipe_may_read(conn, sk), &wait) < 0)
+	/* also not if it was given back to TCP before we slept: nobody wakes us for that again */
+	if (sk_wait_event(sk, timeo, mpipe_may_read(conn, sk) || conn->state == MPIPE_LEFT, &wait) < 0)
 		err = -EPIPE; /* disconnected meanwhile */
 	sk_clear_bit(SOCKWQ_ASYNC_WAITDATA, sk);
 	remove_wait_queue(sk_sleep(sk), &wait);

@@ -163,7 +163,7 @@ static void client_work(struct mpipe_conn *conn, struct sock *sk)
 	if (conn->state != MPIPE_NEW || sk->sk_state != TCP_ESTABLISHED)
 		return;
 	if (mpipe_dev_enter(conn->dev)) {
-		if (!READ_ONCE(conn->dev->gone) && READ_ONCE(conn->dev->epoch) == conn->epoch)
+		if (!mpipe_dev_goes(conn->dev) && READ_ONCE(conn->dev->epoch) == conn->epoch)
 			why = say_hello(conn);
 		mpipe_dev_leave(conn->dev);
 	}
@@ -235,6 +235,8 @@ static void client_attach(struct mpipe_conn *conn, struct sock *sk, const struct
 		refused(conn, m->reason);
 	} else if (m->proof != proof(conn, conn->peer, conn->nonce, conn->slot, conn->gen, ROLE_SERVER)) {
 		refused(conn, MLG_PIPE_BAD_PROOF);
+	} else if (mpipe_dev_goes(conn->dev)) {
+		refused(conn, MLG_PIPE_PEER_LEAVES);
 	} else {
 		attach(conn, sk);
 	}
@@ -369,6 +371,8 @@ static int server_attach(struct mpipe_conn *conn, struct sock *sk, struct mpipe_
 	if (!conn->server || !is_same_tuple(&conn->tuple, m) ||
 	    (!again && (conn->state != MPIPE_NEW || conn->pipe)))
 		return conn->reason ?: MLG_PIPE_NO_SOCKET;
+	if (mpipe_dev_goes(dev))
+		return MLG_PIPE_PEER_LEAVES;
 	/* it may be known to another group, or to an earlier epoch of ours */
 	if (conn->dev != dev || conn->epoch != dev->epoch)
 		return MLG_PIPE_NO_PEER;

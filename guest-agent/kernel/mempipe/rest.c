@@ -33,23 +33,34 @@ static bool copy_all(struct mpipe_conn *conn, struct mpipe_rest *rest)
 	return at == rest->bytes && mpipe_conn_alive(conn);
 }
 
-void mpipe_rest_take(struct mpipe_conn *conn, struct sock *sk)
+/* What the sender says of its switches, when nobody reads. An excursion of which nothing is unread is
+ * over, also if what TCP has from before it is not read yet.
+ */
+bool mpipe_rx_follow(struct mpipe_conn *conn, const struct sock *sk)
 {
-	const struct tcp_sock *tp = tcp_sk(sk);
 	struct mp_rx *rx = &conn->pipe->rx;
-	u32 received = tp->rcv_nxt - sock_flag(sk, SOCK_DONE), copied = tp->copied_seq, most, bytes;
-	struct mpipe_rest *rest;
+	u32 received, copied = mpipe_copied(sk, &received), most;
 
-	if (conn->rest || conn->broken || !conn->attached)
-		return;
-	copied = after(copied, received) ? received : copied;
 	if (mp_rx_where(rx, copied, received, &most) < 0) {
 		mpipe_conn_reset(conn, MLG_PIPE_NONSENSE);
-		return;
+		return false;
 	}
+	if (rx->back && rx->head == rx->tail)
+		mp_rx_acknowledge(rx);
 	mpipe_conn_tell_rx(conn);
+	return true;
+}
+
+void mpipe_rest_take(struct mpipe_conn *conn, struct sock *sk)
+{
+	struct mp_rx *rx = &conn->pipe->rx;
+	struct mpipe_rest *rest;
+	u32 bytes;
+
+	if (conn->rest || conn->broken || !conn->attached || !mpipe_rx_follow(conn, sk))
+		return;
 	bytes = rx->back ? rx->tail - rx->head : 0;
-	if (!rx->away || !bytes || READ_ONCE(rx->d->attached) == rx->gen)
+	if (!bytes || READ_ONCE(rx->d->attached) == rx->gen)
 		return;
 	rest = kvmalloc(struct_size(rest, data, bytes), GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 	if (!rest)
@@ -67,8 +78,8 @@ void mpipe_rest_take(struct mpipe_conn *conn, struct sock *sk)
 	mpipe_count_add(MPIPE_N_COPIED_OUT, bytes);
 }
 
-/* Its sender had not gone back yet, or there was no memory; or it has closed, and its chunks are not to stay with
- * a reader that takes its time.
+/* Its sender had not gone back yet, or there was no memory; or it is done, and neither its chunks nor its
+ * slot are to stay with a reader that takes its time. Or the slot is another pipe's by now.
  */
 void mpipe_watch_rest(struct mpipe_conn *conn)
 {
@@ -77,10 +88,10 @@ void mpipe_watch_rest(struct mpipe_conn *conn)
 
 	if (!mpipe_dev_enter(conn->dev))
 		return;
-	if (mpipe_conn_alive(conn) && READ_ONCE(conn->attached) && !READ_ONCE(conn->rest))
-		again = (mpipe_conn_unwanted(conn) || mpipe_conn_done(conn) ||
-			 READ_ONCE(rx->d->attached) != rx->gen) &&
-			READ_ONCE(rx->d->mode) != READ_ONCE(rx->ack);
+	if (READ_ONCE(conn->attached))
+		again = !mpipe_conn_alive(conn) || mpipe_conn_done(conn) ||
+			((mpipe_conn_unwanted(conn) || READ_ONCE(rx->d->attached) != rx->gen) &&
+			 !READ_ONCE(conn->rest) && READ_ONCE(rx->d->mode) != READ_ONCE(rx->ack));
 	mpipe_dev_leave(conn->dev);
 	if (again)
 		mpipe_conn_settle(conn);

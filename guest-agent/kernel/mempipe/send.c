@@ -109,6 +109,8 @@ static int to_pipe(struct mpipe_conn *conn, const struct sock *sk)
 	smp_mb();
 	if (!mp_tx_unwanted(tx))
 		return 1;
+	/* it may never acknowledge that, and nothing is lost by it */
+	mpipe_conn_stay(conn, MLG_PIPE_PEER_LEAVES);
 	mpipe_tx_to_tcp(conn);
 	return 0;
 }
@@ -251,6 +253,8 @@ static int send_tcp(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg
 	iov_iter_reexpand(&msg->msg_iter, all - max(n, 0));
 	lock_sock(sk);
 	conn->n_tcp_sends--;
+	if (conn->leaves && conn->state != MPIPE_LEFT)
+		(void)mpipe_sock_try_leave(conn, sk);
 	if (n > 0) {
 		conn->tcp_sent += n;
 		mpipe_count_add(MPIPE_N_TX_TCP, n);

@@ -64,6 +64,17 @@ static bool is_leaving(const struct mpipe_conn *conn)
 	       READ_ONCE(mp_peer(dev->base, dev->self)->state) == MLG_PIPE_LEAVING;
 }
 
+/* The peer has left the pipe, so nothing more comes by it. A connection that goes on has been given back
+ * to TCP at its other end.
+ */
+static void part(struct mpipe_conn *conn, const struct sock *sk)
+{
+	const struct mp_rx *rx = &conn->pipe->rx;
+
+	if (conn->state == MPIPE_OPEN && !mp_rx_away(rx) && READ_ONCE(rx->d->mode) == rx->ack)
+		mpipe_conn_part(conn, sk->sk_state == TCP_ESTABLISHED ? MLG_PIPE_PEER_LEAVES : MLG_PIPE_OK);
+}
+
 void mpipe_sock_settle(struct mpipe_conn *conn, struct sock *sk)
 {
 	if (!conn->pipe)
@@ -88,6 +99,8 @@ void mpipe_sock_settle(struct mpipe_conn *conn, struct sock *sk)
 			(void)mp_tx_look_ack(&conn->pipe->tx);
 			smp_mb(); /* we said that we want no more, and see whether there is some */
 			mpipe_rest_take(conn, sk);
+			if (mpipe_conn_done(conn))
+				part(conn, sk);
 		}
 		mpipe_dev_leave(conn->dev);
 	}
@@ -97,28 +110,34 @@ void mpipe_sock_settle(struct mpipe_conn *conn, struct sock *sk)
 /* Whether nothing is to come by the pipe any more. Acknowledges its end, if that was read. Socket locked. */
 static bool is_home(struct mpipe_conn *conn, const struct sock *sk)
 {
-	struct mp_rx *rx = &conn->pipe->rx;
-	bool home = false;
-	u32 most;
-
+	if (conn->broken) /* once that is said, there is nothing to come home from */
+		return sk->sk_state == TCP_CLOSE;
 	if (conn->rest)
 		return false;
-	if (!mpipe_dev_enter(conn->dev))
-		return !mp_rx_away(rx);
-	if (!mpipe_conn_alive(conn)) {
-		home = !mp_rx_away(rx);
-	} else if (mp_rx_where(rx, tcp_sk(sk)->copied_seq, tcp_sk(sk)->rcv_nxt, &most) >= 0) {
-		home = !mp_rx_away(rx);
-		mpipe_conn_tell_rx(conn);
+	if (mpipe_dev_enter(conn->dev)) {
+		if (mpipe_conn_alive(conn))
+			(void)mpipe_rx_follow(conn, sk);
+		mpipe_dev_leave(conn->dev);
 	}
-	mpipe_dev_leave(conn->dev);
-	return home;
+	return !mp_rx_away(&conn->pipe->rx) && !conn->broken;
 }
 
-/* For good, so that somebody else can have the socket. Whoever sleeps in a call of ours is woken, to leave it. */
+/* Whoever sleeps in a call of ours is woken, to leave it. */
+bool mpipe_sock_try_leave(struct mpipe_conn *conn, struct sock *sk)
+{
+	if (conn->n_tcp_sends > 0 || (conn->pipe && !is_home(conn, sk)))
+		return false;
+	mpipe_abandon(sk);
+	sk->sk_state_change(sk);
+	return true;
+}
+
+/* For good, so that somebody else can have the socket. Whoever sends by TCP just now does it as he comes
+ * back.
+ */
 int mpipe_sock_leave(struct mpipe_conn *conn, struct sock *sk, enum mlg_pipe_reason why, unsigned long end)
 {
-	bool home = true;
+	bool left;
 
 	lock_sock(sk);
 	if (conn->state == MPIPE_LEFT) { /* somebody was faster */
@@ -132,19 +151,15 @@ int mpipe_sock_leave(struct mpipe_conn *conn, struct sock *sk, enum mlg_pipe_rea
 			go_home(conn, why);
 		mpipe_dev_leave(conn->dev);
 	}
-	while (conn->pipe && !(home = is_home(conn, sk)) && time_before(jiffies, end)) {
+	conn->leaves = true;
+	while (conn->state != MPIPE_LEFT && !mpipe_sock_try_leave(conn, sk) && time_before(jiffies, end)) {
 		release_sock(sk);
 		usleep_range(500, 1000);
 		lock_sock(sk);
 	}
-	if (home && conn->n_tcp_sends == 0) {
-		mpipe_abandon(sk);
-		sk->sk_state_change(sk);
-	} else {
-		home = false;
-	}
+	left = conn->state == MPIPE_LEFT;
 	release_sock(sk);
-	return home ? 0 : -EBUSY;
+	return left ? 0 : -EBUSY;
 }
 
 static bool is_for_tcp_only(int level, int option)
