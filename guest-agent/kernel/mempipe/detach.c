@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Detach: gives every socket back to TCP, on demand (/sys/module/mempipe/parameters/detach), so that the
+/* Detach: gives every socket back to TCP, or UDP, on demand (/sys/module/mempipe/parameters/detach), so that the
  * module can be removed while programs go on.
  *
  * New connections get no pipes from then on (enabled=0). Each socket leaves its pipe as for an option that
@@ -113,6 +113,7 @@ static int set_detach(const char *value, const struct kernel_param *param)
 		return -EINVAL;
 	mpipe_enabled = false;
 	synchronize_rcu(); /* whoever was about to make one ours has */
+	mpipe_udp_detach();
 	err = detach();
 	module_put(THIS_MODULE);
 	return err;

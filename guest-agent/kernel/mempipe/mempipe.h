@@ -366,6 +366,7 @@ void mpipe_udp_message(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_me
 void mpipe_udp_bell(struct mpipe_dev *dev, u32 peer);
 void mpipe_udp_tidy(struct mpipe_dev *dev);
 bool mpipe_udp_is_busy(struct mpipe_dev *dev);
+void mpipe_udp_detach(void); /* gives all sockets back; waits for calls of theirs */
 u32 mpipe_udp_credits(struct mpipe_dev *dev, struct mp_pipe_credit **ret, u32 most);
 void mpipe_udp_counters_show(struct seq_file *m);
 void mpipe_udp_stats_init(struct dentry *dir);

@@ -9,8 +9,8 @@
  * hook behind all others, and only from those that our sendmsg() let through because nothing was special
  * about them. Anything that may change them (an option, connect(), a mark) makes the flow be learned anew.
  *
- * Lives: a socket of ours holds the module until it is closed, or has become IPv4's (IPV6_ADDRFORM). Who is
- * in our sendmsg() then is waited for (`senders`).
+ * Lives: a socket of ours holds the module until it is closed, has become IPv4's (IPV6_ADDRFORM) or is given
+ * back (mpipe_udp_detach()). Who is in a call of ours then is waited for (`callers`).
  */
 #include <linux/bpf-cgroup.h>
 #include <linux/ip.h>
@@ -35,7 +35,7 @@
 
 static struct proto *base_prot[MPIPE_FAMILIES];
 static struct proto our_prot[MPIPE_FAMILIES];
-DEFINE_STATIC_SRCU(senders);
+DEFINE_STATIC_SRCU(callers);
 
 static bool is_ours(const struct sock *sk)
 {
@@ -268,7 +268,7 @@ static int our_sendmsg(struct sock *sk, struct msghdr *msg, size_t len)
 	int n, idx;
 	u16 port;
 
-	idx = srcu_read_lock(&senders);
+	idx = srcu_read_lock(&callers);
 	if (special) {
 		mpipe_udp_add(special, 1);
 		n = base_prot[mpipe_family(sk)]->sendmsg(sk, msg, len);
@@ -281,55 +281,55 @@ static int our_sendmsg(struct sock *sk, struct msghdr *msg, size_t len)
 		if (flow)
 			mpipe_flow_put(flow);
 	}
-	srcu_read_unlock(&senders, idx);
+	srcu_read_unlock(&callers, idx);
 	return n;
 }
 
 /* ---------------------------------------------------------------- the life of a socket of ours */
 
-/* True: it was. The caller puts the module, when it is through. */
-static bool give_up(struct sock *sk)
-{
-	int family = mpipe_family(sk);
-
-	return cmpxchg(&sk->sk_prot, &our_prot[family], base_prot[family]) == &our_prot[family];
-}
-
 static void our_close(struct sock *sk, long timeout)
 {
 	struct proto *base = base_prot[mpipe_family(sk)];
+	int idx = srcu_read_lock(&callers);
+	bool was_ours = mpipe_udp_sock_give_up(sk);
 
-	give_up(sk);
 	mpipe_flows_forget(sk);
 	base->close(sk, timeout);
-	module_put(THIS_MODULE);
+	srcu_read_unlock(&callers, idx);
+	if (was_ours)
+		module_put(THIS_MODULE);
 }
 
 static int our_connect(struct sock *sk, struct sockaddr *address, int len)
 {
-	int err = base_prot[mpipe_family(sk)]->connect(sk, address, len);
+	int idx = srcu_read_lock(&callers), err;
 
+	err = base_prot[mpipe_family(sk)]->connect(sk, address, len);
 	mpipe_flows_forget(sk);
+	srcu_read_unlock(&callers, idx);
 	return err;
 }
 
 static int our_disconnect(struct sock *sk, int flags)
 {
-	int err = base_prot[mpipe_family(sk)]->disconnect(sk, flags);
+	int idx = srcu_read_lock(&callers), err;
 
+	err = base_prot[mpipe_family(sk)]->disconnect(sk, flags);
 	mpipe_flows_forget(sk);
+	srcu_read_unlock(&callers, idx);
 	return err;
 }
 
 static int our_setsockopt(struct sock *sk, int level, int option, sockptr_t value, unsigned int len)
 {
 	struct proto *base = base_prot[mpipe_family(sk)];
+	int idx = srcu_read_lock(&callers), err;
 	/* changes protocol and family under us: the socket is taken anew with its next datagram */
-	bool was_ours = level == SOL_IPV6 && option == IPV6_ADDRFORM && give_up(sk);
-	int err;
+	bool was_ours = level == SOL_IPV6 && option == IPV6_ADDRFORM && mpipe_udp_sock_give_up(sk);
 
 	err = base->setsockopt(sk, level, option, value, len);
 	mpipe_flows_forget(sk);
+	srcu_read_unlock(&callers, idx);
 	if (was_ours)
 		module_put(THIS_MODULE);
 	return err;
@@ -341,9 +341,22 @@ static void adopt(struct sock *sk)
 
 	if (sk->sk_kern_sock || rcu_access_pointer(sk->sk_user_data) || !try_module_get(THIS_MODULE))
 		return;
-	if (cmpxchg(&sk->sk_prot, base_prot[family], &our_prot[family]) == base_prot[family])
+	if (mpipe_udp_sock_take(sk, base_prot[family], &our_prot[family]))
 		mpipe_udp_add(MPIPE_UDP_SOCKETS, 1);
 	else
+		module_put(THIS_MODULE);
+}
+
+/* The caller has seen to it that none is adopted any more. */
+void mpipe_udp_detach(void)
+{
+	u32 n = mpipe_udp_socks_give_up();
+
+	if (n == 0)
+		return;
+	synchronize_rcu_tasks(); /* whoever was about to enter a call of ours has */
+	synchronize_srcu(&callers);
+	while (n--)
 		module_put(THIS_MODULE);
 }
 
@@ -575,5 +588,5 @@ int mpipe_udp_init(void)
 void mpipe_udp_exit(void)
 {
 	nf_unregister_net_hooks(&init_net, hooks, ARRAY_SIZE(hooks));
-	synchronize_srcu(&senders);
+	synchronize_srcu(&callers);
 }

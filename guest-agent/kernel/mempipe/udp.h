@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the files of UDP share: udp.c sockets and sending, udp-flows.c who may send what, udp-ring.c the rings,
- * udp-stats.c what is to be seen. "Datagrams" in memlego/mempipe-abi.h has the protocol, core/flow.h the
+/* What the files of UDP share: udp.c sockets and sending, udp-socks.c which sockets those are, udp-flows.c who may
+ * send what, udp-ring.c the rings, udp-stats.c what is to be seen. "Datagrams" in memlego/mempipe-abi.h has the protocol, core/flow.h the
  * states of a flow.
  *
  * Locks: ring->tx_lock (a mutex) is taken by senders, before all of these leaves, softirqs off:
@@ -104,6 +104,11 @@ void mpipe_rx_flow_saw(const struct mpipe_tuple *tuple, u64 digest, int ifindex,
 u64 mpipe_flow_prove(u64 digest, u64 nonce, bool answer);
 void mpipe_flows_tidy(struct mpipe_dev *dev, bool all);
 void mpipe_flows_show(struct seq_file *m);
+
+/* udp-socks.c */
+bool mpipe_udp_sock_take(struct sock *sk, struct proto *base, struct proto *ours);
+bool mpipe_udp_sock_give_up(const struct sock *sk); /* true: it was ours, the caller puts the module in the end */
+u32 mpipe_udp_socks_give_up(void); /* all; how many: the same */
 
 /* udp-ring.c: inside of the device */
 bool mpipe_ring_begin(struct mpipe_dev *dev, u32 peer);
