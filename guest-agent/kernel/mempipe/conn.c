@@ -35,6 +35,8 @@ static struct mpipe_conn *conn_alloc(struct sock *sk, gfp_t gfp)
 	INIT_WORK(&conn->reset_work, reset_work);
 	INIT_WORK(&conn->settle_work, settle_work);
 	conn->sk = sk;
+	mpipe_count(MPIPE_N_OPEN);
+	mpipe_count_memory(conn, false);
 	return conn;
 }
 
@@ -82,6 +84,9 @@ static void conn_free(struct rcu_head *rcu)
 {
 	struct mpipe_conn *conn = container_of(rcu, struct mpipe_conn, rcu);
 
+	mpipe_count_add(MPIPE_N_OPEN, -1);
+	mpipe_count_memory(conn->pipe, true);
+	mpipe_count_memory(conn, true);
 	kvfree(conn->rest);
 	kfree(conn->pipe);
 	kfree(conn);
@@ -186,6 +191,7 @@ int mpipe_conn_open(struct mpipe_conn *conn, u32 slot, u32 gen)
 	mp_tx_init(&pipe->tx, conn->server ? &shared->to_client : &shared->to_server, gen);
 	mp_rx_init(&pipe->rx, conn->server ? &shared->to_server : &shared->to_client, gen, dev->n_chunks);
 	smp_store_release(&conn->pipe, pipe);
+	mpipe_count_memory(pipe, false);
 	mpipe_chunks_begin(conn);
 	refcount_inc(&conn->ref);
 	err = xa_insert(&dev->pipes, mpipe_key(owner, slot), conn, GFP_KERNEL);

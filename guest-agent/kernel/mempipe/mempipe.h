@@ -382,6 +382,8 @@ enum mpipe_count {
 	MPIPE_N_TX_PIPE, MPIPE_N_RX_PIPE, MPIPE_N_TX_TCP, MPIPE_N_RESETS, MPIPE_N_BAD_MESSAGES,
 	MPIPE_N_LATE,
 	MPIPE_N_COPIED_OUT,
+	MPIPE_N_OPEN, /* now, as the next */
+	MPIPE_N_MEMORY,
 	MPIPE_COUNTS
 };
 extern atomic64_t mpipe_counts[MPIPE_COUNTS];
@@ -399,6 +401,14 @@ static inline void mpipe_count(enum mpipe_count what)
 
 void mpipe_stats_say(struct mpipe_dev *dev); /* inside of the device */
 void mpipe_show_tuple(struct seq_file *m, const struct mpipe_tuple *tuple);
+/* What slabs take for it, which is more than was asked for. */
+static inline void mpipe_count_memory(const void *object, bool gone)
+{
+	u64 bytes = object ? ksize(object) : 0;
+
+	mpipe_count_add(MPIPE_N_MEMORY, gone ? -bytes : bytes);
+}
+
 void mpipe_stats_init(void);
 void mpipe_stats_exit(void);
 

@@ -4,7 +4,7 @@
  *   connections   a line for each adopted connection: local and remote address, client or server, whether
  *                 what we send goes by the pipe or by tcp, and why, then KEY=VALUE words
  *   counters      KEY VALUE lines; reason-NAME counts connections that stayed with TCP, or returned to it,
- *   for it
+ *   for it; KEY-now is no sum but what there is
  *   devices       a line for each region
  *   flows         a line for each flow of datagrams (udp-stats.c)
  */
@@ -30,6 +30,8 @@ static const char *const count_names[] = {
 	[MPIPE_N_BAD_MESSAGES] = "bad-messages",
 	[MPIPE_N_LATE] = "late-wakes",
 	[MPIPE_N_COPIED_OUT] = "copied-out-bytes",
+	[MPIPE_N_OPEN] = "connections-now",
+	[MPIPE_N_MEMORY] = "memory-bytes-now",
 };
 static_assert(ARRAY_SIZE(count_names) == MPIPE_COUNTS);
 
