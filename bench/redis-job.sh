@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Runs in a guest of bench/balance, from the disk of bench/redis-disk.sh: a redis-server and its jobs.
+# Runs in a guest of bench/balance, from the disk of tests/vm/programs-disk.sh: a redis-server and its jobs.
 #
 #     redis-job.sh serve MIB          starts the server, with a data set of that size that stays (database 0)
 #     redis-job.sh job MIB READS      one job: fills database 1, reads READS random values of it, compares every value, drops it
