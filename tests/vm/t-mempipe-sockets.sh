@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# What programs see of a socket is the same by the pipe as by the network, in each of 101 cases
+# What programs see of a socket is the same by the pipe as by the network, in each of 102 cases
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib-pipe.sh"

@@ -175,7 +175,7 @@ bool mpipe_memory_free(const struct sock *sk, int wake)
 	return ready;
 }
 
-/* Somebody polls for edges and has read what there was: what came after that must make an edge. */
+/* Somebody polls for edges and has read: what came since he last looked, and what comes next, must make an edge. */
 void mpipe_rx_rearm(struct mpipe_conn *conn, struct sock *sk)
 {
 	arm_rx(conn);

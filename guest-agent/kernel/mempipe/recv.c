@@ -369,6 +369,19 @@ static int recv_all(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg
 	return done;
 }
 
+/* Whether somebody waits elsewhere, who has to be told of the next byte. An epoll is in the queue all the time, and
+ * may never have asked us: not while TCP had the answer.
+ */
+static bool is_waited_for(const struct mpipe_conn *conn, const struct sock *sk)
+{
+	bool waits = READ_ONCE(conn->polled) || sock_flag(sk, SOCK_FASYNC);
+
+	rcu_read_lock();
+	waits = waits || skwq_has_sleeper(rcu_dereference(sk->sk_wq));
+	rcu_read_unlock();
+	return waits;
+}
+
 int mpipe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags, int *addr_len)
 {
 	struct mpipe_conn *conn = mpipe_conn_of(sk);
@@ -382,10 +395,8 @@ int mpipe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags, in
 	} else {
 		disarm(conn);
 		n = recv_all(conn, sk, msg, len, flags, addr_len);
-		/* who waits elsewhere has to be told of the next byte, also if he did not read up to
-		 * EAGAIN
-		 */
-		if ((conn->polled || sock_flag(sk, SOCK_FASYNC)) && n < (int)min_t(size_t, len, INT_MAX))
+		/* also if he did not read up to EAGAIN but as much as he wanted, or as FIONREAD had said */
+		if (is_waited_for(conn, sk))
 			mpipe_rx_rearm(conn, sk);
 	}
 	if (conn)

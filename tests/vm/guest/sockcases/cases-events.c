@@ -159,6 +159,22 @@ static void epoll_edge_drained(Side *s) {
         }
 }
 
+/* Reads what FIONREAD says and no more: no call says EAGAIN, none is short. */
+static void epoll_edge_counted(Side *s) {
+        int ep = watch(s->fd, EPOLLIN | EPOLLET);
+
+        for (int i = 0; i < 5; i++) {
+                if (s->client)
+                        send_all(s->fd, 0, 100);
+                else {
+                        note(s, "edge=%s", waited(ep, 5000));
+                        readable(s->fd, 100);
+                        note(s, "recv=%s", result(recv(s->fd, buffer, 100, 0)));
+                }
+                meet(s);
+        }
+}
+
 static void epoll_edge_out(Side *s) {
         int ep = watch(s->fd, EPOLLOUT | EPOLLET);
 
@@ -328,6 +344,7 @@ const Case cases_events[] = {
         { "epoll-level", epoll_level, false },
         { "epoll-edge", epoll_edge, false },
         { "epoll-edge-drained", epoll_edge_drained, false },
+        { "epoll-edge-counted", epoll_edge_counted, false },
         { "epoll-edge-out", epoll_edge_out, false },
         { "epoll-once", epoll_once, false },
         { "epoll-end", epoll_end, false },
