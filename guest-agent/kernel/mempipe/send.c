@@ -50,6 +50,14 @@ void mpipe_tx_to_tcp(struct mpipe_conn *conn)
 	mpipe_conn_tell_tx(conn);
 }
 
+/* How much a corked TCP, which sends whole segments only, would keep to itself, were `more` bytes added. */
+static u32 held_back(const struct tcp_sock *tp, size_t more)
+{
+	if (!(tp->nonagle & TCP_NAGLE_CORK))
+		return 0;
+	return (tp->write_seq - tp->snd_nxt + (u32)more) % max(tp->mss_cache, 1u);
+}
+
 static bool may_leave_tcp(const struct mpipe_conn *conn, const struct sock *sk)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
@@ -62,7 +70,7 @@ static bool may_leave_tcp(const struct mpipe_conn *conn, const struct sock *sk)
 	/* what TCP holds back until more comes (cork, MSG_MORE) would come late: nothing more comes by
 	 * TCP
 	 */
-	if (tp->nonagle & TCP_NAGLE_CORK || (tcp_send_head(sk) && !tp->packets_out))
+	if (held_back(tp, 0) || (tcp_send_head(sk) && !tp->packets_out))
 		return false;
 	return true;
 }
@@ -238,14 +246,24 @@ static int wait_for_room(struct mpipe_conn *conn, struct sock *sk, long *timeo)
 	return err;
 }
 
-/* By TCP: all of it, or a piece if the pipe may be taken soon. Socket locked, and again when it returns. */
-static int send_tcp(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg)
+/* How much TCP is given now: all, or a piece if the pipe may be taken soon; if TCP is corked, one that ends where a
+ * segment does, as nothing leaves TCP while that keeps some of it. Socket locked.
+ */
+static size_t tcp_piece(const struct mpipe_conn *conn, const struct sock *sk, size_t all)
 {
-	size_t all = msg_data_left(msg), piece = all;
+	size_t piece = min_t(size_t, all, TCP_PIECE), over = held_back(tcp_sk(sk), piece);
+
+	if (conn->stays || conn->state == MPIPE_TCP || conn->state == MPIPE_LEFT)
+		return all;
+	return over < piece ? piece - over : piece;
+}
+
+/* Socket locked, and again when it returns. */
+static int send_tcp(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg, size_t piece)
+{
+	size_t all = msg_data_left(msg);
 	int n;
 
-	if (!conn->stays && conn->state != MPIPE_TCP && conn->state != MPIPE_LEFT)
-		piece = min_t(size_t, all, TCP_PIECE);
 	conn->n_tcp_sends++;
 	release_sock(sk);
 	iov_iter_truncate(&msg->msg_iter, piece);
@@ -274,7 +292,7 @@ static int send_all(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg
 {
 	long timeo = sock_sndtimeo(sk, msg->msg_flags & MSG_DONTWAIT);
 	int sent_bytes = 0, n;
-	size_t left;
+	size_t left, piece;
 
 	while ((left = msg_data_left(msg)) > 0) {
 		n = try_pipe(conn, sk, msg);
@@ -288,12 +306,13 @@ static int send_all(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg
 		if (n == 0 && sent_bytes && (sk->sk_err || (sk->sk_shutdown & SEND_SHUTDOWN)))
 			return sent_bytes;
 		if (n == 0) {
-			n = send_tcp(conn, sk, msg);
+			piece = tcp_piece(conn, sk, left);
+			n = send_tcp(conn, sk, msg, piece);
 			if (n < 0 && sent_bytes)
 				keep_error(sk, n);
 			if (n < 0)
 				return sent_bytes ?: n;
-			if (n < min_t(size_t, left, TCP_PIECE)) /* it could not wait */
+			if ((size_t)n < piece) /* it could not wait */
 				return sent_bytes + n;
 		}
 		sent_bytes += n;
