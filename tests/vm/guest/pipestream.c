@@ -4,6 +4,8 @@
  *     pipestream serve PORT
  *     pipestream run ADDRESS PORT MIB SEED [poll|fork]
  *     pipestream hold ADDRESS PORT SEC    a byte there and back each 100 ms; says how that ended
+ *     pipestream pour MIB SEED            the same bytes to stdout, for other programs to carry
+ *     pipestream drink MIB SEED           from stdin, and then its end
  *
  * Sizes of writes and reads are random, from a byte to 256 KiB. With "poll" one thread does both by
  * non-blocking calls, with "fork" a child writes and its parent reads, both blocking. The client closes its
@@ -88,11 +90,16 @@ static size_t fill(Stream *s, uint8_t *to) {
 
 static void compare(Stream *s, const uint8_t *got, size_t n) {
         for (size_t i = 0; i < n; i++) {
-                uint8_t want = byte_at(s->seed, s->position + i);
+                uint64_t place = s->position + i, word = word_at(s->seed, place / 8);
+                uint8_t want = (uint8_t) (word >> (place % 8 * 8));
 
+                if (place % 8 == 0 && n - i >= 8 && memcmp(got + i, &word, 8) == 0) {
+                        i += 7;
+                        continue;
+                }
                 if (got[i] != want) {
                         fprintf(stderr, "pipestream: byte %llu is %02x, not %02x\n",
-                                (unsigned long long) (s->position + i), got[i], want);
+                                (unsigned long long) place, got[i], want);
                         exit(1);
                 }
         }
@@ -310,12 +317,51 @@ static void hold(int fd, int timeout_sec) {
         }
 }
 
+static void pour(Stream *out) {
+        while (out->position < out->bytes) {
+                size_t n = fill(out, buffer_out), done = 0;
+
+                while (done < n) {
+                        ssize_t r = write(STDOUT_FILENO, buffer_out + done, n - done);
+
+                        if (r <= 0)
+                                die("write");
+                        done += (size_t) r;
+                }
+                out->position += n;
+        }
+}
+
+static void drink(Stream *in) {
+        double begin = now_sec();
+        ssize_t r;
+
+        while ((r = read(STDIN_FILENO, buffer_in, sizeof(buffer_in))) > 0)
+                compare(in, buffer_in, (size_t) r);
+        if (r < 0)
+                die("read");
+        if (in->position != in->bytes) {
+                fprintf(stderr, "pipestream: %llu bytes, not %llu\n", (unsigned long long) in->position,
+                        (unsigned long long) in->bytes);
+                exit(1);
+        }
+        printf("ok MIB=%llu seconds=%.2f\n", (unsigned long long) (in->bytes / MIB), now_sec() - begin);
+}
+
 int main(int argc, char **argv) {
         setvbuf(stdout, NULL, _IOLBF, 0);
         if (argc == 3 && strcmp(argv[1], "serve") == 0) {
                 serve((uint16_t) atoi(argv[2]));
         } else if (argc == 5 && strcmp(argv[1], "hold") == 0) {
                 hold(connect_to(argv[2], (uint16_t) atoi(argv[3])), atoi(argv[4]));
+        } else if (argc == 4 && (strcmp(argv[1], "pour") == 0 || strcmp(argv[1], "drink") == 0)) {
+                Stream s = { .bytes = strtoull(argv[2], NULL, 10) * MIB, .seed = (uint64_t) atoi(argv[3]) };
+
+                s.random = mix(s.seed);
+                if (argv[1][0] == 'p')
+                        pour(&s);
+                else
+                        drink(&s);
         } else if (argc >= 6 && strcmp(argv[1], "run") == 0) {
                 Order o = { .bytes = strtoull(argv[4], NULL, 10) * MIB, .seed = (uint32_t) atoi(argv[5]) };
 
