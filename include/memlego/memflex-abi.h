@@ -28,7 +28,7 @@
  *
  * Starting. A module cannot know what its guest's last one left (a reboot does not close the device). It writes session, a
  * random number, into its section, with version 0, and rings the host. The host sees a session that is not the one in its header:
- * it punches out everything but the header, counts up epoch, and shows the session there. When the module sees its own, it says
+ * it punches out everything but the header and the section, counts up epoch, and then shows the session there. When the module sees its own, it says
  * epoch and version, and rings once more. Only then is anything lent to it. A module that goes in good order gives everything back and says version 0.
  *
  * Waking. Each side rings the other (ivshmem; the host is peer 0) when it has changed something the other should look at: the host

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "memlego/mempipe-abi.h"
 #include "mempipe/region.h"
@@ -13,6 +12,7 @@
 #include "util/util.h"
 
 G_STATIC_ASSERT(MLG_PIPE_MEMBERS_MAX == MLG_PIPE_PEERS - 1);
+G_STATIC_ASSERT(MLG_PIPE_PEERS <= MLG_IVSHMEM_IDS_MAX && MLG_PIPE_HOST == MLG_IVSHMEM_HOST);
 
 /* Members ring when they start, want more or give back; this is how old a demand may be that nobody rang
  * for. */
@@ -40,7 +40,7 @@ struct MlgPipeGroup {
         const MlgPipeGroupCallbacks *callbacks;
         void *userdata;
         MlgPipeRegion *region;
-        MlgPipeServer *server; /* NULL: it is being started */
+        MlgIvshmemServer *server; /* NULL: it is being started */
         bool left_to_next, lobby;
         uint32_t n_ids;
         uint32_t quota_chunks, limit_chunks;
@@ -64,7 +64,7 @@ static bool is_served(const MlgPipeGroup *g, uint32_t id) {
 }
 
 static void ring(MlgPipeGroup *g, uint32_t id) {
-        mlg_pipe_server_ring(g->server, id);
+        mlg_ivshmem_server_ring(g->server, id);
 }
 
 /* The table of peers has changed. */
@@ -81,7 +81,7 @@ static void complain_of(MlgPipeGroup *g, pid_t pid, const char *what) {
 static void complain(MlgPipeGroup *g, uint32_t id, const char *what) {
         g->members[id].broken = true;
         g->members[id].broke_usec = g->turned_usec;
-        complain_of(g, mlg_pipe_server_pid(g->server, id), what);
+        complain_of(g, mlg_ivshmem_server_pid(g->server, id), what);
 }
 
 /* ---- what members say ---- */
@@ -290,7 +290,7 @@ static void on_keep(const char *name, int fd, void *userdata) {
         g->callbacks->on_keep(name, fd, g->userdata);
 }
 
-static const MlgPipeServerCallbacks callbacks_of_server = {
+static const MlgIvshmemServerCallbacks callbacks_of_server = {
         .on_join = on_join,
         .on_leave = on_leave,
         .on_ring = on_ring,
@@ -306,14 +306,14 @@ static short group_events(void *userdata) {
 
 static uint64_t group_deadline_usec(void *userdata) {
         const MlgPipeGroup *g = userdata;
-        const MlgPollable *p = mlg_pipe_server_pollable(g->server);
+        const MlgPollable *p = mlg_ivshmem_server_pollable(g->server);
 
         return mlg_min(g->next_usec, p->deadline_usec(p->userdata));
 }
 
 static int group_dispatch(uint64_t now, void *userdata) {
         MlgPipeGroup *g = userdata;
-        const MlgPollable *p = mlg_pipe_server_pollable(g->server);
+        const MlgPollable *p = mlg_ivshmem_server_pollable(g->server);
         int r = p->dispatch(now, p->userdata);
 
         if (r >= 0 && g->next_usec <= now)
@@ -323,20 +323,8 @@ static int group_dispatch(uint64_t now, void *userdata) {
 
 /* ---- making one ---- */
 
-/* What was kept is good for nothing if some of it is missing: who is connected has the old memory, and rings
- * the old bells. */
-static bool is_complete(const MlgPipeKept *k, uint64_t region_bytes, uint32_t n_ids) {
-        struct stat st;
-
-        for (uint32_t id = 0; id < n_ids; id++)
-                if (k->events[id] < 0)
-                        return false;
-        return k->region >= 0 && k->truth >= 0 && k->listener >= 0 && fstat(k->region, &st) == 0 &&
-               (uint64_t) st.st_size == region_bytes;
-}
-
-static bool adopt_region(MlgPipeGroup *g, const MlgPipeGroupOptions *o, MlgPipeKept *k) {
-        if (!is_complete(k, o->region_bytes, g->n_ids) || mlg_pipe_region_adopt(k->region, k->truth, &g->region) < 0)
+static bool adopt_region(MlgPipeGroup *g, const MlgPipeGroupOptions *o, MlgIvshmemKept *k) {
+        if (!mlg_ivshmem_kept_is_complete(k, o->region_bytes, g->n_ids) || mlg_pipe_region_adopt(k->region, k->truth, &g->region) < 0)
                 return false;
         k->region = k->truth = -1;
         return true;
@@ -348,7 +336,7 @@ static void settle_members(MlgPipeGroup *g) {
         for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++) {
                 if (!is_there(g, id))
                         continue;
-                if (mlg_pipe_server_pid(g->server, id) > 0)
+                if (mlg_ivshmem_server_pid(g->server, id) > 0)
                         mlg_pipe_region_set_leaving(g->region, id, false);
                 else
                         mlg_pipe_region_leave(g->region, id);
@@ -357,19 +345,19 @@ static void settle_members(MlgPipeGroup *g) {
 }
 
 static int start(MlgPipeGroup *g, const MlgPipeGroupOptions *o) {
-        MlgPipeKept *k = o->kept, none;
+        MlgIvshmemKept *k = o->kept, none;
         int r = 0;
 
-        mlg_pipe_kept_init(&none);
+        mlg_ivshmem_kept_init(&none);
         k = k ? k : &none;
         if (!adopt_region(g, o, k)) {
-                mlg_pipe_kept_close(k);
+                mlg_ivshmem_kept_close(k);
                 r = mlg_pipe_region_new(o->region_bytes, o->epoch, &g->region);
         }
         if (r >= 0)
-                r = mlg_pipe_server_new(o->path, o->owner, mlg_pipe_region_fd(g->region), g->n_ids, k,
+                r = mlg_ivshmem_server_new(o->path, o->owner, mlg_pipe_region_fd(g->region), g->n_ids, k,
                                         &callbacks_of_server, g, &g->server);
-        mlg_pipe_kept_close(k);
+        mlg_ivshmem_kept_close(k);
         if (r < 0)
                 return r;
         mlg_pipe_region_set_features(g->region, g->lobby ? MLG_PIPE_LOBBY : 0);
@@ -396,7 +384,7 @@ int mlg_pipe_group_new(const MlgPipeGroupOptions *o, const MlgPipeGroupCallbacks
         mlg_pipe_group_set_quota(g, o->quota_bytes);
         g->limit_chunks = UINT32_MAX;
         g->pollable = (MlgPollable) {
-                .fd = mlg_pipe_server_pollable(g->server)->fd,
+                .fd = mlg_ivshmem_server_pollable(g->server)->fd,
                 .events = group_events,
                 .deadline_usec = group_deadline_usec,
                 .dispatch = group_dispatch,
@@ -408,7 +396,7 @@ int mlg_pipe_group_new(const MlgPipeGroupOptions *o, const MlgPipeGroupCallbacks
 
 void mlg_pipe_group_leave_to_next(MlgPipeGroup *g) {
         g->left_to_next = true;
-        mlg_pipe_server_leave_to_next(g->server);
+        mlg_ivshmem_server_leave_to_next(g->server);
 }
 
 /* Everybody goes back to the network: nobody would tell them any more when one of them dies. */
@@ -423,7 +411,7 @@ MlgPipeGroup *mlg_pipe_group_free(MlgPipeGroup *g) {
                 return NULL;
         if (g->server && !g->left_to_next)
                 say_farewell(g);
-        (void) mlg_pipe_server_free(g->server);
+        (void) mlg_ivshmem_server_free(g->server);
         (void) mlg_pipe_region_free(g->region);
         g_free(g);
         return NULL;
@@ -434,7 +422,7 @@ const MlgPollable *mlg_pipe_group_pollable(const MlgPipeGroup *g) {
 }
 
 const char *mlg_pipe_group_path(const MlgPipeGroup *g) {
-        return mlg_pipe_server_path(g->server);
+        return mlg_ivshmem_server_path(g->server);
 }
 
 void mlg_pipe_group_set_quota(MlgPipeGroup *g, uint64_t quota_bytes) {
@@ -490,7 +478,7 @@ static void show_member(const MlgPipeGroup *g, uint32_t id, MlgPipeMember *ret) 
         *ret = (MlgPipeMember) {
                 .id = id,
                 .epoch = mlg_pipe_region_peer_epoch(g->region, id),
-                .pid = mlg_pipe_server_pid(g->server, id),
+                .pid = mlg_ivshmem_server_pid(g->server, id),
                 .state = state_of(g, id),
                 .granted_kib = kib_of(mlg_pipe_region_granted(g->region, id)),
                 .target_kib = kib_of(mlg_pipe_region_target(g->region, id)),
@@ -512,7 +500,7 @@ void mlg_pipe_group_status(const MlgPipeGroup *g, MlgPipeStatus *ret) {
                 .backed_kib = mlg_pipe_region_backed_bytes(g->region) / 1024,
                 .epoch = mlg_pipe_region_epoch(g->region),
         };
-        g_strlcpy(ret->path, mlg_pipe_server_path(g->server), sizeof(ret->path));
+        g_strlcpy(ret->path, mlg_ivshmem_server_path(g->server), sizeof(ret->path));
         for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++)
                 if (is_there(g, id))
                         show_member(g, id, &ret->members[ret->n_members++]);

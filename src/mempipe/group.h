@@ -13,7 +13,7 @@
 #include <glib.h>
 
 #include "memlego/pipe.h"
-#include "mempipe/server.h"
+#include "ivshmem/server.h"
 #include "util/pollable.h"
 
 typedef struct MlgPipeGroup MlgPipeGroup;
@@ -31,20 +31,20 @@ typedef struct MlgPipeGroupCallbacks {
         void (*on_complaint)(pid_t pid, const char *what, void *userdata);
         /* Of a lobby (memlego/mempipe-abi.h): its member has seen the SYN with this number. */
         void (*on_wish)(uint64_t syn, uint64_t now_usec, void *userdata);
-        /* See mempipe/server.h. */
+        /* See ivshmem/server.h. */
         void (*on_keep)(const char *name, int fd, void *userdata);
 } MlgPipeGroupCallbacks;
 
 typedef struct MlgPipeGroupOptions {
         const char *path; /* of the socket */
-        uid_t owner;      /* see mempipe/server.h */
+        uid_t owner;      /* see ivshmem/server.h */
         uint64_t region_bytes;
         uint64_t quota_bytes;
         uint64_t epoch; /* of the region: never one that was used since the host booted */
         uint32_t n_members; /* at a time; 0: as many as there is room for */
         bool lobby;         /* of one member, which has wishes only */
         /* NULL: nothing. Emptied; of another size than region_bytes, or not complete: closed. */
-        MlgPipeKept *kept;
+        MlgIvshmemKept *kept;
 } MlgPipeGroupOptions;
 
 int mlg_pipe_group_new(const MlgPipeGroupOptions *options, const MlgPipeGroupCallbacks *callbacks,

@@ -3,17 +3,16 @@
 #include "mempipe/region.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "ivshmem/memfd.h"
 #include "mempipe/core/region.h"
 #include "util/util.h"
 
 #define TRUTH_MAGIC UINT64_C(0x3148545552544c4d) /* "MLTRUTH1": another number for another layout */
 #define RING_MASK (MLG_PIPE_MESSAGES - 1)
-#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 typedef struct Member {
         uint32_t state;
@@ -63,22 +62,6 @@ static uint64_t offset_of(const MlgPipeRegion *r, const void *place) {
 
 /* ---- making one ---- */
 
-static int punch(int fd, uint64_t at, uint64_t bytes) {
-        return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t) at, (off_t) bytes) < 0
-                       ? -errno
-                       : 0;
-}
-
-static int make_memfd(const char *name, uint64_t bytes, int seals, int *ret) {
-        _mlg_cleanup_fd_ int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-        if (fd < 0 || ftruncate(fd, (off_t) bytes) < 0 || fcntl(fd, F_ADD_SEALS, seals) < 0)
-                return -errno;
-        *ret = fd;
-        fd = -1;
-        return 0;
-}
-
 static int map(MlgPipeRegion *r) {
         void *p = mmap(NULL, MLG_PIPE_CHUNKS_AT, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
 
@@ -120,8 +103,8 @@ int mlg_pipe_region_new(uint64_t bytes, uint64_t epoch, MlgPipeRegion **ret) {
         r = g_new0(MlgPipeRegion, 1);
         r->fd = r->truth_fd = -1;
         r->truth_bytes = sizeof(Truth) + chunks_of(bytes);
-        if ((error = make_memfd("mempipe", bytes, SEALS, &r->fd)) < 0 ||
-            (error = make_memfd("mempipe-truth", r->truth_bytes, SEALS, &r->truth_fd)) < 0 ||
+        if ((error = mlg_memfd_new("mempipe", bytes, &r->fd)) < 0 ||
+            (error = mlg_memfd_new("mempipe-truth", r->truth_bytes, &r->truth_fd)) < 0 ||
             (error = map(r)) < 0)
                 return error;
         r->truth->bytes = bytes;
@@ -151,7 +134,7 @@ int mlg_pipe_region_adopt(int region_fd, int truth_fd, MlgPipeRegion **ret) {
         if (fstat(region_fd, &region) < 0 || fstat(truth_fd, &truth) < 0)
                 return -errno;
         if (!is_size((uint64_t) region.st_size) || truth.st_size < (off_t) sizeof(Truth) ||
-            fcntl(region_fd, F_GET_SEALS) != SEALS || fcntl(truth_fd, F_GET_SEALS) != SEALS)
+            !mlg_memfd_is_sealed(region_fd) || !mlg_memfd_is_sealed(truth_fd))
                 return -EBADMSG;
         r = g_new0(MlgPipeRegion, 1);
         r->fd = region_fd;
@@ -247,7 +230,7 @@ uint32_t mlg_pipe_region_grant(MlgPipeRegion *r, uint32_t id, uint32_t max, uint
 }
 
 static void free_run(MlgPipeRegion *r, uint32_t id, uint32_t first, uint32_t count) {
-        (void) punch(r->fd, chunk_at(first), chunk_at(first + count) - chunk_at(first));
+        (void) mlg_memfd_punch(r->fd, chunk_at(first), chunk_at(first + count) - chunk_at(first));
         set_owner(r, first, count, MLG_PIPE_NOBODY);
         r->truth->members[id].granted -= count;
         r->truth->granted -= count;
@@ -279,9 +262,7 @@ uint32_t mlg_pipe_region_granted_to_all(const MlgPipeRegion *r) {
 }
 
 uint64_t mlg_pipe_region_backed_bytes(const MlgPipeRegion *r) {
-        struct stat st;
-
-        return fstat(r->fd, &st) < 0 ? 0 : (uint64_t) st.st_blocks * 512;
+        return mlg_memfd_backed_bytes(r->fd);
 }
 
 #define TABLE_PAGE UINT64_C(4096) /* all of them begin and end with one */
@@ -324,7 +305,7 @@ static void sweep_tables(MlgPipeRegion *r) {
                 for (uint64_t at = (uint64_t) data, next; at < end; at = MAX(next, at + TABLE_PAGE)) {
                         next = end_of_unused(r, at, end);
                         if (next > at)
-                                (void) punch(r->fd, at, next - at);
+                                (void) mlg_memfd_punch(r->fd, at, next - at);
                 }
                 data = hole;
         }
@@ -345,7 +326,7 @@ uint64_t mlg_pipe_region_sweep(MlgPipeRegion *r) {
                 c = (uint32_t) (((uint64_t) data - MLG_PIPE_CHUNKS_AT) >> MLG_PIPE_CHUNK_SHIFT);
                 n = run_of(t, c, t->n_chunks, MLG_PIPE_NOBODY);
                 if (n > 0)
-                        (void) punch(r->fd, chunk_at(c), chunk_at(c + n) - chunk_at(c));
+                        (void) mlg_memfd_punch(r->fd, chunk_at(c), chunk_at(c + n) - chunk_at(c));
         }
         return mlg_sub_sat(before, mlg_pipe_region_backed_bytes(r));
 }
@@ -355,11 +336,11 @@ uint64_t mlg_pipe_region_sweep(MlgPipeRegion *r) {
 /* Nothing of a former member is left for the next one of this id, nor for those who talked to it. */
 static void forget(MlgPipeRegion *r, uint32_t id) {
         take_all_back(r, id);
-        (void) punch(r->fd, offset_of(r, mp_section(r->shared, id)), sizeof(struct mlg_pipe_section));
-        (void) punch(r->fd, offset_of(r, pair_of(r, id, 0)), MLG_PIPE_PEERS * sizeof(struct mlg_pipe_pair));
+        (void) mlg_memfd_punch(r->fd, offset_of(r, mp_section(r->shared, id)), sizeof(struct mlg_pipe_section));
+        (void) mlg_memfd_punch(r->fd, offset_of(r, pair_of(r, id, 0)), MLG_PIPE_PEERS * sizeof(struct mlg_pipe_pair));
         for (uint32_t other = 0; other < MLG_PIPE_PEERS; other++)
-                (void) punch(r->fd, offset_of(r, pair_of(r, other, id)), sizeof(struct mlg_pipe_pair));
-        (void) punch(r->fd, offset_of(r, mp_slot(r->shared, id, 0)),
+                (void) mlg_memfd_punch(r->fd, offset_of(r, pair_of(r, other, id)), sizeof(struct mlg_pipe_pair));
+        (void) mlg_memfd_punch(r->fd, offset_of(r, mp_slot(r->shared, id, 0)),
                      MLG_PIPE_SLOTS * sizeof(struct mlg_pipe_slot));
         r->truth->members[id].sent = r->truth->members[id].received = 0;
         mlg_pipe_region_set_target(r, id, 0);

@@ -3,6 +3,7 @@
  * share memory two by two) have in common. Nobody else includes it. */
 #pragma once
 
+#include "memlego/mempipe-abi.h"
 #include "memlego/pipe.h"
 #include "mempipe/group.h"
 #include "mempipe/sharing.h"

@@ -275,16 +275,16 @@ static void on_kept(const char *name, int fd, void *userdata) {
 }
 
 /* What was kept of this group. */
-static void take_kept(GHashTable *kept, const char *pipe, MlgPipeKept *ret) {
+static void take_kept(GHashTable *kept, const char *pipe, MlgIvshmemKept *ret) {
         g_autofree char *prefix = g_strconcat(KEPT_PREFIX, pipe, "/", NULL);
         GHashTableIter iter;
         gpointer name, fd;
 
-        mlg_pipe_kept_init(ret);
+        mlg_ivshmem_kept_init(ret);
         g_hash_table_iter_init(&iter, kept);
         while (g_hash_table_iter_next(&iter, &name, &fd))
                 if (g_str_has_prefix(name, prefix) &&
-                    mlg_pipe_kept_add(ret, (const char *) name + strlen(prefix), GPOINTER_TO_INT(fd))) {
+                    mlg_ivshmem_kept_add(ret, (const char *) name + strlen(prefix), GPOINTER_TO_INT(fd))) {
                         g_hash_table_iter_steal(&iter);
                         /* It is kept anew under this name where it is used, and not otherwise. */
                         mlg_notify_keep(name, -1);
@@ -374,7 +374,7 @@ static int serve(Pipe *p, GHashTable *kept) {
         MlgDaemon *d = p->daemon;
         const MlgPipeSettings *s = p->section ? &p->section->settings : &p->settings;
         g_autofree char *path = g_strdup_printf("%s/%s.sock", pipe_dir(d), p->name);
-        MlgPipeKept k;
+        MlgIvshmemKept k;
         MlgPipeGroupOptions o = {
                 .path = path,
                 .owner = hypervisor_user(),
@@ -390,7 +390,7 @@ static int serve(Pipe *p, GHashTable *kept) {
         };
         int r;
 
-        mlg_pipe_kept_init(&k);
+        mlg_ivshmem_kept_init(&k);
         if (kept)
                 take_kept(kept, p->name, &k);
         (void) g_mkdir_with_parents(pipe_dir(d), 0711); /* where it is not made by systemd-tmpfiles */

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # check-layers.sh ROOT: holds the layers of ARCHITECTURE.md by what each file under src/ and include/ includes.
 #
-#   main > service > adapters (hypervisor, mempipe, bus), simulator (sim) > core (core, predict, policies) > util
+#   main > service > adapters (hypervisor, mempipe and memflex on ivshmem, bus), simulator (sim) > core (core, predict, policies) > util
 #
 # A layer may include itself and those below; contracts (include/memlego) may be included by all and include only
 # contracts. The table below says for each directory which quoted includes and which system headers it may have; some
@@ -41,18 +41,22 @@ function quoted_of(file) {
                 return "memlego/ util/ core/ hypervisor/"
         if (file ~ /^src\/bus\//)
                 return "memlego/ util/ core/ bus/"
+        if (file ~ /^src\/ivshmem\//)
+                return "util/ ivshmem/"
         if (file ~ /^src\/mempipe\//)
-                return "memlego/ util/ mempipe/"
+                return "memlego/ util/ ivshmem/ mempipe/"
+        if (file ~ /^src\/memflex\//)
+                return "memlego/ util/ ivshmem/ memflex/"
         if (file ~ /^src\/service\/loop/)
                 return "util/ service/loop"
         if (file ~ /^src\/service\//)
-                return "memlego/ util/ core/ predict/ policies/ hypervisor/ mempipe/ bus/ service/"
+                return "memlego/ util/ core/ predict/ policies/ hypervisor/ ivshmem/ mempipe/ memflex/ bus/ service/"
         if (file ~ /^src\/ctl\/simulate/) # the only command that decides itself, by the configuration on disk
                 return "memlego/ util/ core/settings.h policies/registry.h predict/registry.h service/config.h service/plugin-loader.h sim/ ctl/"
         if (file ~ /^src\/ctl\//)
                 return "memlego/ util/ ctl/"
         if (file ~ /^src\/main\.c$/)
-                return "memlego/ util/ core/ hypervisor/ mempipe/ bus/ service/"
+                return "memlego/ util/ core/ hypervisor/ ivshmem/ mempipe/ memflex/ bus/ service/"
         return ""
 }
 

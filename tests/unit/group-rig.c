@@ -57,12 +57,12 @@ static void on_complaint(pid_t pid, const char *what, void *userdata) {
 /* The service manager: a copy of each descriptor, by its name. */
 static void on_keep(const char *name, int fd, void *userdata) {
         Fixture *f = userdata;
-        MlgPipeKept found;
+        MlgIvshmemKept found;
         int *places = (int *) &f->kept, *at = (int *) &found;
 
-        mlg_pipe_kept_init(&found);
-        assert_true(mlg_pipe_kept_add(&found, name, 1));
-        assert_false(mlg_pipe_kept_add(&found, name, 1));
+        mlg_ivshmem_kept_init(&found);
+        assert_true(mlg_ivshmem_kept_add(&found, name, 1));
+        assert_false(mlg_ivshmem_kept_add(&found, name, 1));
         for (size_t i = 0; i < sizeof(found) / sizeof(int); i++)
                 if (at[i] == 1) {
                         mlg_close_fd(&places[i]);
@@ -75,7 +75,7 @@ static const MlgPipeGroupCallbacks callbacks = {
         .on_keep = on_keep,
 };
 
-void group_start(Fixture *f, uint64_t region_bytes, uint64_t epoch, MlgPipeKept *kept) {
+void group_start(Fixture *f, uint64_t region_bytes, uint64_t epoch, MlgIvshmemKept *kept) {
         MlgPipeGroupOptions o = {
                 .path = f->path, .owner = getuid(), .region_bytes = region_bytes, .quota_bytes = 8 * MIB, .epoch = epoch,
                 .kept = kept,
@@ -91,7 +91,7 @@ int group_setup(void **state) {
         f->path = g_build_filename(f->dir, "s", NULL);
         f->now_usec = 1000 * SEC;
         f->room_bytes = 1024 * MIB;
-        mlg_pipe_kept_init(&f->kept);
+        mlg_ivshmem_kept_init(&f->kept);
         group_start(f, REGION, 5, NULL);
         *state = f;
         return 0;
@@ -102,7 +102,7 @@ int group_teardown(void **state) {
 
         (void) mlg_pipe_group_free(f->g);
         assert_int_equal(g_access(f->path, F_OK), -1);
-        mlg_pipe_kept_close(&f->kept);
+        mlg_ivshmem_kept_close(&f->kept);
         (void) g_rmdir(f->dir);
         g_free(f->path);
         g_free(f->dir);

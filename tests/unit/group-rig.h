@@ -22,7 +22,7 @@ typedef struct Fixture {
         char last_complaint[256];
         uint64_t room_bytes, charge_bytes;
         bool refuse;
-        MlgPipeKept kept;      /* as the service manager has it */
+        MlgIvshmemKept kept;      /* as the service manager has it */
 } Fixture;
 
 /* A guest: its QEMU's socket, the memory, the bells of all, and a module that is as small as can be. */
@@ -39,7 +39,7 @@ static inline uint8_t *chunk_of(uint8_t *memory, uint32_t n) {
 /* ---- the group ---- */
 
 /* It is served at f->path; `kept` as mlg_pipe_group_new() takes it. */
-void group_start(Fixture *f, uint64_t region_bytes, uint64_t epoch, MlgPipeKept *kept);
+void group_start(Fixture *f, uint64_t region_bytes, uint64_t epoch, MlgIvshmemKept *kept);
 int group_setup(void **state); /* one of REGION bytes and epoch 5, whose quota is 8 MiB */
 int group_teardown(void **state);
 void group_turn(Fixture *f); /* until it has nothing to do */

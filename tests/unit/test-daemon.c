@@ -953,7 +953,7 @@ static void test_pairs(void **state) {
 
         start_pairs(f, "PairsMax=1\nPairIdleSec=5\nQuota=8M\n", g, lobby);
         assert_false(connect_as(f, g[0], g[1]->info.pipe_paths[0], &other)); /* another's lobby */
-        WAIT_FOR(f, logged(f, "the group is full"));
+        WAIT_FOR(f, logged(f, "it is full"));
 
         pipe_client_wish(&lobby[2], 8);
         pipe_client_wish(&lobby[0], 7);

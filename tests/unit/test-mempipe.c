@@ -209,7 +209,7 @@ static uint32_t alive(Guest *g) {
 /* Another process goes on: nobody notices, and everything is as it was. */
 static void test_group_taken_over(void **state) {
         Fixture *f = *state;
-        MlgPipeKept kept;
+        MlgIvshmemKept kept;
         uint32_t first, before;
         Guest a, b, c, d;
 
@@ -229,7 +229,7 @@ static void test_group_taken_over(void **state) {
         guest_ring(&a, 0);
 
         kept = f->kept; /* the manager's table is made anew by the next process */
-        mlg_pipe_kept_init(&f->kept);
+        mlg_ivshmem_kept_init(&f->kept);
         f->n_joins = f->n_leaves = 0;
         before = alive(&a);
         group_start(f, REGION, 6, &kept);
@@ -264,7 +264,7 @@ static void test_group_not_taken_over(void **state) {
         Fixture *f = *state;
 
         for (int what = 0; what < 3; what++) {
-                MlgPipeKept kept;
+                MlgIvshmemKept kept;
                 int64_t v;
                 int fd;
                 bool end = false;
@@ -274,7 +274,7 @@ static void test_group_not_taken_over(void **state) {
                 mlg_pipe_group_leave_to_next(f->g);
                 (void) mlg_pipe_group_free(f->g);
                 kept = f->kept;
-                mlg_pipe_kept_init(&f->kept);
+                mlg_ivshmem_kept_init(&f->kept);
                 if (what == 0)
                         mlg_close_fd(&kept.truth);
                 if (what == 1)
@@ -311,12 +311,12 @@ static void test_group_farewell(void **state) {
 
 static void test_kept_names(void **state) {
         static const char *const bad[] = { "", "client", "client.", "client.32", "client.1x", "event.-1", "event.32", "x.1", "regions" };
-        MlgPipeKept k;
+        MlgIvshmemKept k;
 
-        mlg_pipe_kept_init(&k);
+        mlg_ivshmem_kept_init(&k);
         for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
-                assert_false(mlg_pipe_kept_add(&k, bad[i], 7));
-        assert_true(mlg_pipe_kept_add(&k, "client.31", 7));
+                assert_false(mlg_ivshmem_kept_add(&k, bad[i], 7));
+        assert_true(mlg_ivshmem_kept_add(&k, "client.31", 7));
         assert_int_equal(k.clients[31], 7);
         assert_int_equal(k.clients[1], -1);
         assert_int_equal(k.listener, -1);

@@ -9,7 +9,7 @@
  * nobody is told of those who come and go, for which the region has a table. It has to be so: QEMU frees
  * what it has of a peer when it hears that it left, and keeps the pointer: it dies when that id is used
  * again, or when the device is unplugged (seen with 7.2). */
-#include "mempipe/server.h"
+#include "ivshmem/server.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -39,9 +39,9 @@
 /* Without a descriptor for it, who wants to connect waits; what becomes free meanwhile nobody tells us. */
 #define LISTEN_PAUSE_USEC MLG_USEC_PER_SEC
 
-#define BELL_MARK MLG_PIPE_HOST /* clients have their ids, 1 to ... */
-#define LISTENER_MARK MLG_PIPE_PEERS
-#define REFUSED_MARK (MLG_PIPE_PEERS + 1) /* and the places behind it */
+#define BELL_MARK MLG_IVSHMEM_HOST /* clients have their ids, 1 to ... */
+#define LISTENER_MARK MLG_IVSHMEM_IDS_MAX
+#define REFUSED_MARK (MLG_IVSHMEM_IDS_MAX + 1) /* and the places behind it */
 
 /* A descriptor that is watched, but not always. */
 typedef struct Source {
@@ -69,17 +69,17 @@ typedef struct Refused {
         uint64_t until_usec;
 } Refused;
 
-struct MlgPipeServer {
-        const MlgPipeServerCallbacks *callbacks;
+struct MlgIvshmemServer {
+        const MlgIvshmemServerCallbacks *callbacks;
         void *userdata;
-        char path[MLG_PIPE_PATH_MAX + 1];
+        char path[MLG_IVSHMEM_PATH_MAX + 1];
         uid_t owner;
         bool sees_all_users, left_to_next;
         uint32_t n_ids;
         int epoll, memory_fd;
-        int events[MLG_PIPE_PEERS]; /* by which each id is rung; [0] is the bell's */
+        int events[MLG_IVSHMEM_IDS_MAX]; /* by which each id is rung; [0] is the bell's */
         Source listener, bell;
-        Client clients[MLG_PIPE_PEERS]; /* [0] is nobody's */
+        Client clients[MLG_IVSHMEM_IDS_MAX]; /* [0] is nobody's */
         Refused refused[REFUSED_MOST];
         uint32_t next_refused;
         MlgPollable pollable;
@@ -87,14 +87,14 @@ struct MlgPipeServer {
 
 /* ---- listener and bell ---- */
 
-static void watch(MlgPipeServer *s, Source *source) {
+static void watch(MlgIvshmemServer *s, Source *source) {
         struct epoll_event e = { .events = EPOLLIN, .data.u32 = source->mark };
 
         if (!source->watched)
                 source->watched = epoll_ctl(s->epoll, EPOLL_CTL_ADD, source->fd, &e) == 0;
 }
 
-static void pause_until(MlgPipeServer *s, Source *source, uint64_t at_usec) {
+static void pause_until(MlgIvshmemServer *s, Source *source, uint64_t at_usec) {
         (void) epoll_ctl(s->epoll, EPOLL_CTL_DEL, source->fd, NULL);
         source->watched = false;
         source->again_usec = at_usec;
@@ -135,7 +135,7 @@ static int send_message(int to, const Message *m) {
         return n == sizeof(value) ? 0 : -EIO;
 }
 
-static void watch_client(MlgPipeServer *s, uint32_t id, int op) {
+static void watch_client(MlgIvshmemServer *s, uint32_t id, int op) {
         Client *c = &s->clients[id];
         struct epoll_event e = {
                 .events = EPOLLIN | (g_queue_is_empty(&c->queue) ? 0 : EPOLLOUT),
@@ -151,7 +151,7 @@ static void doom(Client *c, const char *why) {
                 c->why = why;
 }
 
-static void flush(MlgPipeServer *s, uint32_t id) {
+static void flush(MlgIvshmemServer *s, uint32_t id) {
         Client *c = &s->clients[id];
         int r = 0;
 
@@ -163,7 +163,7 @@ static void flush(MlgPipeServer *s, uint32_t id) {
                 watch_client(s, id, EPOLL_CTL_MOD);
 }
 
-static void say(MlgPipeServer *s, uint32_t id, int64_t value, int fd) {
+static void say(MlgIvshmemServer *s, uint32_t id, int64_t value, int fd) {
         Client *c = &s->clients[id];
         Message *m;
 
@@ -182,7 +182,7 @@ static bool is_there(const Client *c) {
 
 /* ---- coming and going ---- */
 
-static void keep(const MlgPipeServer *s, const char *what, uint32_t id, int fd) {
+static void keep(const MlgIvshmemServer *s, const char *what, uint32_t id, int fd) {
         char name[32];
 
         if (g_str_equal(what, "listener"))
@@ -198,8 +198,8 @@ static void close_client(Client *c) {
         *c = (Client) { .fd = -1 };
 }
 
-static void drop_doomed(MlgPipeServer *s) {
-        for (uint32_t id = 1; id < MLG_PIPE_PEERS; id++) {
+static void drop_doomed(MlgIvshmemServer *s) {
+        for (uint32_t id = 1; id < MLG_IVSHMEM_IDS_MAX; id++) {
                 Client *c = &s->clients[id];
 
                 if (c->fd < 0 || !c->doomed)
@@ -212,7 +212,7 @@ static void drop_doomed(MlgPipeServer *s) {
         }
 }
 
-static void welcome(MlgPipeServer *s, uint32_t id) {
+static void welcome(MlgIvshmemServer *s, uint32_t id) {
         say(s, id, PROTOCOL_VERSION, -1);
         say(s, id, id, -1);
         say(s, id, MEMORY_FOLLOWS, s->memory_fd);
@@ -233,12 +233,12 @@ static bool sees_all_users(void) {
         return g_file_get_contents("/proc/self/uid_map", &map, NULL, NULL) && strstr(map, "4294967295");
 }
 
-static bool is_user(const MlgPipeServer *s, uid_t uid) {
+static bool is_user(const MlgIvshmemServer *s, uid_t uid) {
         return uid == 0 || uid == geteuid() || uid == s->owner ||
                (uid == UID_OF_OTHERS && !s->sees_all_users);
 }
 
-static const char *refusal(const MlgPipeServer *s, const struct ucred *who, uint32_t *ret_id) {
+static const char *refusal(const MlgIvshmemServer *s, const struct ucred *who, uint32_t *ret_id) {
         if (!is_user(s, who->uid))
                 return "its user is neither root nor the one that runs guests";
         for (uint32_t id = 1; id < s->n_ids; id++)
@@ -246,11 +246,11 @@ static const char *refusal(const MlgPipeServer *s, const struct ucred *who, uint
                         *ret_id = id;
                         return NULL;
                 }
-        return "the group is full: more guests need another group";
+        return "it is full: more guests need another one";
 }
 
 /* Takes the descriptor. */
-static void turn_away(MlgPipeServer *s, int fd, uint64_t now) {
+static void turn_away(MlgIvshmemServer *s, int fd, uint64_t now) {
         uint32_t place = s->next_refused++ % REFUSED_MOST;
         struct epoll_event e = { .events = EPOLLIN, .data.u32 = REFUSED_MARK + place };
         Refused *r = &s->refused[place];
@@ -261,7 +261,7 @@ static void turn_away(MlgPipeServer *s, int fd, uint64_t now) {
         (void) epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &e);
 }
 
-static uint64_t refused_until_usec(const MlgPipeServer *s) {
+static uint64_t refused_until_usec(const MlgIvshmemServer *s) {
         uint64_t until = MLG_USEC_NEVER;
 
         for (uint32_t i = 0; i < REFUSED_MOST; i++)
@@ -278,13 +278,13 @@ static void refused_event(Refused *r) {
                 mlg_close_fd(&r->fd);
 }
 
-static void end_refused(MlgPipeServer *s, uint64_t now) {
+static void end_refused(MlgIvshmemServer *s, uint64_t now) {
         for (uint32_t i = 0; i < REFUSED_MOST; i++)
                 if (s->refused[i].fd >= 0 && s->refused[i].until_usec <= now)
                         mlg_close_fd(&s->refused[i].fd);
 }
 
-static void accept_client(MlgPipeServer *s, uint64_t now) {
+static void accept_client(MlgIvshmemServer *s, uint64_t now) {
         _mlg_cleanup_fd_ int fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         struct ucred who = {};
         socklen_t size = sizeof(who);
@@ -317,7 +317,7 @@ static void accept_client(MlgPipeServer *s, uint64_t now) {
 }
 
 /* It has nothing to say: either this is the end of it, or nonsense. */
-static void client_event(MlgPipeServer *s, uint32_t id, uint32_t events) {
+static void client_event(MlgIvshmemServer *s, uint32_t id, uint32_t events) {
         Client *c = &s->clients[id];
         char byte;
         ssize_t n;
@@ -337,7 +337,7 @@ static void client_event(MlgPipeServer *s, uint32_t id, uint32_t events) {
 
 /* ---- the bell ---- */
 
-static void bell_rang(MlgPipeServer *s, uint64_t now) {
+static void bell_rang(MlgIvshmemServer *s, uint64_t now) {
         uint64_t count;
 
         if (read(s->bell.fd, &count, sizeof(count)) != sizeof(count))
@@ -346,14 +346,14 @@ static void bell_rang(MlgPipeServer *s, uint64_t now) {
         s->callbacks->on_ring(now, s->userdata);
 }
 
-void mlg_pipe_server_ring(MlgPipeServer *s, uint32_t id) {
+void mlg_ivshmem_server_ring(MlgIvshmemServer *s, uint32_t id) {
         uint64_t one = 1;
 
         if (s->clients[id].fd >= 0)
                 (void) !write(s->events[id], &one, sizeof(one)); /* full: it has been rung */
 }
 
-pid_t mlg_pipe_server_pid(const MlgPipeServer *s, uint32_t id) {
+pid_t mlg_ivshmem_server_pid(const MlgIvshmemServer *s, uint32_t id) {
         return s->clients[id].fd >= 0 ? s->clients[id].pid : 0;
 }
 
@@ -364,7 +364,7 @@ static short server_events(void *userdata) {
 }
 
 static uint64_t server_deadline_usec(void *userdata) {
-        const MlgPipeServer *s = userdata;
+        const MlgIvshmemServer *s = userdata;
 
         return mlg_min(refused_until_usec(s),
                        mlg_min(s->bell.watched ? MLG_USEC_NEVER : s->bell.again_usec,
@@ -372,8 +372,8 @@ static uint64_t server_deadline_usec(void *userdata) {
 }
 
 static int server_dispatch(uint64_t now, void *userdata) {
-        MlgPipeServer *s = userdata;
-        struct epoll_event events[MLG_PIPE_PEERS + 1 + REFUSED_MOST];
+        MlgIvshmemServer *s = userdata;
+        struct epoll_event events[MLG_IVSHMEM_IDS_MAX + 1 + REFUSED_MOST];
         int n;
 
         if (s->bell.again_usec <= now)
@@ -412,7 +412,7 @@ static int listen_at(const char *path, uid_t owner, int *ret) {
         if (fchmod(fd, 0600) < 0 || /* the file gets this mode, and never had another */
             bind(fd, (const struct sockaddr *) &address, sizeof(address)) < 0 ||
             (owner != (uid_t) -1 && geteuid() == 0 && chown(path, owner, (gid_t) -1) < 0) ||
-            chmod(path, 0660) < 0 || listen(fd, MLG_PIPE_PEERS) < 0)
+            chmod(path, 0660) < 0 || listen(fd, MLG_IVSHMEM_IDS_MAX) < 0)
                 return -errno;
         *ret = fd;
         fd = -1;
@@ -421,11 +421,11 @@ static int listen_at(const char *path, uid_t owner, int *ret) {
 
 /* ---- what was kept ---- */
 
-void mlg_pipe_kept_init(MlgPipeKept *k) {
+void mlg_ivshmem_kept_init(MlgIvshmemKept *k) {
         memset(k, 0xff, sizeof(*k)); /* all of it -1 */
 }
 
-static int *place_of(MlgPipeKept *k, const char *name) {
+static int *place_of(MlgIvshmemKept *k, const char *name) {
         const struct {
                 const char *name;
                 int *at;
@@ -440,14 +440,14 @@ static int *place_of(MlgPipeKept *k, const char *name) {
         for (size_t i = 0; i < G_N_ELEMENTS(singles); i++)
                 if (g_str_equal(name, singles[i].name))
                         return singles[i].at;
-        if (!dot || !g_ascii_string_to_unsigned(dot + 1, 10, 0, MLG_PIPE_PEERS - 1, &id, NULL))
+        if (!dot || !g_ascii_string_to_unsigned(dot + 1, 10, 0, MLG_IVSHMEM_IDS_MAX - 1, &id, NULL))
                 return NULL;
         return g_str_has_prefix(name, "client.")  ? &k->clients[id]
                : g_str_has_prefix(name, "event.") ? &k->events[id]
                                                   : NULL;
 }
 
-bool mlg_pipe_kept_add(MlgPipeKept *k, const char *name, int fd) {
+bool mlg_ivshmem_kept_add(MlgIvshmemKept *k, const char *name, int fd) {
         int *place = place_of(k, name);
 
         if (!place || *place >= 0)
@@ -456,14 +456,27 @@ bool mlg_pipe_kept_add(MlgPipeKept *k, const char *name, int fd) {
         return true;
 }
 
-void mlg_pipe_kept_close(MlgPipeKept *k) {
+void mlg_ivshmem_kept_close(MlgIvshmemKept *k) {
         mlg_close_fd(&k->region);
         mlg_close_fd(&k->truth);
         mlg_close_fd(&k->listener);
-        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++) {
+        for (uint32_t id = 0; id < MLG_IVSHMEM_IDS_MAX; id++) {
                 mlg_close_fd(&k->clients[id]);
                 mlg_close_fd(&k->events[id]);
         }
+}
+
+uint64_t mlg_ivshmem_kept_bytes(const MlgIvshmemKept *k) {
+        struct stat st;
+
+        return k->region >= 0 && fstat(k->region, &st) == 0 ? (uint64_t) st.st_size : 0;
+}
+
+bool mlg_ivshmem_kept_is_complete(const MlgIvshmemKept *k, uint64_t memory_bytes, uint32_t n_ids) {
+        for (uint32_t id = 0; id < n_ids; id++)
+                if (k->events[id] < 0)
+                        return false;
+        return k->truth >= 0 && k->listener >= 0 && memory_bytes > 0 && mlg_ivshmem_kept_bytes(k) == memory_bytes;
 }
 
 static int take(int *fd) {
@@ -474,7 +487,7 @@ static int take(int *fd) {
 }
 
 /* Its QEMU noticed nothing. One that is gone meanwhile is found to be so when it is read. */
-static void take_client(MlgPipeServer *s, uint32_t id, MlgPipeKept *k) {
+static void take_client(MlgIvshmemServer *s, uint32_t id, MlgIvshmemKept *k) {
         struct ucred who = {};
         socklen_t size = sizeof(who);
 
@@ -488,18 +501,18 @@ static void take_client(MlgPipeServer *s, uint32_t id, MlgPipeKept *k) {
         keep(s, "client", id, s->clients[id].fd);
 }
 
-static int take_events(MlgPipeServer *s, MlgPipeKept *k) {
+static int take_events(MlgIvshmemServer *s, MlgIvshmemKept *k) {
         for (uint32_t id = 0; id < s->n_ids; id++) {
                 s->events[id] = take(&k->events[id]);
                 if (s->events[id] < 0 && (s->events[id] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
                         return -errno;
                 keep(s, "event", id, s->events[id]);
         }
-        s->bell.fd = s->events[MLG_PIPE_HOST];
+        s->bell.fd = s->events[MLG_IVSHMEM_HOST];
         return 0;
 }
 
-static int start(MlgPipeServer *s, MlgPipeKept *k) {
+static int start(MlgIvshmemServer *s, MlgIvshmemKept *k) {
         int r;
 
         s->listener.fd = take(&k->listener);
@@ -519,13 +532,14 @@ static int start(MlgPipeServer *s, MlgPipeKept *k) {
         return 0;
 }
 
-int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd, uint32_t n_ids, MlgPipeKept *kept,
-                        const MlgPipeServerCallbacks *callbacks, void *userdata, MlgPipeServer **ret) {
-        MlgPipeServer *s = g_new0(MlgPipeServer, 1);
-        MlgPipeKept none;
+int mlg_ivshmem_server_new(const char *path, uid_t owner, int memory_fd, uint32_t n_ids,
+                           MlgIvshmemKept *kept, const MlgIvshmemServerCallbacks *callbacks, void *userdata,
+                           MlgIvshmemServer **ret) {
+        MlgIvshmemServer *s = g_new0(MlgIvshmemServer, 1);
+        MlgIvshmemKept none;
         int r;
 
-        mlg_pipe_kept_init(&none);
+        mlg_ivshmem_kept_init(&none);
 
         s->callbacks = callbacks;
         s->userdata = userdata;
@@ -537,7 +551,7 @@ int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd, uint32_t n
         s->epoll = -1;
         s->listener = (Source) { .fd = -1, .mark = LISTENER_MARK };
         s->bell = (Source) { .fd = -1, .mark = BELL_MARK };
-        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++) {
+        for (uint32_t id = 0; id < MLG_IVSHMEM_IDS_MAX; id++) {
                 s->clients[id] = (Client) { .fd = -1 };
                 s->events[id] = -1;
         }
@@ -545,7 +559,7 @@ int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd, uint32_t n
                 s->refused[i].fd = -1;
         r = start(s, kept ? kept : &none);
         if (r < 0) {
-                (void) mlg_pipe_server_free(s);
+                (void) mlg_ivshmem_server_free(s);
                 return r;
         }
         s->pollable = (MlgPollable) {
@@ -559,15 +573,15 @@ int mlg_pipe_server_new(const char *path, uid_t owner, int memory_fd, uint32_t n
         return 0;
 }
 
-MlgPipeServer *mlg_pipe_server_free(MlgPipeServer *s) {
+MlgIvshmemServer *mlg_ivshmem_server_free(MlgIvshmemServer *s) {
         if (!s)
                 return NULL;
-        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++)
+        for (uint32_t id = 0; id < MLG_IVSHMEM_IDS_MAX; id++)
                 close_client(&s->clients[id]);
         if (s->listener.fd >= 0 && !s->left_to_next)
                 (void) unlink(s->path);
         mlg_close_fd(&s->listener.fd);
-        for (uint32_t id = 0; id < MLG_PIPE_PEERS; id++)
+        for (uint32_t id = 0; id < MLG_IVSHMEM_IDS_MAX; id++)
                 mlg_close_fd(&s->events[id]);
         for (uint32_t i = 0; i < REFUSED_MOST; i++)
                 mlg_close_fd(&s->refused[i].fd);
@@ -576,14 +590,14 @@ MlgPipeServer *mlg_pipe_server_free(MlgPipeServer *s) {
         return NULL;
 }
 
-const MlgPollable *mlg_pipe_server_pollable(const MlgPipeServer *s) {
+const MlgPollable *mlg_ivshmem_server_pollable(const MlgIvshmemServer *s) {
         return &s->pollable;
 }
 
-const char *mlg_pipe_server_path(const MlgPipeServer *s) {
+const char *mlg_ivshmem_server_path(const MlgIvshmemServer *s) {
         return s->path;
 }
 
-void mlg_pipe_server_leave_to_next(MlgPipeServer *s) {
+void mlg_ivshmem_server_leave_to_next(MlgIvshmemServer *s) {
         s->left_to_next = true;
 }
