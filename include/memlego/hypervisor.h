@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "memlego/sample.h"
+#include "memlego/shmem.h"
 
 #define MLG_MONITOR_PATH_MAX 107 /* what the address of a Unix socket takes */
 #define MLG_PIPE_DEVICES_MAX 9   /* of one guest that are looked after: a lobby and eight pairs */
@@ -47,6 +48,7 @@ typedef struct MlgGuestInfo {
         bool agent;                      /* the QEMU guest agent is there, and listens */
         /* Servers of its devices for shared memory (memlego/pipe.h); "": no more. */
         char pipe_paths[MLG_PIPE_DEVICES_MAX][MLG_MONITOR_PATH_MAX + 1];
+        char swap_path[MLG_MONITOR_PATH_MAX + 1];    /* of its device for memory to swap into (memlego/swap.h); "": none */
         char monitor_path[MLG_MONITOR_PATH_MAX + 1]; /* socket on which QEMU serves the monitor's channel; "": none */
 } MlgGuestInfo;
 
@@ -120,12 +122,12 @@ typedef struct MlgHypervisorOps {
         /* Adds the channel of the monitor (memlego/monitor-proto.h) to a running guest, until it is off; NULL: this
          * adapter cannot. The guest is reported anew when it is there. */
         int (*attach_monitor)(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgDoneFn fn, void *userdata);
-        /* Adds the device for shared memory, served at `path`, to a running guest until it is off, or takes it away; NULL: this
+        /* Adds a device for shared memory, served at `path`, to a running guest until it is off, or takes it away; NULL: this
          * adapter cannot. The guest is reported anew when it is there, or gone. */
-        int (*attach_pipe)(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
-                           void *userdata);
-        int (*detach_pipe)(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
-                           void *userdata);
+        int (*attach_shmem)(MlgHypervisor *h, const char *uuid, MlgShmemKind kind, const char *path, uint64_t deadline_usec,
+                            MlgDoneFn fn, void *userdata);
+        int (*detach_shmem)(MlgHypervisor *h, const char *uuid, MlgShmemKind kind, const char *path, uint64_t deadline_usec,
+                            MlgDoneFn fn, void *userdata);
         /* Asks the QEMU guest agent of a running guest for stalls and counters; NULL: this adapter cannot. It may take as
          * long as it likes, and delays no other call. < 0: not asked, fn will not be called. */
         int (*ask_agent)(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgAskFn fn, void *userdata);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Pipe: groups of guests that share memory (MemPipe), as plain values, and the device by which they do. */
+/* Pipe: groups of guests that share memory (MemPipe), as plain values. */
 #pragma once
 
 #include <stdbool.h>
@@ -7,13 +7,7 @@
 
 #include "memlego/mempipe-abi.h"
 #include "memlego/sample.h"
-
-/* libvirt's name of the device in a guest's definition; what has it is ours. */
-#define MLG_PIPE_DEVICE "memlego-pipe"
-/* With the path of the group's socket, escaped for XML. One interrupt vector, as the contract has it. */
-#define MLG_PIPE_XML \
-        "<shmem name='" MLG_PIPE_DEVICE "'><model type='ivshmem-doorbell'/><server path='%s'/>" \
-        "<msi vectors='1' ioeventfd='on'/></shmem>"
+#include "memlego/shmem.h"
 
 #define MLG_PIPE_MEMBERS_MAX 31
 

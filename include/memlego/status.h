@@ -159,6 +159,7 @@ typedef struct MlgHostStatus {
         uint64_t budget_kib;     /* what guests and reservations may have together */
         uint64_t charged_kib;    /* what guests hold, or were promised */
         uint64_t pipes_kib;      /* of these, by memory that they share (MemPipe) */
+        uint64_t lent_kib;       /* and by memory that they are lent to swap into (MemFlex) */
         uint64_t reserved_kib;   /* by reservations */
         uint64_t free_kib;       /* budget - charged - reserved, 0 when negative */
         uint64_t shortage_kib;

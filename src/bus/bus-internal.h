@@ -17,6 +17,7 @@
 #define MLG_BUS_RESERVATIONS_MAX 1024   /* shown by ListReservations */
 #define MLG_BUS_RULES_MAX 64            /* of one guest: all that there may be */
 #define MLG_BUS_PLUGINS_MAX 64          /* shown by ListPlugins */
+#define MLG_BUS_SWAPS_MAX 2048          /* shown by ListSwaps */
 #define MLG_BUS_PIPES_MAX 128           /* shown by ListPipes: those configured, and those that go */
 #define MLG_BUS_PROPOSALS_MAX 4096      /* shown by ListProposals; one of each guest */
 
@@ -115,6 +116,9 @@ int mlg_bus_on_attach_pipe(sd_bus_message *m, void *userdata, sd_bus_error *erro
 int mlg_bus_on_detach_pipe(sd_bus_message *m, void *userdata, sd_bus_error *error);
 
 size_t mlg_bus_read_pipes(const MlgBus *b, MlgPipeStatus **ret); /* a list that the caller frees */
+
+/* swaps.c */
+int mlg_bus_on_list_swaps(sd_bus_message *m, void *userdata, sd_bus_error *error);
 
 /* pipe.c */
 extern const sd_bus_vtable mlg_bus_pipe_vtable[];

@@ -13,6 +13,7 @@
 #include <systemd/sd-bus.h>
 
 #include "memlego/pipe.h"
+#include "memlego/swap.h"
 #include "memlego/proposal.h"
 #include "memlego/status.h"
 #include "util/error.h"
@@ -31,6 +32,7 @@ typedef struct MlgBusOps {
         size_t (*reservations)(MlgReservationStatus *ret, size_t max, void *userdata);
         size_t (*proposals)(MlgProposalStatus *ret, size_t max, void *userdata);
         size_t (*pipes)(MlgPipeStatus *ret, size_t max, void *userdata);
+        size_t (*swaps)(MlgSwapStatus *ret, size_t max, void *userdata);
         size_t (*plugins)(MlgPluginStatus *ret, size_t max, void *userdata);
 
         /* *ret_changes: NULL-terminated sentences, one per change. The running configuration stays on

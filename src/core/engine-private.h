@@ -5,6 +5,7 @@
  *   host.c           the budget, and the host's own shortage
  *   reservations.c   room for guests about to start
  *   proposals.c      moves that wait for approval
+ *   engine-lend.c    idle memory that is lent
  *   engine-rules.c   which rules hold for each guest
  *   engine-status.c  what is shown of it
  * Nobody else includes it. */
@@ -53,7 +54,9 @@ struct MlgEngine {
         uint64_t others_kib, resident_kib; /* as of the last reading, too */
         MlgLedger ledger;
         uint64_t pipes_kib;      /* of what is charged: by pipes */
-        uint64_t shared_kib;     /* of these, what is in memory */
+        uint64_t lent_kib;       /* of what is charged: by pools that guests swap into */
+        uint64_t lend_wish_kib, lend_claim_kib, lend_target_kib; /* that would be, is planned to be, and may be lent */
+        uint64_t shared_kib;     /* of pipes and pools, what is in memory */
         MlgReservation reservations[MLG_RESERVATIONS_MAX];
         size_t n_reservations;
         uint64_t shortage_kib;
@@ -87,6 +90,13 @@ void mlg_engine_spare_donors(MlgEngine *e, uint64_t now_usec);
 bool mlg_engine_all_polled(const MlgEngine *e); /* what each running guest has is known */
 bool mlg_engine_is_movable(const MlgVm *vm, uint64_t now_usec);
 MlgGuardInput mlg_engine_guard_input(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec);
+
+/* What the guest should have at least, or holds and cannot be asked for. */
+uint64_t mlg_engine_wanted_kib(const MlgVm *vm, uint64_t now_usec);
+
+/* engine-lend.c */
+uint64_t mlg_engine_claim_lent(MlgEngine *e, uint64_t now_usec); /* before the policy is asked: what its plan leaves alone */
+void mlg_engine_limit_lent(MlgEngine *e);                        /* after its moves were made */
 
 /* engine-rules.c */
 void mlg_engine_judge_rules(MlgEngine *e, uint64_t now_usec);

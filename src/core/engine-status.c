@@ -36,6 +36,7 @@ void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret) {
         ret->budget_kib = e->ledger.budget_kib;
         ret->charged_kib = e->ledger.charged_kib;
         ret->pipes_kib = e->pipes_kib;
+        ret->lent_kib = e->lent_kib;
         ret->reserved_kib = e->ledger.reserved_kib;
         ret->free_kib = mlg_ledger_free_kib(&e->ledger);
         ret->shortage_kib = e->shortage_kib;

@@ -71,6 +71,7 @@ MlgEngine *mlg_engine_new(const MlgHostSettings *settings, bool dry_run) {
 
         e->settings = *settings;
         e->dry_run = dry_run;
+        e->lend_target_kib = UINT64_MAX; /* until something is decided */
         e->vms = g_ptr_array_new_with_free_func(vm_free);
         e->by_uuid = g_hash_table_new(g_str_hash, g_str_equal);
         make_room_for_one(e); /* so that there are tables even without guests */
@@ -519,8 +520,7 @@ static size_t make_moves(MlgEngine *e, uint64_t now_usec) {
         return n_moves;
 }
 
-/* What the guest should have at least, or holds and cannot be asked for. */
-static uint64_t wanted_kib(const MlgVm *vm, uint64_t now_usec) {
+uint64_t mlg_engine_wanted_kib(const MlgVm *vm, uint64_t now_usec) {
         if (!mlg_engine_is_movable(vm, now_usec))
                 return vm->charge_kib;
         return mlg_clamp(vm->forecast.need_kib + vm->cushion_kib, vm->floor_kib, vm->ceiling_kib);
@@ -532,7 +532,7 @@ static void end_costly_holds(MlgEngine *e, uint64_t now_usec) {
         uint64_t wanted = mlg_add_sat(e->ledger.reserved_kib, e->pipes_kib);
 
         for (guint i = 0; i < e->vms->len; i++)
-                wanted = mlg_add_sat(wanted, wanted_kib(e->vms->pdata[i], now_usec));
+                wanted = mlg_add_sat(wanted, mlg_engine_wanted_kib(e->vms->pdata[i], now_usec));
         for (guint i = 0; i < e->vms->len && wanted > e->ledger.budget_kib; i++) {
                 MlgVm *vm = e->vms->pdata[i];
 
@@ -542,7 +542,7 @@ static void end_costly_holds(MlgEngine *e, uint64_t now_usec) {
                 vm->foreign_until_usec = 0;
                 mlg_vm_classify(vm, e->paused, now_usec);
                 book(e, vm);
-                wanted += wanted_kib(vm, now_usec);
+                wanted += mlg_engine_wanted_kib(vm, now_usec);
         }
 }
 
@@ -556,6 +556,7 @@ static void classify(MlgEngine *e, MlgVm *vm, uint64_t now_usec) {
 
 size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
         uint64_t fixed = e->pipes_kib; /* no plan of the policy's can move that */
+        size_t n_moves;
 
         *ret = e->moves;
         e->facts_are_new = e->decided = false;
@@ -574,7 +575,7 @@ size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
                 return 0;
         for (guint i = 0; i < e->vms->len; i++)
                 make_view(e, i, now_usec, &fixed);
-        ask_policy(e, fixed, now_usec);
+        ask_policy(e, fixed + mlg_engine_claim_lent(e, now_usec), now_usec);
         for (guint i = 0; i < e->vms->len; i++)
                 e->wishes[i] = wish_for(e, i, now_usec);
         e->urgent = find_urgency(e, now_usec);
@@ -582,7 +583,9 @@ size_t mlg_engine_decide(MlgEngine *e, uint64_t now_usec, const MlgMove **ret) {
         guard_wishes(e, now_usec);
         mlg_engine_spare_donors(e, now_usec);
         e->decided = true;
-        return make_moves(e, now_usec);
+        n_moves = make_moves(e, now_usec);
+        mlg_engine_limit_lent(e);
+        return n_moves;
 }
 
 void mlg_engine_answer(MlgEngine *e, MlgVm *vm, int r, uint64_t now_usec) {

@@ -146,8 +146,16 @@ uint64_t mlg_engine_last_proposal(const MlgEngine *e);
  * A grant gives as much as there is room for and returns the new charge; what is a fact is booked. */
 uint64_t mlg_engine_grant_pipe(MlgEngine *e, uint64_t *charge_kib, uint64_t to_kib);
 void mlg_engine_book_pipe(MlgEngine *e, uint64_t *charge_kib, uint64_t to_kib);
-/* How much of it is in the host's memory now, of all groups. Guests' shared_kib is the caller's to set, too. */
+/* How much of it, and of what is lent, is in the host's memory now. Guests' shared_kib is the caller's to set, too. */
 void mlg_engine_tell_shared(MlgEngine *e, uint64_t shared_kib);
+
+/* Memory that guests are lent to swap into (engine-lend.c), another account. The service says before each decision how much
+ * would be taken, in all, and is told after it how much may be lent, in all: what is beyond that is to be called back. UINT64_MAX:
+ * nothing was decided yet. */
+void mlg_engine_wish_lent(MlgEngine *e, uint64_t kib);
+uint64_t mlg_engine_lend_target_kib(const MlgEngine *e);
+uint64_t mlg_engine_lend(MlgEngine *e, uint64_t *charge_kib, uint64_t to_kib); /* as grant_pipe(), within the target */
+void mlg_engine_book_lent(MlgEngine *e, uint64_t *charge_kib, uint64_t to_kib);
 
 /* For display. Fields that the engine does not know (uri, connected, polls...) are left alone. */
 void mlg_engine_host_status(const MlgEngine *e, MlgHostStatus *ret);

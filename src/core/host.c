@@ -97,7 +97,7 @@ static void take_others(MlgEngine *e) {
  * apart the books still add up. What was swapped out, into zswap too, is no longer in the RSS, and zswap's
  * pool is gone from MemAvailable. */
 static void take_facts(MlgEngine *e, uint64_t reserve) {
-        uint64_t occupied = e->shared_kib; /* pipes are charged that at least */
+        uint64_t occupied = e->shared_kib; /* pipes and pools are charged that at least */
 
         for (guint i = 0; i < e->vms->len; i++) {
                 const MlgVm *vm = e->vms->pdata[i];
@@ -200,7 +200,7 @@ static void judge_cure(MlgEngine *e, uint64_t now_usec) {
         MlgEmergency *m = &e->emergency;
 
         m->missing_kib = mlg_sub_sat(mlg_max(reserve, recovered_line_kib(e)), e->host.available_kib);
-        m->givable_kib = givable_kib(e, now_usec);
+        m->givable_kib = mlg_add_sat(givable_kib(e, now_usec), e->lent_kib);
         if (m->givable_kib >= m->missing_kib)
                 m->incurable_usec = 0;
         else if (m->incurable_usec == 0)

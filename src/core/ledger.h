@@ -2,7 +2,8 @@
 /* Ledger: the host's memory, each byte in exactly one account.
  *
  * Accounts today: the host's own reserve (taken off before: the budget is what is left), the guests'
- * charges, those of memory that guests share (pipes), the reservations, and free. A guest is charged what it has or was promised, whichever is more: a
+ * charges, those of memory that guests share (pipes) and of memory that they are lent (swap), the
+ * reservations, and free. A guest is charged what it has or was promised, whichever is more: a
  * shrink frees its bytes only as the balloon confirms them, a grow takes them before it is asked for. So,
  * once the books are even,
  *

@@ -8,6 +8,7 @@
 
 #include "memlego/status.h"
 #include "memlego/pipe.h"
+#include "memlego/swap.h"
 #include "util/util.h"
 
 static const char *const run_state_names[] = {
@@ -98,6 +99,14 @@ static_assert(G_N_ELEMENTS(pipe_state_names) == _MLG_PIPE_STATE_MAX, "pipe_state
 static const char *const pipe_reason_names[] = { MLG_PIPE_REASON_NAMES };
 static_assert(G_N_ELEMENTS(pipe_reason_names) == MLG_PIPE_REASONS, "MLG_PIPE_REASON_NAMES misses a value");
 
+static const char *const swap_state_names[] = {
+        [MLG_SWAP_STATE_WAITING] = "waiting",
+        [MLG_SWAP_STATE_SILENT] = "silent",
+        [MLG_SWAP_STATE_TALKS] = "talks",
+        [MLG_SWAP_STATE_LATE] = "late",
+};
+static_assert(G_N_ELEMENTS(swap_state_names) == _MLG_SWAP_STATE_MAX, "swap_state_names[] misses a value");
+
 static const char *const pipe_pair_state_names[] = {
         [MLG_PIPE_PAIR_COMING] = "coming",
         [MLG_PIPE_PAIR_SERVING] = "serving",
@@ -141,6 +150,14 @@ const char *mlg_pipe_state_to_string(MlgPipeState s) {
 
 const char *mlg_pipe_reason_to_string(enum mlg_pipe_reason r) {
         return NAME_OF(pipe_reason_names, r);
+}
+
+const char *mlg_swap_state_to_string(MlgSwapState s) {
+        return NAME_OF(swap_state_names, s);
+}
+
+uint32_t mlg_swap_hits_permille(const MlgSwapStatus *s) {
+        return (uint32_t) mlg_mul_div(s->pool_reads, 1000, mlg_add_sat(s->pool_reads, s->disk_reads));
 }
 
 uint32_t mlg_pipe_utilisation_permille(const MlgPipeStatus *s) {

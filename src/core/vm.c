@@ -37,7 +37,7 @@ static void forget_run(MlgVm *vm, uint64_t started_usec) {
         vm->polled = vm->missed = vm->unresponsive = vm->silent = vm->has_forecast = vm->rises = false;
         vm->period_asked_usec = vm->monitor_asked_usec = vm->agent_asked_usec = vm->looked_usec = vm->judge_usec = 0;
         vm->pipe_off = vm->pipe_wanted = false;
-        vm->pipe_next_usec = 0;
+        vm->pipe_next_usec = vm->swap_next_usec = vm->swap_dead_usec = 0;
         for (uint32_t i = 0; i < vm->n_pipes; i++)
                 vm->pipes[i].leave_usec = vm->pipes[i].dead_usec = 0;
         vm->agent_failures = 0;
@@ -97,6 +97,7 @@ static void copy_info(MlgVm *vm, const MlgGuestInfo *info) {
         vm->migrating = info->migrating;
         vm->virtio_serial = info->virtio_serial;
         copy_pipes(vm, info);
+        g_strlcpy(vm->swap_path, info->swap_path, sizeof(vm->swap_path));
         g_strlcpy(vm->monitor_path, info->monitor_path, sizeof(vm->monitor_path));
         vm->agent = info->agent;
 }

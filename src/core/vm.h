@@ -55,6 +55,7 @@ typedef struct MlgVm {
         char monitor_path[MLG_MONITOR_PATH_MAX + 1];
         MlgVmPipe pipes[MLG_PIPE_DEVICES_MAX];
         uint32_t n_pipes;
+        char swap_path[MLG_MONITOR_PATH_MAX + 1];
         bool agent;
 
         /* Settings as configured; with what rules say that hold, which are those that count; and what these come to for
@@ -117,11 +118,13 @@ typedef struct MlgVm {
         bool asking_monitor;        /* the service waits for its channel to be added; written by it, as the next two */
         uint64_t monitor_asked_usec;
         MlgMonitorLink monitor_link;
-        bool asking_pipe;           /* the service waits for its device for shared memory to come or go; written by it, as
-                                     * the next three */
+        bool asking_device;         /* the service waits for a device for shared memory to come or go; written by it, as
+                                     * the next five */
         bool pipe_off;              /* an operator took the device away, and gives it back */
         bool pipe_wanted;           /* an operator wants it, whatever Attach= says */
         uint64_t pipe_next_usec;    /* nothing is asked of it before then */
+        uint64_t swap_next_usec;    /* the same of its device for memory to swap into; the next is of it, too: */
+        uint64_t swap_dead_usec;    /* since when nobody is behind it; 0: somebody is */
         bool asking_agent;          /* the service waits for the guest agent's answer; written by it, as the next two */
         uint64_t agent_asked_usec;  /* when it was asked last; 0: never */
         unsigned int agent_failures; /* in a row */

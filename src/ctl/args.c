@@ -43,6 +43,7 @@ static const Command commands[] = {
         [MLG_COMMAND_APPROVE] = { "approve", 0, 1, "ID", "Let a move be made; or --all [GUEST], --end [GUEST]" },
         [MLG_COMMAND_PIPE] = { "pipe", 0, 2, "[VERB [NAME]]",
                                "Guests that share memory: list, show, attach, detach, xml" },
+        [MLG_COMMAND_SWAP] = { "swap", 0, 2, "[VERB [GUEST]]", "Guests that are lent memory to swap into: list, show, xml" },
         [MLG_COMMAND_REJECT] = { "reject", 1, 1, "ID", "Do not let a move be made" },
 };
 static_assert(G_N_ELEMENTS(commands) == _MLG_COMMAND_MAX, "commands[] misses a value");
@@ -97,7 +98,7 @@ static const Option options[] = {
                              "Use the bus at this D-Bus address" },
         [OPTION_JSON] = { "json", 'j', VALUE_NONE,
                           FOR(STATUS) | FOR(EXPLAIN) | FOR(RESERVATIONS) | FOR(PROPOSALS) | FOR(PLUGINS) |
-                                  FOR(PIPE) | FOR(SIMULATE),
+                                  FOR(PIPE) | FOR(SWAP) | FOR(SIMULATE),
                           NULL,
                           "status, explain, simulate, lists: print JSON" },
         [OPTION_NAMES] = { "names", '\0', VALUE_NONE, FOR(STATUS), NULL,
@@ -364,32 +365,45 @@ static bool check_options(uint32_t seen, const MlgArgs *a, GError **error) {
         return true;
 }
 
-static const struct {
-        const char *name, *operand;
+typedef struct Verb {
+        const char *name, *operand; /* name NULL: this command has no such verb */
         bool needs_operand;
-} pipe_verbs[] = {
+} Verb;
+
+static const Verb pipe_verbs[] = {
         [MLG_PIPE_VERB_LIST] = { "list", NULL, false },     [MLG_PIPE_VERB_SHOW] = { "show", "[GROUP]", false },
         [MLG_PIPE_VERB_ATTACH] = { "attach", "GUEST", true }, [MLG_PIPE_VERB_DETACH] = { "detach", "GUEST", true },
         [MLG_PIPE_VERB_XML] = { "xml", "GROUP", true },
 };
 static_assert(G_N_ELEMENTS(pipe_verbs) == _MLG_PIPE_VERB_MAX, "pipe_verbs[] misses a value");
 
+static const Verb swap_verbs[] = {
+        [MLG_PIPE_VERB_LIST] = { "list", NULL, false },
+        [MLG_PIPE_VERB_SHOW] = { "show", "[GUEST]", false },
+        [MLG_PIPE_VERB_XML] = { "xml", "GUEST", true },
+};
+static_assert(G_N_ELEMENTS(swap_verbs) == _MLG_PIPE_VERB_MAX, "swap_verbs[] misses a value");
+
 static bool take_verb(char **operands, size_t n, MlgArgs *a, GError **error) {
+        bool is_swap = a->command == MLG_COMMAND_SWAP;
+        const Verb *verbs = is_swap ? swap_verbs : pipe_verbs;
         const char *name = n > 1 ? operands[1] : NULL;
         int v = MLG_PIPE_VERB_LIST;
 
-        while (n > 0 && v < _MLG_PIPE_VERB_MAX && strcmp(pipe_verbs[v].name, operands[0]) != 0)
+        while (n > 0 && v < _MLG_PIPE_VERB_MAX && g_strcmp0(verbs[v].name, operands[0]) != 0)
                 v++;
         if (v == _MLG_PIPE_VERB_MAX)
-                return usage_error(error, "unknown verb '%s': list, show, attach, detach or xml", operands[0]);
-        if (pipe_verbs[v].needs_operand && !name)
-                return usage_error(error, "usage: memlegoctl pipe %s %s", pipe_verbs[v].name, pipe_verbs[v].operand);
-        if (!pipe_verbs[v].operand && name)
+                return usage_error(error, "unknown verb '%s': list, show%s or xml", operands[0],
+                                   is_swap ? "" : ", attach, detach");
+        if (verbs[v].needs_operand && !name)
+                return usage_error(error, "usage: memlegoctl %s %s %s", is_swap ? "swap" : "pipe", verbs[v].name,
+                                   verbs[v].operand);
+        if (!verbs[v].operand && name)
                 return usage_error(error, "'%s': one too many", name);
         if (name && !g_utf8_validate(name, -1, NULL))
                 return usage_error(error, "'%s' is not a name: not UTF-8", name);
         a->verb = (MlgPipeVerb) v;
-        if (v == MLG_PIPE_VERB_ATTACH || v == MLG_PIPE_VERB_DETACH)
+        if (is_swap || v == MLG_PIPE_VERB_ATTACH || v == MLG_PIPE_VERB_DETACH)
                 a->guest = name;
         else
                 a->group = name;
@@ -436,6 +450,7 @@ static bool take_operands(char **operands, size_t n, MlgArgs *a, GError **error)
                 a->guest = n > 0 ? operands[0] : NULL;
                 break;
         case MLG_COMMAND_PIPE:
+        case MLG_COMMAND_SWAP:
                 return take_verb(operands, n, a, error);
         case MLG_COMMAND_RESERVATIONS:
         case MLG_COMMAND_PLUGINS:

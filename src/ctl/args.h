@@ -29,6 +29,7 @@ typedef enum MlgCommand {
         MLG_COMMAND_APPROVE,
         MLG_COMMAND_REJECT,
         MLG_COMMAND_PIPE,
+        MLG_COMMAND_SWAP,
         _MLG_COMMAND_MAX,
 } MlgCommand;
 

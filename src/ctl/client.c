@@ -494,6 +494,41 @@ static const Field member_fields[] = {
         { "Fallbacks", 'a', G_STRUCT_OFFSET(MlgCtlPipeMember, fallbacks) },
 };
 
+static const Field swap_fields[] = {
+        { "Guest", 's', G_STRUCT_OFFSET(MlgCtlSwap, guest) },
+        { "UUID", 's', G_STRUCT_OFFSET(MlgCtlSwap, uuid) },
+        { "Section", 's', G_STRUCT_OFFSET(MlgCtlSwap, section) },
+        { "Path", 's', G_STRUCT_OFFSET(MlgCtlSwap, path) },
+        { "State", 's', G_STRUCT_OFFSET(MlgCtlSwap, state) },
+        { "Attach", 's', G_STRUCT_OFFSET(MlgCtlSwap, attach) },
+        { "Shares", 't', G_STRUCT_OFFSET(MlgCtlSwap, shares) },
+        { "Epoch", 't', G_STRUCT_OFFSET(MlgCtlSwap, epoch) },
+        { "PoolKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, pool_kib) },
+        { "QuotaKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, quota_kib) },
+        { "TargetKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, target_kib) },
+        { "LentKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, lent_kib) },
+        { "BackedKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, backed_kib) },
+        { "ChargedKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, charged_kib) },
+        { "CallBacks", 't', G_STRUCT_OFFSET(MlgCtlSwap, call_backs) },
+        { "CallBacksMet", 't', G_STRUCT_OFFSET(MlgCtlSwap, met) },
+        { "CallBacksLate", 't', G_STRUCT_OFFSET(MlgCtlSwap, late) },
+        { "CallBackUSec", 't', G_STRUCT_OFFSET(MlgCtlSwap, callback_usec) },
+        { "WantedKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, wanted_kib) },
+        { "HeldKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, held_kib) },
+        { "DeviceKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, device_kib) },
+        { "DiskKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, disk_kib) },
+        { "UsedKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, used_kib) },
+        { "SameKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, same_kib) },
+        { "OnDiskKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, on_disk_kib) },
+        { "HitsPermille", 't', G_STRUCT_OFFSET(MlgCtlSwap, hits_permille) },
+        { "PoolReads", 't', G_STRUCT_OFFSET(MlgCtlSwap, pool_reads) },
+        { "DiskReads", 't', G_STRUCT_OFFSET(MlgCtlSwap, disk_reads) },
+        { "PoolWrites", 't', G_STRUCT_OFFSET(MlgCtlSwap, pool_writes) },
+        { "DiskWrites", 't', G_STRUCT_OFFSET(MlgCtlSwap, disk_writes) },
+        { "WrittenBack", 't', G_STRUCT_OFFSET(MlgCtlSwap, written_back) },
+        { "Errors", 't', G_STRUCT_OFFSET(MlgCtlSwap, errors) },
+};
+
 static int read_counts(sd_bus_message *m, GArray **field) {
         g_autoptr(GArray) counts = g_array_new(FALSE, TRUE, sizeof(MlgCtlCount));
         const char *name;
@@ -660,6 +695,16 @@ GArray *mlg_client_pipe_pairs(MlgClient *c, GError **error) {
 
         return reply ? read_dicts(reply, pair_fields, G_N_ELEMENTS(pair_fields), sizeof(MlgCtlPipePair), clear_pair, error) :
                        NULL;
+}
+
+static void clear_swap(void *s) {
+        mlg_ctl_swap_clear(s);
+}
+
+GArray *mlg_client_swaps(MlgClient *c, GError **error) {
+        g_autoptr(BusMessage) reply = call(c, "ListSwaps", NULL, error, "");
+
+        return reply ? read_dicts(reply, swap_fields, G_N_ELEMENTS(swap_fields), sizeof(MlgCtlSwap), clear_swap, error) : NULL;
 }
 
 /* ---- changes ---- */

@@ -52,6 +52,7 @@ GArray *mlg_client_proposals(MlgClient *c, GError **error);                     
 GArray *mlg_client_pipes(MlgClient *c, GError **error);                         /* MlgCtlPipe */
 GArray *mlg_client_pipe_members(MlgClient *c, GError **error);                  /* MlgCtlPipeMember */
 GArray *mlg_client_pipe_pairs(MlgClient *c, GError **error);                    /* MlgCtlPipePair */
+GArray *mlg_client_swaps(MlgClient *c, GError **error);                         /* MlgCtlSwap */
 bool mlg_client_plug_pipe(MlgClient *c, const char *guest, bool attach, GError **error);
 
 /* Pure: the exit code for an error of the bus. `name` may be NULL; `error` is a positive errno. */

@@ -300,6 +300,36 @@ static bool run_pipe(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GStr
         return show_pipes(a, &all, style, out, error);
 }
 
+static bool run_swap(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_autoptr(GArray) swaps = mlg_client_swaps(c, error);
+        const MlgCtlSwap *all, *found = NULL;
+
+        if (!swaps)
+                return false;
+        all = (const MlgCtlSwap *) (void *) swaps->data;
+        for (guint i = 0; a->guest && i < swaps->len; i++)
+                if (mlg_ctl_swap_is(&all[i], a->guest))
+                        found = &all[i];
+        if (a->guest && !found) {
+                g_set_error(error, MLG_CTL_ERROR, MLG_EXIT_FAILED,
+                            "no memory is lent to a guest '%s' ('memlegoctl swap' lists them all)", a->guest);
+                return false;
+        }
+        if (a->verb == MLG_PIPE_VERB_XML) {
+                g_autofree char *xml = g_markup_printf_escaped(MLG_SWAP_XML, found->path);
+
+                append_escaped(out, xml, MLG_TEXT_LINE, style);
+        } else if (a->json) {
+                g_autofree char *json = mlg_swaps_to_json(all, swaps->len, a->guest, style->utf8);
+
+                g_string_append(out, json);
+        } else if (a->verb == MLG_PIPE_VERB_LIST)
+                mlg_render_swaps(all, swaps->len, style, out);
+        else
+                mlg_render_swap(all, swaps->len, a->guest, style, out);
+        return true;
+}
+
 static const CommandFn command_fns[] = {
         [MLG_COMMAND_STATUS] = run_status,
         [MLG_COMMAND_SHOW] = run_show,
@@ -321,6 +351,7 @@ static const CommandFn command_fns[] = {
         [MLG_COMMAND_APPROVE] = run_approve,
         [MLG_COMMAND_REJECT] = run_reject,
         [MLG_COMMAND_PIPE] = run_pipe,
+        [MLG_COMMAND_SWAP] = run_swap,
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(command_fns) == _MLG_COMMAND_MAX);
 

@@ -81,6 +81,15 @@ typedef struct MlgCtlPipePair {
         uint64_t granted_kib, backed_kib, idle_usec;
 } MlgCtlPipePair;
 
+/* A guest that is lent memory to swap into; the strings are owned. */
+typedef struct MlgCtlSwap {
+        char *guest, *uuid, *section, *path, *state, *attach;
+        uint64_t shares, epoch, pool_kib, quota_kib, target_kib, lent_kib, backed_kib, charged_kib;
+        uint64_t call_backs, met, late, callback_usec;
+        uint64_t wanted_kib, held_kib, device_kib, disk_kib, used_kib, same_kib, on_disk_kib, hits_permille;
+        uint64_t pool_reads, disk_reads, pool_writes, disk_writes, written_back, errors;
+} MlgCtlSwap;
+
 void mlg_ctl_decision_clear(MlgCtlDecision *d);
 void mlg_ctl_rule_clear(MlgCtlRule *r);
 void mlg_ctl_proposal_clear(MlgCtlProposal *p);
@@ -89,6 +98,8 @@ void mlg_ctl_plugin_clear(MlgCtlPlugin *p);
 void mlg_ctl_pipe_clear(MlgCtlPipe *p);
 void mlg_ctl_pipe_member_clear(MlgCtlPipeMember *m);
 void mlg_ctl_pipe_pair_clear(MlgCtlPipePair *p);
+void mlg_ctl_swap_clear(MlgCtlSwap *s);
+bool mlg_ctl_swap_is(const MlgCtlSwap *s, const char *guest); /* by name or UUID; NULL: any */
 
 void mlg_render_host(const MlgSnapshot *s, const MlgStyle *style, GString *out);
 void mlg_render_guests(const MlgSnapshot *s, const MlgStyle *style, const MlgStatusView *view, GString *out);
@@ -131,3 +142,8 @@ void mlg_render_pipes(const MlgCtlPipes *all, const MlgStyle *style, GString *ou
 void mlg_render_pipe_members(const MlgCtlPipes *all, const char *group, const MlgStyle *style, GString *out);
 /* Groups with their members and pairs; `group` as above. */
 char *mlg_pipes_to_json(const MlgCtlPipes *all, const char *group, bool utf8);
+
+/* A table of all; all of one (`guest` NULL: of each); the same as JSON. */
+void mlg_render_swaps(const MlgCtlSwap *all, size_t n, const MlgStyle *style, GString *out);
+void mlg_render_swap(const MlgCtlSwap *all, size_t n, const char *guest, const MlgStyle *style, GString *out);
+char *mlg_swaps_to_json(const MlgCtlSwap *all, size_t n, const char *guest, bool utf8);

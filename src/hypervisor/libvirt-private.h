@@ -191,10 +191,10 @@ int mlg_libvirt_op_set_stats_period(MlgHypervisor *h, const char *uuid, uint32_t
                                     uint64_t deadline_usec, MlgDoneFn fn, void *userdata);
 int mlg_libvirt_op_attach_monitor(MlgHypervisor *h, const char *uuid, uint64_t deadline_usec, MlgDoneFn fn,
                                   void *userdata);
-int mlg_libvirt_op_attach_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
-                               void *userdata);
-int mlg_libvirt_op_detach_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
-                               void *userdata);
+int mlg_libvirt_op_attach_shmem(MlgHypervisor *h, const char *uuid, MlgShmemKind kind, const char *path,
+                                uint64_t deadline_usec, MlgDoneFn fn, void *userdata);
+int mlg_libvirt_op_detach_shmem(MlgHypervisor *h, const char *uuid, MlgShmemKind kind, const char *path,
+                                uint64_t deadline_usec, MlgDoneFn fn, void *userdata);
 void mlg_libvirt_send_replies(MlgLibvirt *l);
 void mlg_libvirt_drop_replies(MlgLibvirt *l);
 

@@ -7,7 +7,7 @@
 
 #include "hypervisor/libvirt-calls.h"
 #include "memlego/monitor-proto.h"
-#include "memlego/pipe.h"
+#include "memlego/shmem.h"
 
 /* A callback that is due in the next dispatch. */
 typedef struct Reply {
@@ -229,16 +229,28 @@ static int run_detach(void *context, void *data) {
         return mlg_libvirt_detach(context, d->uuid, d->text, &d->why);
 }
 
-int mlg_libvirt_op_attach_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
-                               void *userdata) {
-        g_autofree char *xml = g_markup_printf_escaped(MLG_PIPE_XML, path);
+static char *shmem_xml(MlgShmemKind kind, const char *path) {
+        switch (kind) {
+        case MLG_SHMEM_PIPE:
+                return g_markup_printf_escaped(MLG_PIPE_XML, path);
+        case MLG_SHMEM_SWAP:
+                return g_markup_printf_escaped(MLG_SWAP_XML, path);
+        case _MLG_SHMEM_MAX:
+                break;
+        }
+        g_assert_not_reached();
+}
+
+int mlg_libvirt_op_attach_shmem(MlgHypervisor *h, const char *uuid, MlgShmemKind kind, const char *path,
+                                uint64_t deadline_usec, MlgDoneFn fn, void *userdata) {
+        g_autofree char *xml = shmem_xml(kind, path);
 
         return request((MlgLibvirt *) h, uuid, 0, xml, run_attach, deadline_usec, fn, NULL, userdata);
 }
 
-int mlg_libvirt_op_detach_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
-                               void *userdata) {
-        g_autofree char *xml = g_markup_printf_escaped(MLG_PIPE_XML, path);
+int mlg_libvirt_op_detach_shmem(MlgHypervisor *h, const char *uuid, MlgShmemKind kind, const char *path,
+                                uint64_t deadline_usec, MlgDoneFn fn, void *userdata) {
+        g_autofree char *xml = shmem_xml(kind, path);
 
         return request((MlgLibvirt *) h, uuid, 0, xml, run_detach, deadline_usec, fn, NULL, userdata);
 }

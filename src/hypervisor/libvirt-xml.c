@@ -10,7 +10,7 @@
 #include <libxml/tree.h>
 
 #include "memlego/monitor-proto.h"
-#include "memlego/pipe.h"
+#include "memlego/shmem.h"
 #include "memlego/names.h"
 #include "util/parse.h"
 #include "util/util.h"
@@ -284,17 +284,24 @@ static void read_channel(const xmlNode *channel, MlgGuestInfo *ret) {
                 (void) g_strlcpy(ret->monitor_path, path, sizeof(ret->monitor_path));
 }
 
-/* A device for shared memory, if it is one of ours. */
-static void read_shmem(const xmlNode *shmem, MlgGuestInfo *ret) {
-        g_autofree char *path = attribute(child(shmem, "server"), "path");
+/* Where the server of this device is to be noted; NULL: it is none of ours, or there are too many. */
+static char *place_of_shmem(const xmlNode *shmem, MlgGuestInfo *ret) {
         size_t n = 0;
 
+        if (attribute_is(shmem, "name", MLG_SWAP_DEVICE))
+                return ret->swap_path[0] ? NULL : ret->swap_path;
         while (n < MLG_PIPE_DEVICES_MAX && ret->pipe_paths[n][0])
                 n++;
-        if (n < MLG_PIPE_DEVICES_MAX && attribute_is(shmem, "name", MLG_PIPE_DEVICE) &&
-            attribute_is(child(shmem, "model"), "type", "ivshmem-doorbell") && path && path[0] == '/' &&
-            strlen(path) < sizeof(ret->pipe_paths[n]))
-                (void) g_strlcpy(ret->pipe_paths[n], path, sizeof(ret->pipe_paths[n]));
+        return n < MLG_PIPE_DEVICES_MAX && attribute_is(shmem, "name", MLG_PIPE_DEVICE) ? ret->pipe_paths[n] : NULL;
+}
+
+static void read_shmem(const xmlNode *shmem, MlgGuestInfo *ret) {
+        g_autofree char *path = attribute(child(shmem, "server"), "path");
+        char *place = place_of_shmem(shmem, ret);
+
+        if (place && attribute_is(child(shmem, "model"), "type", "ivshmem-doorbell") && path && path[0] == '/' &&
+            strlen(path) <= MLG_MONITOR_PATH_MAX)
+                (void) g_strlcpy(place, path, MLG_MONITOR_PATH_MAX + 1);
 }
 
 static void read_devices(const xmlNode *domain, MlgGuestInfo *ret) {

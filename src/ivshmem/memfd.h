@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Memfd: memory of the host that guests are shown. It is sparse, and sealed against shrinking and growing: who touches
- * what was cut off would die of SIGBUS. */
+/* Memfd: memory of the host that guests are shown. It is sparse, and sealed against shrinking and growing:
+ * who touches what was cut off would die of SIGBUS. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,8 +10,8 @@
 int mlg_memfd_new(const char *name, uint64_t bytes, int *ret);
 /* It is one of ours, as far as can be seen. */
 bool mlg_memfd_is_sealed(int fd);
-/* So much of it is in memory, whoever put it there. -EINTR is not returned; -ENOSPC, -ENOMEM: what was not there before is
- * not there now. */
+/* So much of it is in memory, whoever put it there. -EINTR is not returned; -ENOSPC, -ENOMEM: what was not
+ * there before is not there now. */
 int mlg_memfd_back(int fd, uint64_t at, uint64_t bytes);
 /* It is the host's again, and reads as zeroes. */
 int mlg_memfd_punch(int fd, uint64_t at, uint64_t bytes);

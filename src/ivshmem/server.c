@@ -27,8 +27,8 @@
 #define PROTOCOL_VERSION 0
 #define MEMORY_FOLLOWS (-1)
 /* For whom we do not let in: QEMU says what is wrong and does without the device. If the connection ended
- * before it came to read that, it would wait for ever for what should come, and its guest with it: so the end is
- * left to it, for a while, and to some of them at a time. */
+ * before it came to read that, it would wait for ever for what should come, and its guest with it: so the
+ * end is left to it, for a while, and to some of them at a time. */
 #define NO_VERSION INT64_MAX
 #define REFUSED_MOST 16
 #define REFUSED_USEC (60 * MLG_USEC_PER_SEC)

@@ -43,14 +43,15 @@ void mlg_ivshmem_kept_init(MlgIvshmemKept *k); /* nothing */
 /* By the name of on_keep; takes it if true. */
 bool mlg_ivshmem_kept_add(MlgIvshmemKept *k, const char *name, int fd);
 uint64_t mlg_ivshmem_kept_bytes(const MlgIvshmemKept *k); /* of the memory; 0: it is not there */
-/* What is there can be gone on with: memory of this size, and all that serves it. Otherwise it is good for nothing, as
- * who is connected has the old memory, and rings the old bells. */
+/* What is there can be gone on with: memory of this size, and all that serves it. Otherwise it is good for
+ * nothing, as who is connected has the old memory, and rings the old bells. */
 bool mlg_ivshmem_kept_is_complete(const MlgIvshmemKept *k, uint64_t memory_bytes, uint32_t n_ids);
 void mlg_ivshmem_kept_close(MlgIvshmemKept *k);
 
-/* Ids are 0 to n_ids - 1: one client less may connect at a time. Listens at `path`, which is replaced if it is there. `owner`: the user whose hypervisors may connect
- * besides root, and whom the socket belongs to; (uid_t) -1: root's only. The memory stays the caller's.
- * `kept` (may be NULL): takes listener, bell and clients; on_join is called for each of these. */
+/* Ids are 0 to n_ids - 1: one client less may connect at a time. Listens at `path`, which is replaced if it
+ * is there. `owner`: the user whose hypervisors may connect besides root, and whom the socket belongs to;
+ * (uid_t) -1: root's only. The memory stays the caller's. `kept` (may be NULL): takes listener, bell and
+ * clients; on_join is called for each of these. */
 int mlg_ivshmem_server_new(const char *path, uid_t owner, int memory_fd, uint32_t n_ids,
                            MlgIvshmemKept *kept, const MlgIvshmemServerCallbacks *callbacks, void *userdata,
                            MlgIvshmemServer **ret);

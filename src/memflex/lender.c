@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Lender: see lender.h. A *turn* is made whenever the guest rings, when its target was set, and once a second. */
+/* Lender: see lender.h. A *turn* is made whenever the guest rings, when its target was set, and once a
+ * second. */
 #include "memflex/lender.h"
 
 #include <poll.h>
@@ -16,8 +17,9 @@ G_STATIC_ASSERT(MLG_FLEX_IDS <= MLG_IVSHMEM_IDS_MAX && MLG_FLEX_HOST == MLG_IVSH
 /* A module that starts again and again has everything punched out each time. */
 #define BEGIN_PAUSE_USEC 100000
 
-/* Backing memory is work, some 0.3 ms for a MiB, in which nobody else is served; and a guest can give back what it is
- * lent at once, and want it again. So a guest is lent 16 MiB in 50 ms at most: 320 MiB/s, which is more than it can fill. */
+/* Backing memory is work, some 0.3 ms for a MiB, in which nobody else is served; and a guest can give back
+ * what it is lent at once, and want it again. So a guest is lent 16 MiB in 50 ms at most: 320 MiB/s, which
+ * is more than it can fill. */
 #define PACE_CHUNKS 64u
 #define PACE_USEC 50000
 
@@ -73,7 +75,7 @@ static void complain(MlgFlexLender *l, const char *what) {
 /* ---- the guest's words ---- */
 
 static void forget_call(MlgFlexLender *l) {
-        l->call = (CallBack) {};
+        l->call = (CallBack){};
         l->late_until_usec = 0;
 }
 
@@ -94,7 +96,7 @@ static bool begin(MlgFlexLender *l, uint64_t now) {
 /* ---- call-back ---- */
 
 static void open_call(MlgFlexLender *l, uint64_t now) {
-        l->call = (CallBack) { .open = true, .due_chunks = mlg_flex_pool_target(l->pool), .since_usec = now };
+        l->call = (CallBack){ .open = true, .due_chunks = mlg_flex_pool_target(l->pool), .since_usec = now };
         l->n_calls++;
 }
 
@@ -104,7 +106,7 @@ static void close_call(MlgFlexLender *l, uint64_t now) {
                 l->late_until_usec = now + LATE_USEC;
         else
                 l->n_met++;
-        l->call = (CallBack) {};
+        l->call = (CallBack){};
 }
 
 /* What is called back while it still gives back has a time of its own. */
@@ -121,8 +123,10 @@ static void judge_call(MlgFlexLender *l, uint64_t now) {
         if (c->open && !c->late && now - c->since_usec > l->callback_usec) {
                 c->late = true;
                 l->n_late++;
-                complain(l, "it does not give back in time what was called back; it is lent nothing more until a "
-                            "minute after it has");
+                complain(
+                        l,
+                        "it does not give back in time what was called back; it is lent nothing more until "
+                        "a minute after it has");
         }
 }
 
@@ -179,7 +183,8 @@ static void sweep(MlgFlexLender *l, uint64_t now) {
 }
 
 static void tell_charge(MlgFlexLender *l) {
-        l->callbacks->on_charge(mlg_max(bytes_of(mlg_flex_pool_lent(l->pool)), mlg_flex_pool_backed_bytes(l->pool)),
+        l->callbacks->on_charge(mlg_max(bytes_of(mlg_flex_pool_lent(l->pool)),
+                                        mlg_flex_pool_backed_bytes(l->pool)),
                                 l->userdata);
 }
 
@@ -219,7 +224,7 @@ static void on_leave(uint32_t id, void *userdata) {
         MlgFlexLender *l = userdata;
 
         mlg_flex_pool_clear(l->pool);
-        l->word = (MlgFlexWord) {};
+        l->word = (MlgFlexWord){};
         forget_call(l);
         tell_charge(l);
         l->callbacks->on_leave(l->userdata);
@@ -278,7 +283,8 @@ static int lender_dispatch(uint64_t now, void *userdata) {
 static void set_terms(MlgFlexLender *l, uint64_t quota_bytes, uint64_t callback_usec) {
         l->quota_chunks = MIN(chunks_in(quota_bytes), mlg_flex_pool_n_chunks(l->pool));
         l->callback_usec = callback_usec;
-        mlg_flex_pool_set_terms(l->pool, l->quota_chunks, (uint32_t) mlg_min(callback_usec / 1000, UINT32_MAX));
+        mlg_flex_pool_set_terms(l->pool, l->quota_chunks,
+                                (uint32_t) mlg_min(callback_usec / 1000, UINT32_MAX));
 }
 
 static bool adopt_pool(MlgFlexLender *l, const MlgFlexOptions *o, MlgIvshmemKept *k) {
@@ -328,7 +334,7 @@ int mlg_flex_lender_new(const MlgFlexOptions *o, const MlgFlexCallbacks *callbac
         r = start(l, o);
         if (r < 0)
                 return r;
-        l->pollable = (MlgPollable) {
+        l->pollable = (MlgPollable){
                 .fd = mlg_ivshmem_server_pollable(l->server)->fd,
                 .events = lender_events,
                 .deadline_usec = lender_deadline_usec,
@@ -399,9 +405,9 @@ uint64_t mlg_flex_lender_backed_bytes(const MlgFlexLender *l) {
 static MlgSwapState state_of(const MlgFlexLender *l) {
         if (!mlg_flex_lender_is_connected(l))
                 return MLG_SWAP_STATE_WAITING;
-        if (l->call.late || l->late_until_usec > 0)
-                return MLG_SWAP_STATE_LATE;
-        return l->word.version > 0 ? MLG_SWAP_STATE_TALKS : MLG_SWAP_STATE_SILENT;
+        if (l->word.version == 0)
+                return MLG_SWAP_STATE_SILENT;
+        return l->call.late || l->late_until_usec > 0 ? MLG_SWAP_STATE_LATE : MLG_SWAP_STATE_TALKS;
 }
 
 static uint64_t kib_of(uint64_t chunks) {
@@ -427,7 +433,7 @@ static void show_word(const MlgFlexWord *w, MlgSwapStatus *ret) {
 }
 
 void mlg_flex_lender_status(const MlgFlexLender *l, MlgSwapStatus *ret) {
-        *ret = (MlgSwapStatus) {
+        *ret = (MlgSwapStatus){
                 .pid = pid_of(l),
                 .state = state_of(l),
                 .epoch = mlg_flex_pool_epoch(l->pool),

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Lender: one guest, the pool that it is lent host memory from, and the socket at which its hypervisor finds it.
+/* Lender: one guest, the pool that it is lent host memory from, and the socket at which its hypervisor finds
+ * it.
  *
- * What is lent is promised: the lender never lends beyond the guest's quota, its target, or what the host has free for it
- * (on_lend). Target below what is lent: the rest is called back, and the guest has a time for it. Nothing is ever taken
- * from it by force, as its pages are in there; one that is late is lent nothing for a while. */
+ * What is lent is promised: the lender never lends beyond the guest's quota, its target, or what the host
+ * has free for it (on_lend). Target below what is lent: the rest is called back, and the guest has a time
+ * for it. Nothing is ever taken from it by force, as its pages are in there; one that is late is lent
+ * nothing for a while. */
 #pragma once
 
 #include <stdbool.h>
@@ -35,7 +37,8 @@ typedef struct MlgFlexOptions {
         const char *path;    /* of the socket */
         uid_t owner;         /* see ivshmem/server.h */
         uint64_t pool_bytes; /* see memflex/pool.h */
-        uint64_t quota_bytes, callback_usec; /* of a pool that is gone on with those of before hold until set_terms() */
+        uint64_t quota_bytes,
+                callback_usec; /* of a pool that is gone on with those of before hold until set_terms() */
         /* NULL: nothing. Emptied; of another size than pool_bytes, or not complete: closed. */
         MlgIvshmemKept *kept;
 } MlgFlexOptions;

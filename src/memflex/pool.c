@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Pool: see pool.h.
  *
- * Order, for who goes on after us: memory is backed before the truth says that a chunk is lent, and that before the
- * guest sees it; it is punched out before the truth says that it is free. So what is lent is backed, always. */
+ * Order, for who goes on after us: memory is backed before the truth says that a chunk is lent, and that
+ * before the guest sees it; it is punched out before the truth says that it is free. So what is lent is
+ * backed, always. */
 #include "memflex/pool.h"
 
 #include <errno.h>
@@ -245,7 +246,7 @@ void mlg_flex_pool_read_word(const MlgFlexPool *p, MlgFlexWord *ret) {
         const struct mlg_flex_section *s = section_of(p);
         uint32_t n_chunks = p->truth->n_chunks;
 
-        *ret = (MlgFlexWord) {
+        *ret = (MlgFlexWord){
                 .version = see(s->epoch) == p->truth->epoch ? see(s->version) : 0,
                 .session = see(s->session),
                 .want_chunks = MIN(see(s->want_chunks), n_chunks),
@@ -263,17 +264,20 @@ void mlg_flex_pool_read_word(const MlgFlexPool *p, MlgFlexWord *ret) {
                 .errors = see(s->errors),
         };
         if (ret->version != MLG_FLEX_VERSION || ret->session != p->truth->session)
-                *ret = (MlgFlexWord) { .session = ret->session }; /* of an earlier one, or in another language */
+                *ret = (MlgFlexWord){
+                        .session = ret->session
+                }; /* of an earlier one, or in another language */
 }
 
 static bool is_header_shown(const MlgFlexPool *p) {
         const struct mlg_flex_header *h = header_of(p);
         const Truth *t = p->truth;
 
-        return see(h->magic) == MLG_FLEX_MAGIC && see(h->version) == MLG_FLEX_VERSION && see(h->features) == 0 &&
-               see(h->pool_bytes) == t->bytes && see(h->n_chunks) == t->n_chunks &&
+        return see(h->magic) == MLG_FLEX_MAGIC && see(h->version) == MLG_FLEX_VERSION &&
+               see(h->features) == 0 && see(h->pool_bytes) == t->bytes && see(h->n_chunks) == t->n_chunks &&
                see(h->target_chunks) == t->target && see(h->callback_msec) == t->callback_msec &&
-               see(h->quota_chunks) == t->quota && see(h->epoch) == t->epoch && see(h->session) == t->session;
+               see(h->quota_chunks) == t->quota && see(h->epoch) == t->epoch &&
+               see(h->session) == t->session;
 }
 
 bool mlg_flex_pool_mend(MlgFlexPool *p) {
@@ -384,7 +388,8 @@ uint32_t mlg_flex_pool_lent(const MlgFlexPool *p) {
 
 /* All of it but the header, and the section, if it is to stay. */
 static void take_all_back(MlgFlexPool *p, bool section_stays) {
-        uint64_t at = section_stays ? MLG_FLEX_SECTION_AT + sizeof(struct mlg_flex_section) : MLG_FLEX_SECTION_AT;
+        uint64_t at = section_stays ? MLG_FLEX_SECTION_AT + sizeof(struct mlg_flex_section)
+                                    : MLG_FLEX_SECTION_AT;
 
         (void) mlg_memfd_punch(p->fd, at, p->truth->bytes - at);
         memset(p->truth->lent, 0, p->truth->n_chunks);

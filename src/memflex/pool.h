@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Pool: the host memory that one guest is lent (memlego/memflex-abi.h), as its owner has it: which chunks are lent,
- * since when it is all of the same guest's session, what is backed.
+/* Pool: the host memory that one guest is lent (memlego/memflex-abi.h), as its owner has it: which chunks
+ * are lent, since when it is all of the same guest's session, what is backed.
  *
- * The guest can write to all of it, so what the host knows is in memory of its own and shown in the pool; it is never
- * read back from there. That memory is a memfd, too: a memlegod that is started anew with both descriptors goes on where
- * the last one stopped, at whatever instruction that was.
+ * The guest can write to all of it, so what the host knows is in memory of its own and shown in the pool; it
+ * is never read back from there. That memory is a memfd, too: a memlegod that is started anew with both
+ * descriptors goes on where the last one stopped, at whatever instruction that was.
  *
  *     lent      a chunk is backed before it is, and stays so until the guest has said that it gives it back
  *     backed    what is lent, and tables; anything else the guest has taken itself, until the next sweep
  *
- * Cost. A pool of 64 GiB has 2^18 chunks. Looking for what came back reads the host's table up to the last chunk that
- * is lent, and the guest's where something is, eight bytes at once: 0.1 ms where all of it is lent. A free chunk is found
- * by memchr() from the first one that may be free. A sweep is one fstat() where nothing is wrong. */
+ * Cost. A pool of 64 GiB has 2^18 chunks. Looking for what came back reads the host's table up to the last
+ * chunk that is lent, and the guest's where something is, eight bytes at once: 0.1 ms where all of it is
+ * lent. A free chunk is found by memchr() from the first one that may be free. A sweep is one fstat() where
+ * nothing is wrong. */
 #pragma once
 
 #include <stdbool.h>
@@ -34,7 +35,8 @@ typedef struct MlgFlexWord {
 
 /* Power of two, MLG_FLEX_POOL_MIN to _MAX; -EINVAL otherwise. */
 int mlg_flex_pool_new(uint64_t bytes, MlgFlexPool **ret);
-/* As another process left it. Takes the descriptors if it succeeds; -EBADMSG: they are not what they should be. */
+/* As another process left it. Takes the descriptors if it succeeds; -EBADMSG: they are not what they should
+ * be. */
 int mlg_flex_pool_adopt(int memory_fd, int truth_fd, MlgFlexPool **ret);
 MlgFlexPool *mlg_flex_pool_free(MlgFlexPool *p);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgFlexPool, mlg_flex_pool_free)
@@ -55,14 +57,14 @@ void mlg_flex_pool_set_target(MlgFlexPool *p, uint32_t chunks);
 uint32_t mlg_flex_pool_target(const MlgFlexPool *p);
 
 void mlg_flex_pool_read_word(const MlgFlexPool *p, MlgFlexWord *ret);
-/* Its module has started anew: all that was lent is taken back, it has another epoch, and is shown `session`. What it
- * says of itself stays. */
+/* Its module has started anew: all that was lent is taken back, it has another epoch, and is shown
+ * `session`. What it says of itself stays. */
 void mlg_flex_pool_begin(MlgFlexPool *p, uint32_t session);
 /* The guest is gone, or another one comes: nothing of it is left. */
 void mlg_flex_pool_clear(MlgFlexPool *p);
 
-/* Backs and lends `n` more chunks, or as many as there are. Returns how many; *ret_error: 0, or why the host could not
- * back the rest. */
+/* Backs and lends `n` more chunks, or as many as there are. Returns how many; *ret_error: 0, or why the host
+ * could not back the rest. */
 uint32_t mlg_flex_pool_lend(MlgFlexPool *p, uint32_t n, int *ret_error);
 /* Takes what the guest has given back. Returns how many chunks that was. */
 uint32_t mlg_flex_pool_take_returned(MlgFlexPool *p);

@@ -288,6 +288,7 @@ static void decide(MlgDaemon *d, uint64_t now) {
 
         tell_time(d);
         (void) clock_gettime(CLOCK_MONOTONIC, &a);
+        mlg_daemon_wish_lent(d);
         n = mlg_engine_decide(d->engine, now, &moves);
         (void) clock_gettime(CLOCK_MONOTONIC, &b);
         d->last_decide_usec = (uint64_t) ((b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000);
@@ -303,7 +304,9 @@ static void decide(MlgDaemon *d, uint64_t now) {
         tell_shortage(d, &status, now);
         mlg_daemon_tell_alarm(d, &status);
         mlg_daemon_limit_pipes(d);
+        mlg_daemon_limit_swaps(d);
         mlg_daemon_want_pipes(d);
+        mlg_daemon_want_swaps(d);
         mlg_daemon_sync_state(d);
 }
 

@@ -45,6 +45,12 @@
                         at_start \
         }
 
+#define SWAP(key, field, type, min, max, expected, at_start) \
+        { \
+                MLG_OPTION_SWAP, key, MLG_OPTION_##type, FIELD(MlgSwapSettings, field), min, max, expected, \
+                        at_start \
+        }
+
 static const MlgOption options[] = {
         DAEMON("Connect", connect, URI, 0, 0,
                "expected a libvirt URI of at most 255 characters such as qemu:///system", true),
@@ -105,6 +111,15 @@ static const MlgOption options[] = {
         /* One device of nine is the lobby: MLG_PIPE_DEVICES_MAX. */
         PIPE("PairsMax", pairs_max, U32, 1, 8, "expected a number from 1 to 8", false),
         PIPE("PairIdleSec", pair_idle_usec, USEC, SEC(5), SEC(86400), "expected a time from 5s to 1d such as 1min", false),
+
+        SWAP("Guests", guests, PATTERNS, 0, 0,
+             "expected patterns such as web-* or label=gold, with blanks between them, at most 255 characters", false),
+        /* The ends are those of the contract. */
+        SWAP("PoolSize", pool_kib, SIZE_2, MIB(16), MIB(65536), "expected a power of two from 16M to 64G such as 1G", true),
+        SWAP("Quota", quota_kib, SIZE, MIB(1), MIB(65536), "expected a size from 1M to 64G such as 512M", false),
+        SWAP("Shares", shares, U32, 1, 10000, "expected a number from 1 to 10000", false),
+        SWAP("CallbackSec", callback_usec, USEC, MSEC(500), SEC(600), "expected a time from 500ms to 10min such as 5", false),
+        SWAP("Attach", attach, ATTACH, 0, 0, "expected auto or manual", false),
 };
 static_assert(G_N_ELEMENTS(options) + MLG_OPTIONS_OF_RULES <= MLG_OPTIONS_MAX, "sets of options are bits of a uint64_t");
 
@@ -113,6 +128,7 @@ static const char *const section_names[] = {
         [MLG_OPTION_HOST] = "Host",
         [MLG_OPTION_GUEST] = "Guest",
         [MLG_OPTION_PIPE] = "Pipe",
+        [MLG_OPTION_SWAP] = "Swap",
 };
 static_assert(G_N_ELEMENTS(section_names) == _MLG_OPTION_SECTION_MAX, "section_names[] misses a value");
 
@@ -170,6 +186,20 @@ static void pipe_defaults(MlgPipeSettings *ret) {
         };
 }
 
+static void swap_defaults(MlgSwapSettings *ret) {
+        *ret = (MlgSwapSettings) {
+                .guests = "",
+                /* As RegionSize= of pipes. */
+                .pool_kib = MIB(1024),
+                /* All that fits into the device: what is lent is idle anyway, and comes back when it is not. */
+                .quota_kib = MIB(1023),
+                .shares = 100,
+                /* 512 MiB at the 100 MiB/s that a disk of today takes at the least. */
+                .callback_usec = SEC(5),
+                .attach = true,
+        };
+}
+
 void mlg_option_defaults(MlgOptionSection section, MlgOptionSettings *ret) {
         *ret = (MlgOptionSettings) {};
         switch (section) {
@@ -184,6 +214,9 @@ void mlg_option_defaults(MlgOptionSection section, MlgOptionSettings *ret) {
                 break;
         case MLG_OPTION_PIPE:
                 pipe_defaults(&ret->pipe);
+                break;
+        case MLG_OPTION_SWAP:
+                swap_defaults(&ret->swap);
                 break;
         case _MLG_OPTION_SECTION_MAX:
                 g_assert_not_reached();

@@ -17,6 +17,7 @@ typedef enum MlgOptionSection {
         MLG_OPTION_HOST,   /* of MlgHostSettings */
         MLG_OPTION_GUEST,  /* of MlgGuestSettings */
         MLG_OPTION_PIPE,   /* of MlgPipeSettings */
+        MLG_OPTION_SWAP,   /* of MlgSwapSettings */
         _MLG_OPTION_SECTION_MAX,
 } MlgOptionSection;
 
@@ -76,6 +77,7 @@ typedef union MlgOptionSettings {
         MlgHostSettings host;
         MlgGuestSettings guest;
         MlgPipeSettings pipe;
+        MlgSwapSettings swap;
 } MlgOptionSettings;
 
 void mlg_option_defaults(MlgOptionSection section, MlgOptionSettings *ret);

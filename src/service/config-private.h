@@ -40,8 +40,9 @@ typedef struct MlgConfigRule {
         GPtrArray *lines; /* char *: "Key=value" as they were read */
 } MlgConfigRule;
 
-/* [Pipe NAME]: one section each. */
+/* [Pipe NAME] or [Swap NAME]: one section each. */
 typedef struct MlgConfigPipe {
+        MlgOptionSection section;
         char *name;
         MlgConfigOrigin at;
         MlgConfigOrigin origins[MLG_OPTIONS_MAX];
@@ -56,7 +57,7 @@ struct MlgConfig {
         GPtrArray *guests;               /* MlgConfigSection */
         GPtrArray *rules;                /* MlgConfigRule */
         MlgRules *compiled;              /* NULL: there are none */
-        GPtrArray *pipes;                /* MlgConfigPipe */
+        GPtrArray *pipes;                /* MlgConfigPipe, of both kinds */
         size_t n_sections;
 };
 
@@ -84,10 +85,10 @@ bool mlg_config_rules_check(const MlgConfig *c, GError **error);
 
 /* config-pipes.c */
 void mlg_config_pipe_free(void *pipe);
-const MlgConfigPipe *mlg_config_pipe_find(const MlgConfig *c, const char *name); /* or NULL */
-/* A section [Pipe NAME] begins. NULL: *error is set. */
-MlgConfigPipe *mlg_config_pipe_open(MlgConfig *c, const char *header, const char *name, const MlgConfigOrigin *at,
-                                    GError **error);
+const MlgConfigPipe *mlg_config_pipe_find(const MlgConfig *c, MlgOptionSection section, const char *name); /* or NULL */
+/* A section [Pipe NAME] or [Swap NAME] begins. NULL: *error is set. */
+MlgConfigPipe *mlg_config_pipe_open(MlgConfig *c, MlgOptionSection section, const char *header, const char *name,
+                                    const MlgConfigOrigin *at, GError **error);
 bool mlg_config_pipes_check(const MlgConfig *c, GError **error);
 
 /* config.c */

@@ -162,13 +162,13 @@ static void append_rule(GString *s, const MlgConfig *c, const MlgConfigRule *rul
 /* ---- pipes ---- */
 
 static void diff_pipe(GPtrArray *out, const MlgConfig *new_, const MlgConfigPipe *was, const MlgConfigPipe *is) {
-        g_autofree char *section = g_strconcat("Pipe ", is->name, NULL);
+        g_autofree char *section = g_strconcat(mlg_option_section_to_string(is->section), " ", is->name, NULL);
 
         for (size_t i = 0; i < mlg_option_count(); i++) {
                 const MlgOption *o = mlg_option_at(i);
                 g_autofree char *before = NULL, *after = NULL;
 
-                if (o->section != MLG_OPTION_PIPE)
+                if (o->section != is->section)
                         continue;
                 before = mlg_option_format(o, &was->values);
                 after = mlg_option_format(o, &is->values);
@@ -179,19 +179,21 @@ static void diff_pipe(GPtrArray *out, const MlgConfig *new_, const MlgConfigPipe
 
 static void diff_pipes(GPtrArray *out, const MlgConfig *old, const MlgConfig *new_) {
         for (size_t i = 0; i < new_->pipes->len; i++) {
-                const MlgConfigPipe *is = new_->pipes->pdata[i], *was = mlg_config_pipe_find(old, is->name);
+                const MlgConfigPipe *is = new_->pipes->pdata[i], *was = mlg_config_pipe_find(old, is->section, is->name);
                 g_autofree char *where = origin_to_string(new_, &is->at);
 
                 if (was)
                         diff_pipe(out, new_, was, is);
                 else
-                        g_ptr_array_add(out, g_strdup_printf("[Pipe %s] added (%s)", is->name, where));
+                        g_ptr_array_add(out, g_strdup_printf("[%s %s] added (%s)", mlg_option_section_to_string(is->section),
+                                                             is->name, where));
         }
         for (size_t i = 0; i < old->pipes->len; i++) {
                 const MlgConfigPipe *was = old->pipes->pdata[i];
 
-                if (!mlg_config_pipe_find(new_, was->name))
-                        g_ptr_array_add(out, g_strdup_printf("[Pipe %s] gone", was->name));
+                if (!mlg_config_pipe_find(new_, was->section, was->name))
+                        g_ptr_array_add(out, g_strdup_printf("[%s %s] gone", mlg_option_section_to_string(was->section),
+                                                             was->name));
         }
 }
 
@@ -204,7 +206,7 @@ char **mlg_config_diff(const MlgConfig *old, const MlgConfig *new_) {
                 const MlgOption *o = mlg_option_at(i);
                 g_autofree char *was = NULL, *is = NULL;
 
-                if (o->section == MLG_OPTION_GUEST || o->section == MLG_OPTION_PIPE)
+                if (o->section == MLG_OPTION_GUEST || o->section == MLG_OPTION_PIPE || o->section == MLG_OPTION_SWAP)
                         continue;
                 was = mlg_option_format(o, settings_of(old, o));
                 is = mlg_option_format(o, settings_of(new_, o));
@@ -248,9 +250,9 @@ static void append_guest(GString *s, const MlgConfig *c, const MlgConfigSection 
 static void append_pipe(GString *s, const MlgConfig *c, const MlgConfigPipe *p) {
         g_autofree char *where = origin_to_string(c, &p->at);
 
-        g_string_append_printf(s, "# %s\n[Pipe %s]\n", where, p->name);
+        g_string_append_printf(s, "# %s\n[%s %s]\n", where, mlg_option_section_to_string(p->section), p->name);
         for (size_t i = 0; i < mlg_option_count(); i++)
-                if (mlg_option_at(i)->section == MLG_OPTION_PIPE)
+                if (mlg_option_at(i)->section == p->section)
                         append_key(s, c, mlg_option_at(i), &p->values, &p->origins[i]);
         g_string_append_c(s, '\n');
 }

@@ -111,7 +111,7 @@ static MlgOptionSection find_section(const char *word) {
 
 static bool unknown_section(const Loader *l, const char *header, const char *word, unsigned int line,
                             GError **error) {
-        static const char *const names[] = { "Daemon", "Host", "Guest", "Rule", "Pipe", NULL };
+        static const char *const names[] = { "Daemon", "Host", "Guest", "Rule", "Pipe", "Swap", NULL };
         const char *meant = mlg_config_file_suggest(word, names);
 
         if (meant)
@@ -120,13 +120,15 @@ static bool unknown_section(const Loader *l, const char *header, const char *wor
                                       strcmp(meant, "Guest") == 0  ? " PATTERN"
                                       : strcmp(meant, "Rule") == 0 ? " NAME"
                                       : strcmp(meant, "Pipe") == 0 ? " NAME"
+                                      : strcmp(meant, "Swap") == 0 ? " NAME"
                                                                    : "");
         else
                 mlg_config_file_error(error, l->name, line, header, NULL, NULL,
                                       "unknown section, expected %s",
                                       l->is_policy
-                                              ? "[Host], [Guest PATTERN], [Rule NAME] or [Pipe NAME]"
-                                              : "[Daemon], [Host], [Guest PATTERN], [Rule NAME] or [Pipe NAME]");
+                                              ? "[Host], [Guest PATTERN], [Rule NAME], [Pipe NAME] or [Swap NAME]"
+                                              : "[Daemon], [Host], [Guest PATTERN], [Rule NAME], [Pipe NAME] or "
+                                                "[Swap NAME]");
         return false;
 }
 
@@ -230,7 +232,7 @@ static bool open_rule(Loader *l, const char *header, const char *name, unsigned 
 }
 
 static bool open_pipe(Loader *l, const char *header, const char *name, unsigned int line, GError **error) {
-        MlgConfigPipe *p = mlg_config_pipe_open(l->config, header, name, &(MlgConfigOrigin) { l->name, line }, error);
+        MlgConfigPipe *p = mlg_config_pipe_open(l->config, l->section, header, name, &(MlgConfigOrigin) { l->name, line }, error);
 
         if (!p)
                 return false;
@@ -266,6 +268,7 @@ static bool on_section(const char *header, unsigned int line, void *userdata, GE
         case MLG_OPTION_GUEST:
                 return open_guest(l, header, rest, line, error);
         case MLG_OPTION_PIPE:
+        case MLG_OPTION_SWAP:
                 return open_pipe(l, header, rest, line, error);
         case _MLG_OPTION_SECTION_MAX:
                 break;
@@ -287,7 +290,7 @@ static size_t find_key(const Loader *l, const char *key, const char *value, unsi
                         return i;
                 if (o->section == l->section)
                         candidates[n++] = o->key;
-                else if (strcmp(o->key, key) == 0)
+                else if (!other && strcmp(o->key, key) == 0)
                         other = o;
         }
         for (int k = 0; l->rule && k < _MLG_RULE_KEY_MAX; k++) {
@@ -302,6 +305,7 @@ static size_t find_key(const Loader *l, const char *key, const char *value, unsi
                                       mlg_option_section_to_string(other->section),
                                       other->section == MLG_OPTION_GUEST  ? " PATTERN"
                                       : other->section == MLG_OPTION_PIPE ? " NAME"
+                                      : other->section == MLG_OPTION_SWAP ? " NAME"
                                                                           : "");
         else if (meant)
                 mlg_config_file_error(error, l->name, line, l->header, key, value,

@@ -44,8 +44,19 @@ struct MlgPipeSettings {
 };
 typedef struct MlgPipeSettings MlgPipeSettings;
 
+/* Guests that are lent idle memory of the host to swap into. */
+struct MlgSwapSettings {
+        char guests[256];    /* Guests=: patterns as of [Guest], with blanks between them */
+        uint64_t pool_kib;   /* PoolSize=: of the device of each guest */
+        uint64_t quota_kib;  /* Quota=: that may be lent to each */
+        uint32_t shares;     /* Shares=: of what is lent, where it does not suffice */
+        uint64_t callback_usec; /* CallbackSec=: within which a guest is to give back */
+        bool attach;         /* Attach=auto: running guests get the device */
+};
+typedef struct MlgSwapSettings MlgSwapSettings;
+
 #define MLG_PIPE_NAME_MAX 31
-#define MLG_PIPES_MAX 64
+#define MLG_PIPES_MAX 64 /* sections [Pipe NAME]; and as many [Swap NAME] */
 
 typedef struct MlgConfig MlgConfig;
 
@@ -76,6 +87,12 @@ size_t mlg_config_n_pipes(const MlgConfig *c);
 const char *mlg_config_pipe(const MlgConfig *c, size_t i, MlgPipeSettings *ret); /* its name, valid as long as `c` */
 /* The group that a guest belongs to: the last one whose patterns match it. NULL: none. */
 const char *mlg_config_pipe_of(const MlgConfig *c, const char *name, const char *uuid, const char *labels);
+
+/* The same of [Swap NAME] sections. */
+size_t mlg_config_n_swaps(const MlgConfig *c);
+const char *mlg_config_swap(const MlgConfig *c, size_t i, MlgSwapSettings *ret);
+const char *mlg_config_swap_of(const MlgConfig *c, const char *name, const char *uuid, const char *labels,
+                               MlgSwapSettings *ret);
 
 /* What differs, as sentences for people ("[Guest web-*] Floor: 25% -> 512M (policy.d/50-web.policy:12)");
  * NULL-terminated, g_strfreev(). */

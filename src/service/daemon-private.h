@@ -10,6 +10,8 @@
  *   statistics.c  the period of balloon statistics
  *   monitor.c   the programs inside the guests
  *   pipe.c      groups of guests that share memory
+ *   swap.c      guests that are lent memory to swap into
+ *   device.c    what these two have in common
  *   agent.c     QEMU's guest agent, where it stands in for them
  *   reclaim.c   memory that the host takes of guests without a device to be moved by
  *   learning.c  when what predictors have learned is saved, and taken up again
@@ -23,6 +25,7 @@
 #include "hypervisor/monitor.h"
 #include "memlego/hypervisor.h"
 #include "memlego/pipe.h"
+#include "memlego/swap.h"
 #include "service/config.h"
 #include "service/daemon.h"
 #include "service/learned.h"
@@ -39,6 +42,7 @@ typedef struct MlgDaemon {
         MlgHostmem *hostmem;
         MlgMonitors *monitors;
         GPtrArray *pipes;             /* MlgDaemonPipe, of pipe.c */
+        GPtrArray *swaps;             /* of swap.c */
         MlgState *state;
         MlgLearned *learned;
         char uri[256];
@@ -132,7 +136,8 @@ enum {
         MLG_CAUSE_PIPE_REFUSED,
         MLG_CAUSE_PIPE_NONSENSE,
         MLG_CAUSE_PIPE_FULL,
-        MLG_CAUSE_PIPE_DEVICE,
+        MLG_CAUSE_DEVICE,
+        MLG_CAUSE_SWAP,
 };
 
 /* agent.c */
@@ -173,7 +178,8 @@ size_t mlg_daemon_plugins(MlgPluginStatus *ret, size_t max, void *daemon);
 /* rules.c */
 size_t mlg_daemon_rules(const char *uuid, MlgRuleStatus *ret, size_t max, void *daemon);
 /* pipe.c */
-void mlg_daemon_configure_pipes(MlgDaemon *d);                     /* at the start, and at a reload */
+/* At the start, and at a reload; `kept`: what an earlier memlegod left, see device.h. */
+void mlg_daemon_configure_pipes(MlgDaemon *d, GHashTable *kept);
 void mlg_daemon_want_pipe(MlgDaemon *d, MlgVm *vm);                /* plugs its device in, or out */
 void mlg_daemon_want_pipes(MlgDaemon *d);                          /* of all */
 void mlg_daemon_reset_pipe(MlgDaemon *d, const MlgVm *vm);         /* it was rebooted */
@@ -182,6 +188,16 @@ void mlg_daemon_limit_pipes(MlgDaemon *d);                         /* after each
 void mlg_daemon_end_pipes(MlgDaemon *d);
 size_t mlg_daemon_pipes(MlgPipeStatus *ret, size_t max, void *daemon);
 bool mlg_daemon_plug_pipe(const char *uuid, bool attach, GError **error, void *daemon);
+
+/* swap.c */
+void mlg_daemon_start_swaps(MlgDaemon *d, GHashTable *kept);
+void mlg_daemon_want_swap(MlgDaemon *d, MlgVm *vm);                /* its pool and its device, as configured */
+void mlg_daemon_want_swaps(MlgDaemon *d);
+void mlg_daemon_wish_lent(MlgDaemon *d);                           /* to the engine, before each decision */
+void mlg_daemon_limit_swaps(MlgDaemon *d);                         /* after it: what each may be lent, or is to give back */
+uint64_t mlg_swap_add_shared(MlgDaemon *d);                        /* to each guest's; returns what all have in memory, in KiB */
+void mlg_daemon_end_swaps(MlgDaemon *d);
+size_t mlg_daemon_swaps(MlgSwapStatus *ret, size_t max, void *daemon);
 
 /* dump.c */
 char *mlg_daemon_dump(void *daemon);

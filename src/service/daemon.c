@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "memlego/names.h"
+#include "service/device.h"
 #include "service/log.h"
 #include "service/notify.h"
 #include "util/util.h"
@@ -76,6 +77,7 @@ static void on_guest(const MlgGuestInfo *info, void *userdata) {
         mlg_daemon_want_statistics(d, vm);
         mlg_daemon_want_monitor(d, vm);
         mlg_daemon_want_pipe(d, vm);
+        mlg_daemon_want_swap(d, vm);
         mlg_daemon_want_learned(d, vm);
 }
 
@@ -225,11 +227,22 @@ static MlgConfig *load(const MlgDaemon *d, GError **error) {
         return g_steal_pointer(&c);
 }
 
+static void configure_devices(MlgDaemon *d) {
+        bool is_start = !d->pipes;
+        g_autoptr(GHashTable) kept = is_start ? mlg_device_take_all_kept() : g_hash_table_new(g_str_hash, g_str_equal);
+
+        mlg_daemon_configure_pipes(d, kept);
+        if (is_start)
+                mlg_daemon_start_swaps(d, kept);
+        if (!d->dry_run)
+                mlg_device_forget_rest(kept);
+}
+
 static void apply(MlgDaemon *d) {
         mlg_log_open(log_priority(mlg_config_daemon(d->config)->log_level), d->options->foreground);
         mlg_engine_configure(d->engine, mlg_config_host(d->config));
         mlg_engine_set_rules(d->engine, mlg_config_rules(d->config));
-        mlg_daemon_configure_pipes(d);
+        configure_devices(d);
         for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++) {
                 MlgVm *vm = mlg_engine_guest_at(d->engine, i);
                 MlgGuestSettings s;
@@ -241,8 +254,9 @@ static void apply(MlgDaemon *d) {
                 mlg_daemon_want_statistics(d, vm);
                 mlg_daemon_want_monitor(d, vm);
                 mlg_daemon_want_agent(d, vm);
-                vm->pipe_next_usec = 0; /* what could not be may be possible now */
+                vm->pipe_next_usec = vm->swap_next_usec = 0; /* what could not be may be possible now */
                 mlg_daemon_want_pipe(d, vm);
+                mlg_daemon_want_swap(d, vm);
                 mlg_daemon_want_learned(d, vm);
                 if (d->bus)
                         mlg_bus_guest_changed(d->bus, vm->uuid);
@@ -419,7 +433,7 @@ static int start(MlgDaemon *d) {
         d->engine = mlg_engine_new(mlg_config_host(d->config), d->dry_run);
         mlg_engine_set_rules(d->engine, mlg_config_rules(d->config));
         load_state(d);
-        mlg_daemon_configure_pipes(d);
+        configure_devices(d);
         r = mlg_daemon_start_monitors(d);
         if (r >= 0)
                 r = start_hypervisor(d);
@@ -462,6 +476,7 @@ static void end(MlgDaemon *d) {
         d->learn_timer = mlg_timer_free(d->learn_timer);
         d->watchdog_timer = mlg_timer_free(d->watchdog_timer);
         mlg_daemon_end_pipes(d);
+        mlg_daemon_end_swaps(d);
         (void) mlg_engine_free(d->engine);
         (void) mlg_state_free(d->state);
         (void) mlg_learned_free(d->learned);

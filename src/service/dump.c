@@ -35,7 +35,7 @@ static json_object *host_object(const MlgHostStatus *s) {
         STR(o, s, policy), STR(o, s, uri);
         BOOL(o, s, connected), BOOL(o, s, dry_run), BOOL(o, s, paused), BOOL(o, s, have_psi);
         U64(o, s, now_usec), U64(o, s, total_kib), U64(o, s, available_kib), U64(o, s, reserve_kib);
-        U64(o, s, budget_kib), U64(o, s, charged_kib), U64(o, s, pipes_kib), U64(o, s, reserved_kib), U64(o, s, free_kib);
+        U64(o, s, budget_kib), U64(o, s, charged_kib), U64(o, s, pipes_kib), U64(o, s, lent_kib), U64(o, s, reserved_kib), U64(o, s, free_kib);
         U64(o, s, shortage_kib), U64(o, s, psi_some_avg10_centi), U64(o, s, psi_full_avg10_centi);
         put_str(o, "alarm", mlg_alarm_to_string(s->alarm));
         U64(o, s, alarm_since_usec), U64(o, s, missing_kib), U64(o, s, givable_kib);

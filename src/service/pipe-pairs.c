@@ -13,6 +13,7 @@
  * itself keeps a pair while nobody needs its place; to hold it against the other's need, both must say so. */
 #include <string.h>
 
+#include "service/device.h"
 #include "service/log.h"
 #include "service/pipe-private.h"
 #include "util/parse.h"
@@ -256,7 +257,7 @@ static void bring_together(const Pipe *a, const Pipe *b, uint64_t now) {
         mlg_log(MLG_LOG_INFO, "Pipe %s: guests %s and %s talk: they get memory", p->name, p->guests[0],
                 p->guests[1]);
         for (size_t i = 0; i < G_N_ELEMENTS(p->guests); i++) {
-                MlgVm *vm = mlg_pipe_vm(section->daemon, p->guests[i]);
+                MlgVm *vm = mlg_device_vm(section->daemon, p->guests[i]);
 
                 if (vm)
                         mlg_daemon_want_pipe(section->daemon, vm);
@@ -290,7 +291,7 @@ void mlg_pairs_not_plugged(Pipe *room, const char *guest, uint64_t again_usec) {
 
 static bool stays(const Pipe *p, const char *guest) {
         MlgDaemon *d = p->daemon;
-        const MlgVm *vm = mlg_pipe_vm(d, guest);
+        const MlgVm *vm = mlg_device_vm(d, guest);
 
         if (p->section->going)
                 return false;

@@ -66,7 +66,6 @@ typedef struct MlgDaemonPipe {
  * guest or cause silences another. */
 bool mlg_pipe_may_warn(const MlgDaemonPipe *p, const char *guest, unsigned int cause);
 uint32_t mlg_pipe_id_of(const MlgDaemonPipe *p, const char *guest); /* 0: it is no member */
-MlgVm *mlg_pipe_vm(const MlgDaemon *d, const char *name);
 bool mlg_pipe_belongs(const MlgDaemon *d, const MlgDaemonPipe *section, const char *guest);
 bool mlg_pipe_has_device(const MlgVm *vm, const MlgDaemonPipe *p);
 /* A room of `section` is opened, with what was kept of it (NULL: nothing). NULL: it could not be, and that was

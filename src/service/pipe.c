@@ -8,34 +8,18 @@
  * no connection breaks: its guest is LEAVING, and everybody goes back to the network with it; when it
  * says that it has no pipe left, or in LEAVE_USEC, the device goes.
  *
- * A QEMU connects once. So that a memlegod that is started anew can go on in our place, the service
- * manager keeps a copy of each descriptor, by the name pipe/GROUP/WHAT.
- *
  * A group whose members share memory two by two (pipe-pairs.c) is a section with rooms, each of which is
  * served like a group. */
 #include <errno.h>
-#include <pwd.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "memlego/names.h"
+#include "service/device.h"
 #include "service/log.h"
 #include "service/notify.h"
 #include "service/pipe-private.h"
-#include "util/parse.h"
 #include "util/util.h"
 
 #define LEAVE_USEC (3 * MLG_USEC_PER_SEC)
-/* A guest that cannot have the device now may be able to later; it is work for QEMU, and a line in its
- * log. */
-#define ASK_AGAIN_USEC (300 * MLG_USEC_PER_SEC)
-/* One whose QEMU, or libvirt, did not answer just now (it is being started, say): that says nothing about it. */
-#define BUSY_AGAIN_USEC (2 * MLG_USEC_PER_SEC)
-/* What was done is seen in the guest's definition by then. */
-#define DONE_USEC MLG_USEC_PER_SEC
-/* From the definition that names a device to its QEMU's connection, and back. */
-#define DEAD_USEC (5 * MLG_USEC_PER_SEC)
-
 typedef MlgDaemonPipe Pipe;
 
 static Pipe *find(const MlgDaemon *d, const char *name) {
@@ -80,35 +64,11 @@ static bool is_empty(const Pipe *p) {
         return p->n_asked == 0;
 }
 
-MlgVm *mlg_pipe_vm(const MlgDaemon *d, const char *name) {
-        for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++)
-                if (g_str_equal(mlg_engine_guest_at(d->engine, i)->name, name))
-                        return mlg_engine_guest_at(d->engine, i);
-        return NULL;
-}
-
 /* ---- who connects ---- */
-
-/* The guest whose QEMU this is, by libvirt's own record: NAME.pid. NULL: there is none. */
-static char *guest_of_process(const MlgDaemon *d, pid_t pid) {
-        const char *path = d->options->guest_pids_dir ? d->options->guest_pids_dir : MLG_GUEST_PIDS_DIR;
-        g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-        const char *file;
-
-        while (dir && (file = g_dir_read_name(dir))) {
-                g_autofree char *full = g_build_filename(path, file, NULL), *text = NULL;
-                uint64_t number;
-
-                if (g_str_has_suffix(file, ".pid") && g_file_get_contents(full, &text, NULL, NULL) &&
-                    mlg_parse_u64(g_strstrip(text), 1, INT32_MAX, &number) == 0 && (pid_t) number == pid)
-                        return g_strndup(file, strlen(file) - strlen(".pid"));
-        }
-        return NULL;
-}
 
 /* One that is not known yet (it is just being started) is judged by its name. */
 bool mlg_pipe_belongs(const MlgDaemon *d, const Pipe *p, const char *guest) {
-        const MlgVm *vm = mlg_pipe_vm(d, guest);
+        const MlgVm *vm = mlg_device_vm(d, guest);
         const char *name = mlg_config_pipe_of(d->config, guest, vm ? vm->uuid : NULL,
                                               vm ? vm->labels : NULL);
 
@@ -143,7 +103,7 @@ static void remember(Pipe *p, const char *guest) {
 static bool on_join(uint32_t id, pid_t pid, void *userdata) {
         Pipe *p = userdata;
         MlgDaemon *d = p->daemon;
-        g_autofree char *guest = guest_of_process(d, pid);
+        g_autofree char *guest = mlg_device_guest_of(d, pid);
 
         if (!guest || strlen(guest) > MLG_NAME_MAX) {
                 refuse(p, pid, NULL, "libvirt knows no guest with this process");
@@ -228,13 +188,13 @@ void mlg_daemon_tell_shared(MlgDaemon *d) {
 
                 all_kib += kib;
                 for (uint32_t id = 1; id <= MLG_PIPE_MEMBERS_MAX; id++) {
-                        MlgVm *vm = p->peers[id].name[0] ? mlg_pipe_vm(d, p->peers[id].name) : NULL;
+                        MlgVm *vm = p->peers[id].name[0] ? mlg_device_vm(d, p->peers[id].name) : NULL;
 
                         if (vm)
                                 vm->shared_kib += kib;
                 }
         }
-        mlg_engine_tell_shared(d->engine, all_kib);
+        mlg_engine_tell_shared(d->engine, all_kib + mlg_swap_add_shared(d));
 }
 
 /* Overrun books are paid for by pipes, too: what members can do without they return. */
@@ -254,52 +214,12 @@ void mlg_daemon_limit_pipes(MlgDaemon *d) {
 
 /* ---- what the service manager keeps ---- */
 
-#define KEPT_PREFIX "pipe/"
+#define KEPT_KIND "pipe"
 
 static void on_keep(const char *name, int fd, void *userdata) {
         const Pipe *p = userdata;
-        g_autofree char *full = g_strconcat(KEPT_PREFIX, p->name, "/", name, NULL);
 
-        mlg_notify_keep(full, fd);
-}
-
-static void close_kept(gpointer fd) {
-        (void) close(GPOINTER_TO_INT(fd));
-}
-
-static void on_kept(const char *name, int fd, void *userdata) {
-        if (g_str_has_prefix(name, KEPT_PREFIX) && !g_hash_table_contains(userdata, name))
-                g_hash_table_insert(userdata, g_strdup(name), GINT_TO_POINTER(fd));
-        else
-                (void) close(fd);
-}
-
-/* What was kept of this group. */
-static void take_kept(GHashTable *kept, const char *pipe, MlgIvshmemKept *ret) {
-        g_autofree char *prefix = g_strconcat(KEPT_PREFIX, pipe, "/", NULL);
-        GHashTableIter iter;
-        gpointer name, fd;
-
-        mlg_ivshmem_kept_init(ret);
-        g_hash_table_iter_init(&iter, kept);
-        while (g_hash_table_iter_next(&iter, &name, &fd))
-                if (g_str_has_prefix(name, prefix) &&
-                    mlg_ivshmem_kept_add(ret, (const char *) name + strlen(prefix), GPOINTER_TO_INT(fd))) {
-                        g_hash_table_iter_steal(&iter);
-                        /* It is kept anew under this name where it is used, and not otherwise. */
-                        mlg_notify_keep(name, -1);
-                        g_free(name);
-                }
-}
-
-static void forget_rest(GHashTable *kept) {
-        GHashTableIter iter;
-        gpointer name;
-
-        g_hash_table_iter_init(&iter, kept);
-        while (g_hash_table_iter_next(&iter, &name, NULL))
-                mlg_notify_keep(name, -1);
-        g_hash_table_remove_all(kept);
+        mlg_device_keep(KEPT_KIND, p->name, name, fd);
 }
 
 /* ---- groups ---- */
@@ -313,19 +233,6 @@ static const MlgPipeGroupCallbacks callbacks = {
         .on_complaint = on_complaint,
         .on_keep = on_keep,
 };
-
-/* Users that hypervisors run as, where libvirt is; the first that there is. */
-static uid_t hypervisor_user(void) {
-        static const char *const names[] = { "libvirt-qemu", "qemu" };
-
-        for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
-                const struct passwd *user = getpwnam(names[i]);
-
-                if (user)
-                        return user->pw_uid;
-        }
-        return (uid_t) -1;
-}
 
 /* Peer ids, the host's among them. */
 static uint32_t ids_of(MlgRoomKind kind) {
@@ -342,20 +249,6 @@ static uint32_t ids_of(MlgRoomKind kind) {
         return 0;
 }
 
-/* One that ends has no member: this is what is left of it. */
-static void forget(Pipe *p) {
-        if (!p->group)
-                return;
-        on_keep("region", -1, p);
-        on_keep("truth", -1, p);
-        on_keep("listener", -1, p);
-        for (uint32_t id = 0; id < ids_of(p->kind); id++) {
-                g_autofree char *name = g_strdup_printf("event.%" PRIu32, id);
-
-                on_keep(name, -1, p);
-        }
-}
-
 static void pipe_free(gpointer data) {
         Pipe *p = data;
 
@@ -365,19 +258,15 @@ static void pipe_free(gpointer data) {
         g_free(p);
 }
 
-static const char *pipe_dir(const MlgDaemon *d) {
-        return d->options->pipe_dir ? d->options->pipe_dir : MLG_PIPE_DIR;
-}
-
 /* Opens what `p` says: memory, a socket, and who is kept. */
 static int serve(Pipe *p, GHashTable *kept) {
         MlgDaemon *d = p->daemon;
         const MlgPipeSettings *s = p->section ? &p->section->settings : &p->settings;
-        g_autofree char *path = g_strdup_printf("%s/%s.sock", pipe_dir(d), p->name);
+        g_autofree char *path = g_strdup_printf("%s/%s.sock", mlg_device_dir(d), p->name);
         MlgIvshmemKept k;
         MlgPipeGroupOptions o = {
                 .path = path,
-                .owner = hypervisor_user(),
+                .owner = mlg_device_owner(),
                 .region_bytes = p->section ? MLG_PIPE_REGION_MIN : s->region_kib * 1024,
                 /* Of pairs, limit_kib says what they may have of the section's. */
                 .quota_bytes = p->kind == MLG_ROOM_LOBBY  ? 0
@@ -392,8 +281,7 @@ static int serve(Pipe *p, GHashTable *kept) {
 
         mlg_ivshmem_kept_init(&k);
         if (kept)
-                take_kept(kept, p->name, &k);
-        (void) g_mkdir_with_parents(pipe_dir(d), 0711); /* where it is not made by systemd-tmpfiles */
+                mlg_device_take_kept(kept, KEPT_KIND, p->name, &k);
         r = mlg_pipe_group_new(&o, &callbacks, p, &p->group);
         if (r >= 0)
                 r = mlg_loop_watch(d->loop, mlg_pipe_group_pollable(p->group), &p->watch);
@@ -451,19 +339,16 @@ static void drop_those_that_ended(MlgDaemon *d) {
 
                 if (p->going && is_empty(p)) {
                         mlg_log(MLG_LOG_INFO, "Pipe %s: ended", p->name);
-                        forget(p);
+                        if (p->group)
+                                mlg_device_forget(KEPT_KIND, p->name, ids_of(p->kind));
                         g_ptr_array_remove_index(d->pipes, i - 1);
                 }
         }
 }
 
-void mlg_daemon_configure_pipes(MlgDaemon *d) {
-        g_autoptr(GHashTable) kept = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_kept);
-
-        if (!d->pipes) {
+void mlg_daemon_configure_pipes(MlgDaemon *d, GHashTable *kept) {
+        if (!d->pipes)
                 d->pipes = g_ptr_array_new_with_free_func(pipe_free);
-                mlg_notify_take_kept(on_kept, kept);
-        }
         if (d->dry_run)
                 return;
         for (guint i = 0; i < d->pipes->len; i++) {
@@ -486,7 +371,6 @@ void mlg_daemon_configure_pipes(MlgDaemon *d) {
                 if (p->group)
                         mlg_pipe_group_set_quota(p->group, s.quota_kib * 1024);
         }
-        forget_rest(kept);
         mlg_pairs_tend(d);
         drop_those_that_ended(d);
 }
@@ -501,13 +385,6 @@ void mlg_daemon_end_pipes(MlgDaemon *d) {
 }
 
 /* ---- guests' devices ---- */
-
-typedef struct DeviceRequest {
-        MlgDaemon *daemon;
-        char uuid[MLG_UUID_LEN + 1];
-        char path[MLG_MONITOR_PATH_MAX + 1];
-        bool attach;
-} DeviceRequest;
 
 /* libvirt's own words, if it speaks English, for a bus that has no place, and for one that takes no such
  * device while it runs. */
@@ -528,63 +405,35 @@ static const char *advice_for(const Pipe *p, const char *why) {
         return of_room ? "" : ". It can be put into its definition: memlegoctl pipe xml";
 }
 
-static void tell_device(MlgDaemon *d, const DeviceRequest *q, const Pipe *p, MlgVm *vm, int r, const char *why) {
-        const char *advice = q->attach ? advice_for(p, why) : "";
-
-        if (r == 0)
-                mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name,
-                              "Guest %s: %s its device for shared memory", vm->name,
-                              q->attach ? "got" : "gave back");
-        else if (r != -EAGAIN && mlg_log_limited(vm->uuid, MLG_CAUSE_PIPE_DEVICE, mlg_loop_now_usec(d->loop)))
-                mlg_log_guest(MLG_LOG_WARNING, NULL, vm->uuid, vm->name,
-                              "Guest %s: its device for shared memory could not be %s: %s%s", vm->name,
-                              q->attach ? "added" : "taken away", why ? why : g_strerror(-r), advice);
-}
-
-static void on_device(int r, const char *why, void *userdata) {
-        g_autofree DeviceRequest *q = userdata;
+static void on_device(const MlgDeviceRequest *q, MlgVm *vm, int r, const char *why) {
         MlgDaemon *d = q->daemon;
-        MlgVm *vm = mlg_engine_find(d->engine, q->uuid);
         uint64_t now = mlg_loop_now_usec(d->loop);
         Pipe *p = find_by_path(d, q->path);
 
-        g_hash_table_steal(d->requests, q);
         if (p)
                 p->n_asked--;
         if (!vm)
                 return;
-        vm->asking_pipe = false;
-        tell_device(d, q, p, vm, r, why);
+        mlg_device_tell(q, vm, r, why, q->attach ? advice_for(p, why) : "");
         if (r < 0 && r != -EAGAIN && q->attach && p && p->kind == MLG_ROOM_PAIR) {
-                mlg_pairs_not_plugged(p, vm->name, now + ASK_AGAIN_USEC);
+                mlg_pairs_not_plugged(p, vm->name, now + MLG_DEVICE_AGAIN_USEC);
                 r = 0;
         }
         if (r == 0 || r == -EAGAIN) /* or nobody was asked, as others took the time there was */
-                vm->pipe_next_usec = now + (r == 0 ? DONE_USEC : BUSY_AGAIN_USEC);
+                vm->pipe_next_usec = now + (r == 0 ? MLG_DEVICE_DONE_USEC : MLG_DEVICE_BUSY_USEC);
 }
 
 static void ask(MlgDaemon *d, MlgVm *vm, bool attach, const char *path, uint64_t now) {
-        uint64_t deadline = now + mlg_config_daemon(d->config)->call_timeout_usec;
-        const MlgHypervisorOps *ops = d->hypervisor->ops;
+        MlgDeviceRequest q = { .daemon = d, .kind = MLG_SHMEM_PIPE, .attach = attach, .fn = on_device };
         Pipe *p = find_by_path(d, path);
-        DeviceRequest *q;
-        int r;
 
-        if (!ops->attach_pipe || !ops->detach_pipe)
-                return;
-        q = g_new(DeviceRequest, 1);
-        *q = (DeviceRequest) { .daemon = d, .attach = attach };
-        g_strlcpy(q->uuid, vm->uuid, sizeof(q->uuid));
-        g_strlcpy(q->path, path, sizeof(q->path));
-        g_hash_table_add(d->requests, q);
-        vm->asking_pipe = true;
-        vm->pipe_next_usec = now + ASK_AGAIN_USEC;
+        g_strlcpy(q.uuid, vm->uuid, sizeof(q.uuid));
+        g_strlcpy(q.path, path, sizeof(q.path));
+        vm->pipe_next_usec = now + MLG_DEVICE_AGAIN_USEC;
         if (p)
                 p->n_asked++;
-        r = (attach ? ops->attach_pipe : ops->detach_pipe)(d->hypervisor, q->uuid, path, deadline, on_device,
-                                                           q);
-        if (r < 0)
-                on_device(r, NULL, q);
+        if (!mlg_device_ask(d, vm, &q) && p)
+                p->n_asked--;
 }
 
 static bool has_pipes(const Pipe *p, uint32_t id) {
@@ -626,7 +475,7 @@ static bool is_dead(const MlgVm *vm, MlgVmPipe *device, const Pipe *p, uint64_t 
         }
         if (device->dead_usec == 0)
                 device->dead_usec = now;
-        return now - device->dead_usec >= DEAD_USEC;
+        return now - device->dead_usec >= MLG_DEVICE_DEAD_USEC;
 }
 
 /* `section`: the guest's; NULL: it has none, or is to have no device. */
@@ -639,7 +488,7 @@ static bool is_wanted(const Pipe *p, const Pipe *section, const MlgVm *vm) {
 static void tend_device(MlgDaemon *d, MlgVm *vm, MlgVmPipe *device, const Pipe *section, uint64_t now) {
         Pipe *p = find_by_path(d, device->path);
 
-        if (!g_str_has_prefix(device->path, pipe_dir(d)))
+        if (!g_str_has_prefix(device->path, mlg_device_dir(d)))
                 return; /* of somebody else's server */
         if (!is_wanted(p, section, vm))
                 take_away(d, vm, device, p, now);
@@ -667,7 +516,7 @@ static void plug_in(MlgDaemon *d, MlgVm *vm, Pipe *section, uint64_t now) {
                 return;
         }
         mlg_pairs_want(section, vm);
-        for (guint i = 0; i < d->pipes->len && !vm->asking_pipe; i++) {
+        for (guint i = 0; i < d->pipes->len && !vm->asking_device; i++) {
                 const Pipe *p = d->pipes->pdata[i];
 
                 if (p->section && is_wanted(p, section, vm) && !mlg_pipe_has_device(vm, p))
@@ -681,13 +530,13 @@ void mlg_daemon_want_pipe(MlgDaemon *d, MlgVm *vm) {
 
         if (d->pipes->len == 0 && vm->n_pipes == 0)
                 return;
-        if (d->dry_run || !d->connected || vm->asking_pipe || vm->run_state != MLG_RUN_RUNNING ||
+        if (d->dry_run || !d->connected || vm->asking_device || vm->run_state != MLG_RUN_RUNNING ||
             vm->migrating || now < vm->pipe_next_usec)
                 return;
         section = vm->pipe_off ? NULL : find(d, mlg_config_pipe_of(d->config, vm->name, vm->uuid, vm->labels));
-        for (uint32_t i = 0; i < vm->n_pipes && !vm->asking_pipe; i++)
+        for (uint32_t i = 0; i < vm->n_pipes && !vm->asking_device; i++)
                 tend_device(d, vm, &vm->pipes[i], section, now);
-        if (section && !vm->asking_pipe)
+        if (section && !vm->asking_device)
                 plug_in(d, vm, section, now);
 }
 

@@ -216,6 +216,7 @@ const MlgBusOps mlg_daemon_bus_ops = {
         .approve_all = mlg_daemon_approve_all,
         .end_approval = mlg_daemon_end_approval,
         .pipes = mlg_daemon_pipes,
+        .swaps = mlg_daemon_swaps,
         .plug_pipe = mlg_daemon_plug_pipe,
         .dump = mlg_daemon_dump,
         .config = config,

@@ -89,7 +89,7 @@ void check_books(const Rig *t) {
                 assert_int_equal(vm->charge_kib, mlg_vm_due_kib(vm));
                 charged += vm->charge_kib;
         }
-        assert_int_equal(charged + t->pipe_kib, l->charged_kib);
+        assert_int_equal(charged + t->pipe_kib + t->lent_kib, l->charged_kib);
 }
 
 /* Our own grants never overrun the books: what was granted in this turn fits into what was free before

@@ -46,6 +46,7 @@ typedef struct Rig {
         uint64_t own_kib_per_sec, own_most_kib;    /* the host's own use grows */
         uint64_t ksm_saved_kib;
         uint64_t pipe_kib;                         /* charged to a group that shares memory */
+        uint64_t lent_kib;                         /* and lent to guests that swap */
         MlgRawHost watched;
 } Rig;
 

@@ -87,6 +87,34 @@ static size_t fake_proposals(MlgProposalStatus *ret, size_t max, void *userdata)
         return n;
 }
 
+static size_t fake_swaps(MlgSwapStatus *ret, size_t max, void *userdata) {
+        ret[0] = (MlgSwapStatus) {
+                .name = "web-1",
+                .uuid = "4dea22b3-0ee8-4b6c-9a26-5f6dd7b6b001",
+                .section = "idle",
+                .path = "/run/memlego/pipe/4dea22b3-0ee8-4b6c-9a26-5f6dd7b6b001~swap.sock",
+                .pid = 17,
+                .state = MLG_SWAP_STATE_TALKS,
+                .attach = true,
+                .shares = 100,
+                .epoch = 3,
+                .pool_kib = 1048576,
+                .quota_kib = 524288,
+                .target_kib = 65536,
+                .lent_kib = 32768,
+                .backed_kib = 32780,
+                .charged_kib = 32780,
+                .called_back = 5,
+                .met = 4,
+                .late = 1,
+                .callback_usec = 1500000,
+                .pool_reads = 750,
+                .disk_reads = 250,
+        };
+        ret[1] = (MlgSwapStatus) { .name = "\xff\x1b[2J", .going = true };
+        return 2;
+}
+
 static size_t fake_pipes(MlgPipeStatus *ret, size_t max, void *userdata) {
         const FakeService *f = userdata;
 
@@ -264,6 +292,7 @@ const MlgBusOps fake_bus_ops = {
         .release = fake_release,
         .proposals = fake_proposals,
         .pipes = fake_pipes,
+        .swaps = fake_swaps,
         .plug_pipe = fake_plug_pipe,
         .approve = fake_approve,
         .reject = fake_reject,

@@ -10,7 +10,7 @@
 
 #include "util/util.h"
 
-typedef enum Kind { POLL, LOOK, SET_TARGET, SET_PERIOD, RECLAIM, SET_PIPE } Kind;
+typedef enum Kind { POLL, LOOK, SET_TARGET, SET_PERIOD, RECLAIM, SET_PIPE, SET_SWAP } Kind;
 
 typedef struct Job {
         Kind kind;
@@ -110,6 +110,7 @@ static void finish(FakeHypervisor *f, const Job *j, int r) {
         case SET_TARGET:
         case SET_PERIOD:
         case SET_PIPE:
+        case SET_SWAP:
                 j->done_fn(r, r < 0 ? "internal error: No more available PCI slots" : NULL, j->userdata);
                 break;
         case RECLAIM:
@@ -214,6 +215,9 @@ static int execute(FakeHypervisor *f, const Job *j) {
                         return -EAGAIN;
                 }
                 return set_pipe_of(g, j->path, j->value, f->w->pipes_max);
+        case SET_SWAP:
+                g_strlcpy(g->info.swap_path, j->value ? j->path : "", sizeof(g->info.swap_path));
+                break;
         case POLL:
                 break;
         }
@@ -230,6 +234,7 @@ static bool hangs(const FakeHypervisor *f, const Job *j) {
                 return f->w->periods_hang || (g && (g->faults & SIM_STOPPED));
         case SET_TARGET:
         case SET_PIPE:
+        case SET_SWAP:
         case LOOK:
                 return g && (g->faults & SIM_STOPPED);
         case RECLAIM: /* a cgroup answers for a QEMU that does not */
@@ -374,10 +379,11 @@ static int fake_reclaim(MlgHypervisor *h, const char *uuid, uint64_t kib, uint64
         return 0;
 }
 
-static int set_pipe(MlgHypervisor *h, const char *uuid, const char *path, bool attach, uint64_t deadline_usec, MlgDoneFn fn,
-                    void *userdata) {
+static int set_shmem(MlgHypervisor *h, const char *uuid, MlgShmemKind kind, const char *path, bool attach,
+                     uint64_t deadline_usec, MlgDoneFn fn, void *userdata) {
         FakeHypervisor *f = (FakeHypervisor *) h;
-        Job j = { .kind = SET_PIPE, .value = attach, .deadline_usec = deadline_usec, .done_fn = fn, .userdata = userdata };
+        Job j = { .kind = kind == MLG_SHMEM_SWAP ? SET_SWAP : SET_PIPE, .value = attach, .deadline_usec = deadline_usec,
+                  .done_fn = fn, .userdata = userdata };
 
         if (!f->connected)
                 return -ENOTCONN;
@@ -386,14 +392,14 @@ static int set_pipe(MlgHypervisor *h, const char *uuid, const char *path, bool a
         return 0;
 }
 
-static int fake_attach_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
-                            void *userdata) {
-        return set_pipe(h, uuid, path, true, deadline_usec, fn, userdata);
+static int fake_attach_shmem(MlgHypervisor *h, const char *uuid, MlgShmemKind kind, const char *path,
+                             uint64_t deadline_usec, MlgDoneFn fn, void *userdata) {
+        return set_shmem(h, uuid, kind, path, true, deadline_usec, fn, userdata);
 }
 
-static int fake_detach_pipe(MlgHypervisor *h, const char *uuid, const char *path, uint64_t deadline_usec, MlgDoneFn fn,
-                            void *userdata) {
-        return set_pipe(h, uuid, path, false, deadline_usec, fn, userdata);
+static int fake_detach_shmem(MlgHypervisor *h, const char *uuid, MlgShmemKind kind, const char *path,
+                             uint64_t deadline_usec, MlgDoneFn fn, void *userdata) {
+        return set_shmem(h, uuid, kind, path, false, deadline_usec, fn, userdata);
 }
 
 static void fake_free(MlgHypervisor *h) {
@@ -413,8 +419,8 @@ static const MlgHypervisorOps fake_ops = {
         .set_target = fake_set_target,
         .set_stats_period = fake_set_stats_period,
         .reclaim = fake_reclaim,
-        .attach_pipe = fake_attach_pipe,
-        .detach_pipe = fake_detach_pipe,
+        .attach_shmem = fake_attach_shmem,
+        .detach_shmem = fake_detach_shmem,
         .free = fake_free,
 };
 

@@ -221,6 +221,10 @@ static int answer_well(Fake *f, sd_bus_message *m, const char *method) {
                                                   "too slow");
         if (g_str_equal(method, "ListPipes"))
                 return answer_list_pipes(m);
+        if (g_str_equal(method, "ListSwaps"))
+                return sd_bus_reply_method_return(m, "aa{sv}", 1, 5, "Guest", "s", "web\033[2J", "Path", "s", "/run/it's/x.sock",
+                                                  "LentKiB", "t", UINT64_C(65536), "HitsPermille", "t", UINT64_C(990), "State",
+                                                  "s", "talks");
         if (g_str_equal(method, "ListPipeMembers"))
                 return answer_list_pipe_members(m);
         if (g_str_equal(method, "ListPipePairs"))

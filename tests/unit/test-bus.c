@@ -1112,6 +1112,25 @@ static void test_pipes(void **state) {
         assert_error(manager(f, "AttachPipe", "s", "nobody"), "org.memlego1.Error.NoSuchGuest");
 }
 
+static void test_swaps(void **state) {
+        static const struct { const char *key, *value; } first[] = {
+                { "Guest", "web-1" }, { "UUID", "4dea22b3-0ee8-4b6c-9a26-5f6dd7b6b001" }, { "Section", "idle" },
+                { "State", "talks" }, { "Attach", "auto" }, { "LentKiB", "32768" }, { "TargetKiB", "65536" },
+                { "CallBacks", "5" }, { "CallBacksMet", "4" }, { "CallBacksLate", "1" }, { "HitsPermille", "750" },
+                { "Epoch", "3" }, { "Shares", "100" },
+        };
+        sd_bus_message *m = manager(*state, "ListSwaps", NULL);
+        g_autoptr(GHashTable) swap = NULL;
+
+        assert_ok(m);
+        assert_true(sd_bus_message_enter_container(m, 'a', "a{sv}") > 0);
+        assert_true(sd_bus_message_enter_container(m, 'a', "{sv}") > 0);
+        swap = read_dict(m);
+        for (size_t i = 0; i < G_N_ELEMENTS(first); i++)
+                assert_has(swap, first[i].key, first[i].value);
+        sd_bus_message_unref(m);
+}
+
 #define GROUP_A "/org/memlego1/pipe/group_2da"
 #define GROUP_B "/org/memlego1/pipe/group_2db"
 
@@ -1230,6 +1249,7 @@ int main(void) {
                 TEST(reserve_client_leaves),
                 TEST(reserve_service_leaves),
                 TEST(pipes),
+                TEST(swaps),
                 TEST(pipe_object),
                 TEST(pipe_changes),
                 TEST(proposals_list),

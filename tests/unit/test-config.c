@@ -57,8 +57,9 @@ static const struct {
         { false, "[Deamon]\n", "x.conf:1: [Deamon]: unknown section, did you mean [Daemon]?" },
         { false, "[guest x]\n", "x.conf:1: [guest x]: unknown section, did you mean [Guest PATTERN]?" },
         { false, "[Storage]\n",
-          "x.conf:1: [Storage]: unknown section, expected [Daemon], [Host], [Guest PATTERN], [Rule NAME] or [Pipe NAME]" },
-        { true, "[]\n", "x.conf:1: []: unknown section, expected [Host], [Guest PATTERN], [Rule NAME] or [Pipe NAME]" },
+          "x.conf:1: [Storage]: unknown section, expected [Daemon], [Host], [Guest PATTERN], [Rule NAME], [Pipe NAME] or "
+          "[Swap NAME]" },
+        { true, "[]\n", "x.conf:1: []: unknown section, expected [Host], [Guest PATTERN], [Rule NAME], [Pipe NAME] or [Swap NAME]" },
         { false, "[Host web]\n", "x.conf:1: [Host web]: expected [Host] without anything else" },
         { true, "[Daemon]\n",
           "x.conf:1: [Daemon]: expected [Host] or [Guest PATTERN]: [Daemon] belongs into memlegod.conf" },
@@ -151,6 +152,18 @@ static const struct {
           "x.conf:1: [Pipe a]: expected Quota= to be at most RegionSize= less 80M, which tables take" },
         { false, "[Pipe a]\nFloor=1G\n", "x.conf:2: [Pipe a] Floor=1G: unknown key here, it belongs into [Guest PATTERN]" },
         { false, "[Guest a]\nQuota=1G\n", "x.conf:2: [Guest a] Quota=1G: unknown key here, it belongs into [Pipe NAME]" },
+        { false, "[Swap]\n", "x.conf:1: [Swap]: expected [Swap NAME] alone on its line, with a name of 1 to 31 letters, digits, -, _ "
+                              "or ., the first of them no ." },
+        { false, "[Pipe a]\nGuests=*\n[Swap a]\nGuests=*\n[Swap a]\n",
+          "x.conf:5: [Swap a]: expected another name, there is one of this name in x.conf:3 already" },
+        { true, "[Swap a]\nShares=5\n", "x.conf:1: [Swap a]: expected Guests=, the patterns of the guests that are lent memory" },
+        { false, "[Swap a]\nGuests=*\nPoolSize=64M\nQuota=64M\n",
+          "x.conf:1: [Swap a]: expected Quota= to be at most PoolSize= less 1M, which tables take" },
+        { false, "[Swap a]\nPoolSize=48M\n",
+          "x.conf:2: [Swap a] PoolSize=48M: expected a power of two from 16M to 64G such as 1G" },
+        { false, "[Swap a]\nCallbackSec=0\n",
+          "x.conf:2: [Swap a] CallbackSec=0: expected a time from 500ms to 10min such as 5" },
+        { false, "[Swap a]\nRegionSize=1G\n", "x.conf:2: [Swap a] RegionSize=1G: unknown key here, it belongs into [Pipe NAME]" },
         { false, "[Pipes a]\n", "x.conf:1: [Pipes a]: unknown section, did you mean [Pipe NAME]?" },
         { false, "[Guest]\n",
           "x.conf:1: [Guest]: " EXPECT_PATTERN },
@@ -659,6 +672,36 @@ static void assert_diff(const MlgConfig *old, const MlgConfig *new_, const char 
         }
 }
 
+static void test_swaps(void **state) {
+        static const char text[] = "[Swap a]\nGuests=web-*\nQuota=64M\nPoolSize=128M\n"
+                                   "[Swap b]\nGuests=web-1\nShares=300\nCallbackSec=2\nAttach=manual\n[Pipe a]\nGuests=*\n";
+        g_autoptr(MlgConfig) none = load_or_fail("", false), c = load_or_fail(text, true), again = NULL;
+        g_autofree char *all = mlg_config_to_text(c);
+        MlgSwapSettings s;
+
+        assert_int_equal(mlg_config_n_swaps(none), 0);
+        assert_int_equal(mlg_config_n_swaps(c), 2);
+        assert_int_equal(mlg_config_n_pipes(c), 1);
+        assert_string_equal(mlg_config_swap(c, 0, &s), "a");
+        assert_int_equal(s.quota_kib, 64 * 1024);
+        assert_int_equal(s.pool_kib, 128 * 1024);
+        assert_int_equal(s.shares, 100);
+        assert_true(s.attach);
+        assert_string_equal(mlg_config_swap_of(c, "web-2", NULL, "", &s), "a");
+        assert_string_equal(mlg_config_swap_of(c, "web-1", NULL, "", &s), "b");
+        assert_int_equal(s.shares, 300);
+        assert_int_equal(s.callback_usec, 2000000);
+        assert_false(s.attach);
+        assert_null(mlg_config_swap_of(c, "db", NULL, "", &s));
+        assert_string_equal(mlg_config_pipe_of(c, "db", NULL, ""), "a");
+        again = load_or_fail(all, false);
+        assert_int_equal(mlg_config_n_swaps(again), 2);
+        assert_string_equal(mlg_config_swap_of(again, "web-1", NULL, "", &s), "b");
+        assert_int_equal(s.shares, 300);
+        assert_diff(none, c, (const char *const[]) { "[Swap a] added (x.conf:1)", "[Swap b] added (x.conf:5)",
+                                                     "[Pipe a] added (x.conf:10)", NULL });
+}
+
 static void test_pipes(void **state) {
         static const char text[] = "[Pipe a]\nGuests=web-* label=gold\nQuota=64M\n"
                                    "[Pipe b]\nGuests=web-1  4dea22b3-*\nRegionSize=4G\nAttach=manual\n";
@@ -851,12 +894,12 @@ static void test_table(void **state) {
                 back = mlg_option_format(o, &parsed);
                 assert_string_equal(back, text);
                 for (size_t k = 0; k < i; k++)
-                        assert_string_not_equal(mlg_option_at(k)->key, o->key);
+                        assert_false(mlg_option_at(k)->section == o->section && g_str_equal(mlg_option_at(k)->key, o->key));
         }
 }
 
+/* By "Section Key", or where the section is not known (manual pages) by "Key". */
 typedef struct Documented {
-        const char *section; /* NULL: not known (manual pages) */
         char *value;
 } Documented;
 
@@ -873,9 +916,12 @@ static void assert_documents(GHashTable *found, const char *where, unsigned int 
 
         for (size_t i = 0; i < mlg_option_count(); i++) {
                 const MlgOption *o = mlg_option_at(i);
-                const Documented *d = g_hash_table_lookup(found, o->key);
+                g_autofree char *in_section = g_strconcat(mlg_option_section_to_string(o->section), " ", o->key, NULL);
+                const Documented *d = g_hash_table_lookup(found, in_section);
                 MlgOptionSettings defaults;
                 g_autofree char *value = NULL;
+
+                d = d ? d : g_hash_table_lookup(found, o->key);
 
                 if (!(sections & 1u << o->section))
                         continue;
@@ -887,8 +933,6 @@ static void assert_documents(GHashTable *found, const char *where, unsigned int 
                 if (*value != '\0' && strcmp(d->value, value) != 0) /* without a default there is an example */
                         fail_msg("%s says that the default of %s= is %s, but it is %s", where, o->key,
                                  d->value, value);
-                if (d->section && strcmp(d->section, mlg_option_section_to_string(o->section)) != 0)
-                        fail_msg("%s has %s= in [%s]", where, o->key, d->section);
         }
         if (g_hash_table_size(found) != n) {
                 g_autoptr(GList) keys = g_hash_table_get_keys(found);
@@ -910,14 +954,14 @@ static char **read_lines(const char *name) {
 
 static void add_documented(GHashTable *found, const char *where, const char *section, char *key,
                            const char *value) {
-        Documented *d;
+        char *name = section ? g_strconcat(section, " ", key, NULL) : g_strdup(key);
+        Documented *d = g_new0(Documented, 1);
 
-        if (g_hash_table_contains(found, key))
-                fail_msg("%s mentions %s= twice", where, key);
-        d = g_new0(Documented, 1);
-        d->section = section;
+        if (g_hash_table_contains(found, name))
+                fail_msg("%s mentions %s= twice", where, name);
         d->value = g_strdup(value);
-        g_hash_table_insert(found, key, d);
+        g_hash_table_insert(found, name, d);
+        g_free(key);
 }
 
 static void test_file_documents_all(void **state) {
@@ -993,6 +1037,7 @@ static void test_pages_document_all(void **state) {
         check_page("man/memlegod.conf.5", 1u << MLG_OPTION_DAEMON | 1u << MLG_OPTION_HOST);
         check_page("man/memlego-policy.5", 1u << MLG_OPTION_GUEST);
         check_page("man/memlego-pipe.7", 1u << MLG_OPTION_PIPE);
+        check_page("man/memlego-swap.7", 1u << MLG_OPTION_SWAP);
 }
 
 static void test_free_nothing(void **state) {
@@ -1003,6 +1048,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_refusals),
                 cmocka_unit_test(test_pipes),
+                cmocka_unit_test(test_swaps),
                 cmocka_unit_test(test_limits),
                 cmocka_unit_test(test_defaults),
                 cmocka_unit_test(test_every_key),

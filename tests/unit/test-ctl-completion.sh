@@ -43,7 +43,7 @@ expect() {
 evil=$(printf %q "\$(touch $asked.evil)")
 guests="web-1 web\\ 2 $evil db vm:a vm:b\\ 2 me@db it\\'s a\\!\\\"\\\$\\\`b"
 
-expect "status show explain pause resume set reserve release reservations plugins reload config dump record simulate monitor-xml proposals approve reject pipe" 'memlegoctl '
+expect "status show explain pause resume set reserve release reservations plugins reload config dump record simulate monitor-xml proposals approve reject pipe swap" 'memlegoctl '
 expect "resume reserve release reservations reload record reject" 'memlegoctl re'
 expect "resume reserve release reservations reload record reject" 'memlegoctl re' 'load'
 expect "--help --version --system --address --json --names --watch" 'memlegoctl -'
@@ -62,6 +62,8 @@ expect 'web-1 web\ 2' 'memlegoctl pipe detach w'
 expect "web-group" 'memlegoctl pipe show w'
 expect "" 'memlegoctl pipe xml db '
 expect "" 'memlegoctl pipe list '
+expect "list show xml" 'memlegoctl swap '
+expect 'web-1 web\ 2' 'memlegoctl swap show w'
 expect 'web-1 web\ 2' 'memlegoctl pause w'
 expect "" 'memlegoctl explain web-1 '
 expect "db" 'memlegoctl status web-1 d'

@@ -219,6 +219,11 @@ static void test_args(void **state) {
                 { "pipe attach", "usage: memlegoctl pipe attach GUEST", 0 },
                 { "pipe xml", "usage: memlegoctl pipe xml GROUP", 0 },
                 { "pipe detach a b", "'b': one too many", 0 },
+                { "swap", NULL, MLG_COMMAND_SWAP },
+                { "swap list --json", NULL, MLG_COMMAND_SWAP },
+                { "swap show a", NULL, MLG_COMMAND_SWAP },
+                { "swap attach a", "unknown verb 'attach': list, show or xml", 0 },
+                { "swap xml", "usage: memlegoctl swap xml GUEST", 0 },
                 { "pause --json", "--json makes no sense with 'pause'", 0 },
                 { "status --json --watch", "only one of", 0 },
                 { "status --json=1", "--json takes no value", 0 },
@@ -566,6 +571,33 @@ static GArray *counts(const MlgCtlCount *from, guint n) {
         return ret;
 }
 
+static void test_swaps(void **state) {
+        static const MlgCtlSwap all[] = {
+                { .guest = (char *) "web-1", .uuid = (char *) "u-1", .section = (char *) "idle", .attach = (char *) "auto",
+                  .path = (char *) "/run/memlego/pipe/u-1~swap.sock", .state = (char *) "talks", .quota_kib = 524288,
+                  .target_kib = 65536, .lent_kib = 32768, .used_kib = 30000, .same_kib = 1024, .on_disk_kib = 4096,
+                  .hits_permille = 990, .call_backs = 3, .met = 2, .late = 1, .callback_usec = 4000000, .pool_reads = 990,
+                  .disk_reads = 10, .pool_writes = 8000, .disk_writes = 20, .written_back = 300 },
+                { .guest = (char *) "\033[2J", .uuid = (char *) "u-2", .section = (char *) "", .path = (char *) "/x",
+                  .state = (char *) "late", .attach = (char *) "manual" },
+        };
+        const MlgStyle style = { .colour = true, .utf8 = true }, plain = { .utf8 = true };
+        g_autoptr(GString) out = g_string_new(NULL), none = g_string_new(NULL);
+        g_autofree char *json = mlg_swaps_to_json(all, G_N_ELEMENTS(all), NULL, true);
+        g_autofree char *one = mlg_swaps_to_json(all, G_N_ELEMENTS(all), "nobody", true);
+
+        mlg_render_swaps(all, G_N_ELEMENTS(all), &style, out);
+        mlg_render_swap(all, G_N_ELEMENTS(all), NULL, &style, out);
+        mlg_render_swap(all, G_N_ELEMENTS(all), "u-1", &style, out);
+        assert_golden("swaps", out->str);
+        assert_golden("swaps-json", json);
+        mlg_render_swaps(NULL, 0, &plain, none);
+        mlg_render_swap(all, G_N_ELEMENTS(all), "nobody", &plain, none);
+        assert_string_equal(none->str, "No guest is lent memory: there is no section [Swap NAME] that names one.\n"
+                                       "No guest is lent memory.\n");
+        assert_non_null(strstr(one, "\"swaps\""));
+}
+
 static void test_pipes(void **state) {
         static const MlgCtlCount few[] = { { (char *) "no-peer", 7 }, { (char *) "\033[2J", 2 } },
                                  many[] = { { (char *) "option", UINT64_MAX }, { (char *) "off", 1 } };
@@ -751,6 +783,7 @@ int main(void) {
                 cmocka_unit_test(test_status_empty),  cmocka_unit_test(test_explain),
                 cmocka_unit_test(test_plugins),       cmocka_unit_test(test_proposals),
                 cmocka_unit_test(test_pipes),
+                cmocka_unit_test(test_swaps),
                 cmocka_unit_test(test_reservations),  cmocka_unit_test(test_error_to_exit),
                 cmocka_unit_test(test_reasons_documented), cmocka_unit_test(test_reasons_on_bus_page),
                 cmocka_unit_test(test_decisions_on_bus_page), cmocka_unit_test(test_help_documented),

@@ -28,6 +28,7 @@
 #include <cmocka.h>
 
 #include "fake-hypervisor.h"
+#include "memlego/memflex-abi.h"
 #include "pipe-client.h"
 #include "service/daemon.h"
 #include "service/state.h"
@@ -922,6 +923,81 @@ static bool connect_as(const Fixture *f, const SimGuest *g, const char *path, Pi
         return is_in;
 }
 
+/* ---- memory that is lent ---- */
+
+static struct mlg_flex_header *pool_header(const PipeClient *c) {
+        return (struct mlg_flex_header *) (void *) c->memory;
+}
+
+static struct mlg_flex_section *pool_section(const PipeClient *c) {
+        return (struct mlg_flex_section *) (void *) (c->memory + MLG_FLEX_SECTION_AT);
+}
+
+static void ring_pool(const PipeClient *c) {
+        uint64_t one = 1;
+
+        assert_int_equal(write(c->bells[MLG_FLEX_HOST], &one, sizeof(one)), sizeof(one));
+}
+
+static uint32_t n_lent(const PipeClient *c) {
+        uint32_t n = 0;
+
+        for (uint32_t i = 0; i < pool_header(c)->n_chunks; i++)
+                n += __atomic_load_n(&c->memory[MLG_FLEX_LENT_AT + i], __ATOMIC_ACQUIRE) > 0;
+        return n;
+}
+
+/* As the guest's module. */
+static void start_swapping(Fixture *f, const PipeClient *c, uint32_t session, uint32_t want) {
+        pool_section(c)->session = session;
+        ring_pool(c);
+        WAIT_FOR(f, __atomic_load_n(&pool_header(c)->session, __ATOMIC_ACQUIRE) == session);
+        pool_section(c)->epoch = pool_header(c)->epoch;
+        pool_section(c)->want_chunks = want;
+        __atomic_store_n(&pool_section(c)->version, MLG_FLEX_VERSION, __ATOMIC_RELEASE);
+        ring_pool(c);
+}
+
+/* A guest gets its device, and memory; when its section is gone it is called back, and only then the device goes. */
+static void test_swap(void **state) {
+        Fixture *f = *state;
+        SimGuest *in = fake_world_add(f->w, MAXIMUM_KIB, FLOOR_KIB), *out = fake_world_add(f->w, MAXIMUM_KIB, FLOOR_KIB);
+        g_autofree char *path = g_strdup_printf("%s/%s~swap.sock", f->dir, in->info.uuid);
+        g_autofree char *text = g_strdup_printf("[Swap a]\nGuests=%s\nPoolSize=16M\nQuota=8M\nCallbackSec=500ms\n",
+                                                in->info.uuid);
+        PipeClient c, other;
+
+        configure(f, text);
+        start_daemon(f);
+        WAIT_FOR(f, g_str_equal(in->info.swap_path, path));
+        assert_string_equal(out->info.swap_path, "");
+        assert_false(pipe_client_connect(&other, path));
+        WAIT_FOR(f, logged(f, "libvirt knows no guest with this process"));
+        assert_false(connect_as(f, out, path, &other));
+        WAIT_FOR(f, logged(f, "it is another guest's"));
+        assert_true(connect_as(f, in, path, &c));
+        assert_int_equal(c.bytes, 16 * 1024 * 1024);
+        start_swapping(f, &c, 77, 1000);
+        WAIT_FOR(f, n_lent(&c) == 32); /* its quota */
+        assert_int_equal(pool_header(&c)->quota_chunks, 32);
+
+        configure(f, "");
+        assert_int_equal(kill(f->pid, SIGHUP), 0);
+        WAIT_FOR(f, __atomic_load_n(&pool_header(&c)->target_chunks, __ATOMIC_ACQUIRE) == 0);
+        WAIT_FOR(f, logged(f, "it does not give back in time"));
+        assert_string_equal(in->info.swap_path, path); /* its pages are in there */
+        assert_int_equal(n_lent(&c), 32);
+        memcpy(c.memory + MLG_FLEX_BACK_AT, c.memory + MLG_FLEX_LENT_AT, pool_header(&c)->n_chunks);
+        ring_pool(&c);
+        WAIT_FOR(f, n_lent(&c) == 0);
+        pool_section(&c)->version = 0;
+        WAIT_FOR(f, in->info.swap_path[0] == '\0');
+        pipe_client_close(&c);
+        WAIT_FOR(f, access(path, F_OK) < 0);
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+}
+
 static bool has_pipe_device(const SimGuest *g, const char *path) {
         for (size_t i = 0; i < MLG_PIPE_DEVICES_MAX; i++)
                 if (g_str_equal(g->info.pipe_paths[i], path))
@@ -1108,6 +1184,7 @@ int main(int argc, char *argv[]) {
                 IN_WORLD(test_plugin_that_loops),
                 IN_WORLD(test_pipes),
                 IN_WORLD(test_pairs),
+                IN_WORLD(test_swap),
                 IN_WORLD(test_pairs_quota),
                 IN_WORLD(test_pairs_refused),
         };

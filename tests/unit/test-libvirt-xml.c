@@ -150,6 +150,10 @@ static void test_pipe(void **state) {
                 if (strcmp(info.pipe_paths[0], rows[i].path) != 0)
                         fail_msg("%s: '%s'", rows[i].xml, info.pipe_paths[0]);
         }
+        assert_string_equal(parse_good(SHMEM("memlego-swap", "ivshmem-doorbell", "<server path='/run/s.sock'/>")).swap_path,
+                            "/run/s.sock");
+        assert_string_equal(parse_good(SHMEM("memlego-swap", "ivshmem-doorbell", "<server path='/run/s.sock'/>")).pipe_paths[0],
+                            "");
         xml = g_strdup_printf(SHMEM("memlego-pipe", "ivshmem-doorbell", "<server path='/%s'/>"), deep);
         assert_string_equal(parse_good(xml).pipe_paths[0], "");
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* MemFlex, the host's end of one guest: sessions, lending at a pace and within what the ledger has, call-backs that are met
- * or late, a guest that goes, and a next process that takes over; time is the test's own. */
+/* MemFlex, the host's end of one guest: sessions, lending at a pace and within what the ledger has,
+ * call-backs that are met or late, a guest that goes, and a next process that takes over; time is the test's
+ * own. */
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -195,7 +196,7 @@ static bool was_rung(const Fixture *f) {
 static void begin(Fixture *f, uint32_t session, uint32_t want) {
         later(f, SEC);
         (void) was_rung(f);
-        *section(f) = (struct mlg_flex_section) { .session = session };
+        *section(f) = (struct mlg_flex_section){ .session = session };
         ring(f);
         assert_int_equal(header(f)->session, session);
         assert_true(was_rung(f));
@@ -374,7 +375,8 @@ static void test_hostile(void **state) {
         assert_in_range(mlg_flex_lender_backed_bytes(f->lender), 20 * CHUNK, 20 * CHUNK + MIB);
         memset(f->guest.memory, 0xee, 64);
         later(f, SEC);
-        assert_string_equal(f->last_complaint, "it wrote over the host's words in its pool; they were put right");
+        assert_string_equal(f->last_complaint,
+                            "it wrote over the host's words in its pool; they were put right");
         assert_true(header(f)->magic == MLG_FLEX_MAGIC);
 
         /* Gives back at once what it is lent, and wants it again: a second has 20 paces of 16 MiB. */
@@ -449,7 +451,8 @@ static void test_taking_over(void **state) {
         assert_int_equal(f->guest.memory[MLG_FLEX_CHUNKS_AT + 30 * CHUNK - 1], 0x77);
         assert_true(f->charge_bytes >= 30 * CHUNK);
         give_back(f, 30);
-        assert_int_equal(status(f).lent_kib, 30 * CHUNK / 1024); /* it still wants as much, under its target */
+        assert_int_equal(status(f).lent_kib,
+                         30 * CHUNK / 1024); /* it still wants as much, under its target */
         assert_int_equal(f->guest.memory[MLG_FLEX_CHUNKS_AT], 0);
 
         /* Gone while nobody served it. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* MemFlex, the pool of one guest: what is lent is backed, what comes back is punched out, and a guest that writes
- * everything everywhere changes nothing of what the host knows. */
+/* MemFlex, the pool of one guest: what is lent is backed, what comes back is punched out, and a guest that
+ * writes everything everywhere changes nothing of what the host knows. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -28,7 +28,8 @@ typedef struct Rig {
 
 static void start(Rig *r, uint64_t bytes) {
         assert_int_equal(mlg_flex_pool_new(bytes, &r->pool), 0);
-        r->memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, mlg_flex_pool_fd(r->pool), 0);
+        r->memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+                         mlg_flex_pool_fd(r->pool), 0);
         assert_ptr_not_equal(r->memory, MAP_FAILED);
 }
 
@@ -74,7 +75,8 @@ static uint64_t backed_chunks(const Rig *r) { /* tables are less than one */
 }
 
 static void test_layout(void **state) {
-        static const uint64_t bad[] = { 0, MIB, 8 * MIB, POOL + 1, 48 * MIB, 2 * MLG_FLEX_POOL_MAX, UINT64_MAX };
+        static const uint64_t bad[] = { 0,         MIB, 8 * MIB, POOL + 1, 48 * MIB, 2 * MLG_FLEX_POOL_MAX,
+                                        UINT64_MAX };
         MlgFlexPool *p;
         Rig r;
 
@@ -176,7 +178,7 @@ static void test_all_chunks(void **state) {
 }
 
 static void say(const Rig *r, uint32_t session, uint32_t want) {
-        *section(r) = (struct mlg_flex_section) {
+        *section(r) = (struct mlg_flex_section){
                 .version = MLG_FLEX_VERSION,
                 .epoch = header(r)->epoch,
                 .session = session,
@@ -333,7 +335,8 @@ static void test_adopt(void **state) {
 #define MODEL_CHUNKS 60 /* of the smallest pool */
 
 typedef struct Model {
-        uint8_t lent[MODEL_CHUNKS], marks[MODEL_CHUNKS]; /* mark: the first byte of a chunk that the guest holds */
+        uint8_t lent[MODEL_CHUNKS],
+                marks[MODEL_CHUNKS]; /* mark: the first byte of a chunk that the guest holds */
 } Model;
 
 static void check_model(const Rig *r, const Model *m) {
@@ -346,7 +349,8 @@ static void check_model(const Rig *r, const Model *m) {
                         assert_int_equal(chunk(r, c)[0], m->marks[c]);
         }
         assert_int_equal(mlg_flex_pool_lent(r->pool), n);
-        assert_in_range(mlg_flex_pool_backed_bytes(r->pool), (uint64_t) n * CHUNK, (uint64_t) n * CHUNK + MIB);
+        assert_in_range(mlg_flex_pool_backed_bytes(r->pool), (uint64_t) n * CHUNK,
+                        (uint64_t) n * CHUNK + MIB);
 }
 
 /* The host lends; each new chunk is empty, and the guest writes its mark there. */
@@ -398,7 +402,7 @@ static void test_random(void **state) {
                 case 3:
                         if (i % 50 == 0) {
                                 mlg_flex_pool_begin(r.pool, (uint32_t) i + 1);
-                                m = (Model) {};
+                                m = (Model){};
                         }
                         break;
                 default:
@@ -424,11 +428,14 @@ static void test_cost(void **state) {
         start(&r, MLG_FLEX_POOL_MAX);
         n = mlg_flex_pool_n_chunks(r.pool);
         offset = (uint32_t) (lseek(mlg_flex_pool_truth_fd(r.pool), 0, SEEK_END) - (off_t) ((n + 7) / 8 * 8));
-        truth = mmap(NULL, offset + n, PROT_READ | PROT_WRITE, MAP_SHARED, mlg_flex_pool_truth_fd(r.pool), 0);
+        truth = mmap(NULL, offset + n, PROT_READ | PROT_WRITE, MAP_SHARED, mlg_flex_pool_truth_fd(r.pool),
+                     0);
         assert_ptr_not_equal(truth, MAP_FAILED);
         memset(truth + offset, 1, n);
         assert_int_equal(mlg_flex_pool_adopt(fcntl(mlg_flex_pool_fd(r.pool), F_DUPFD_CLOEXEC, 3),
-                                             fcntl(mlg_flex_pool_truth_fd(r.pool), F_DUPFD_CLOEXEC, 3), &all), 0);
+                                             fcntl(mlg_flex_pool_truth_fd(r.pool), F_DUPFD_CLOEXEC, 3),
+                                             &all),
+                         0);
         assert_int_equal(mlg_flex_pool_lent(all), n);
         assert_int_equal(mlg_flex_pool_take_returned(all), 0); /* the guest's table comes into being */
         before = g_get_monotonic_time();
@@ -442,8 +449,9 @@ static void test_cost(void **state) {
         for (int i = 0; i < 100; i++)
                 assert_int_equal(mlg_flex_pool_sweep(all), 0);
         idle_usec = (g_get_monotonic_time() - before) / 100;
-        printf("64 GiB, all lent: looking for what came back %" PRId64 " us, a sweep in vain %" PRId64 " us\n", scan_usec,
-               idle_usec);
+        printf("64 GiB, all lent: looking for what came back %" PRId64 " us, a sweep in vain %" PRId64
+               " us\n",
+               scan_usec, idle_usec);
         assert_in_range(scan_usec, 0, 20000);
         assert_int_equal(munmap(truth, offset + n), 0);
         (void) mlg_flex_pool_free(all);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* flex-server SOCKET POOL-MIB QUOTA-MIB [OWNER-UID]: one guest's MemFlex pool without memlegod, for experiments with guests.
+/* flex-server SOCKET POOL-MIB QUOTA-MIB [OWNER-UID]: one guest's MemFlex pool without memlegod, for
+ * experiments with guests.
  *
- * Whoever may connect is the guest. All of the quota may be lent at first. Lines on the standard input change that:
+ * Whoever may connect is the guest. All of the quota may be lent at first. Lines on the standard input
+ * change that:
  *     target MIB | quota MIB | callback MSEC | fail yes|no (the ledger has no room) | show | quit
- * Prints who comes and goes, what is wrong, and once a second, and when asked, what was lent and what the guest says. */
+ * Prints who comes and goes, what is wrong, and once a second, and when asked, what was lent and what the
+ * guest says. */
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -56,11 +59,11 @@ static void show(const Terms *t) {
         MlgSwapStatus s;
 
         mlg_flex_lender_status(t->lender, &s);
-        printf("state %d epoch %" PRIu32 " target %" PRIu64 " lent %" PRIu64 " backed %" PRIu64 " charged %" PRIu64
-               " KiB, wants %" PRIu64 " holds %" PRIu64 " KiB, calls %" PRIu64 " met %" PRIu64 " late %" PRIu64
-               " last took %" PRIu64 " us\n",
-               (int) s.state, s.epoch, s.target_kib, s.lent_kib, s.backed_kib, t->charge_bytes / 1024, s.wanted_kib,
-               s.held_kib, s.called_back, s.met, s.late, s.callback_usec);
+        printf("state %d epoch %" PRIu32 " target %" PRIu64 " lent %" PRIu64 " backed %" PRIu64
+               " charged %" PRIu64 " KiB, wants %" PRIu64 " holds %" PRIu64 " KiB, calls %" PRIu64
+               " met %" PRIu64 " late %" PRIu64 " last took %" PRIu64 " us\n",
+               (int) s.state, s.epoch, s.target_kib, s.lent_kib, s.backed_kib, t->charge_bytes / 1024,
+               s.wanted_kib, s.held_kib, s.called_back, s.met, s.late, s.callback_usec);
         printf("  device %" PRIu64 " disk %" PRIu64 " used %" PRIu64 " same %" PRIu64 " on disk %" PRIu64
                " KiB, reads %" PRIu64 "+%" PRIu64 " writes %" PRIu64 "+%" PRIu64 " written back %" PRIu64
                " errors %" PRIu64 "\n",
@@ -118,7 +121,8 @@ static void serve(Terms *t) {
                 uint64_t now = now_usec(), until = mlg_min(p->deadline_usec(p->userdata), show_usec);
                 struct pollfd fds[] = { { .fd = p->fd, .events = POLLIN }, { .fd = in, .events = POLLIN } };
 
-                (void) poll(fds, G_N_ELEMENTS(fds), (int) (mlg_min(mlg_sub_sat(until, now), MLG_USEC_PER_SEC) + 999) / 1000);
+                (void) poll(fds, G_N_ELEMENTS(fds),
+                            (int) (mlg_min(mlg_sub_sat(until, now), MLG_USEC_PER_SEC) + 999) / 1000);
                 now = now_usec();
                 if (fds[1].revents)
                         read_lines(t, &in);
