@@ -16,7 +16,17 @@
  *     lie SEC SEED       lies in words that are its own to write; also while the module has the device (needs iomem=relaxed)
  *     garbage SEC SEED   the same in everybody's
  *     storm SEC          rings everybody, as fast as it can
- * */
+ *
+ * And MemFlex's:
+ *     flex header        magic, version, pool MiB, chunks, quota_chunks
+ *     flex target        target_chunks
+ *     flex start SESSION CHUNKS  as a module does at its start, and wants so many; prints the epoch
+ *     flex want CHUNKS   says so
+ *     flex held          how many chunks it has
+ *     flex fill          marks each page of them
+ *     flex check         of the chunks that were marked and are still held: how many pages have their mark, and how many do not
+ *     flex give CHUNKS   gives so many of them back
+ *     flex obey SEC      gives back what is called back, for so long; prints how many chunks that were */
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -208,6 +218,8 @@ int main(int argc, char **argv) {
         const struct mlg_pipe_header *h;
 
         open_device();
+        if (strcmp(command, "flex") == 0)
+                return flex(argc > 2 ? argv[2] : "", b, argc > 4 ? (uint32_t) strtoul(argv[4], NULL, 0) : 0);
         h = (const struct mlg_pipe_header *) memory;
         if (strcmp(command, "size") == 0)
                 printf("%" PRIu64 "\n", bytes >> 20);

@@ -17,6 +17,9 @@ struct mlg_pipe_peer *peer(uint32_t id);
 struct mlg_pipe_pair *pair(uint32_t from, uint32_t to);
 uint8_t *chunk(uint32_t n);
 
+/* flex.c: of MemFlex's device; the exit status */
+int flex(const char *command, uint32_t a, uint32_t b);
+
 /* lies.c: for so many seconds; they print how many lies it were */
 void lie(uint32_t seconds, uint32_t seed);
 void garbage(uint32_t seconds, uint32_t seed);
