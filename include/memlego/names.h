@@ -10,9 +10,11 @@
 #define MLG_BUS_PATH "/org/memlego1"
 #define MLG_BUS_PATH_GUEST "/org/memlego1/guest" /* + "/" + UUID with '-' written as '_' */
 #define MLG_BUS_PATH_PIPE "/org/memlego1/pipe"   /* + "/" + name of the group by sd_bus_path_encode(3) */
+#define MLG_BUS_PATH_SWAP "/org/memlego1/swap"   /* + "/" + UUID of the guest by sd_bus_path_encode(3) */
 #define MLG_BUS_IFACE_MANAGER "org.memlego1.Manager"
 #define MLG_BUS_IFACE_GUEST "org.memlego1.Guest"
 #define MLG_BUS_IFACE_PIPE "org.memlego1.Pipe"
+#define MLG_BUS_IFACE_SWAP "org.memlego1.Swap"
 #define MLG_BUS_ERROR_PREFIX "org.memlego1.Error."
 
 /* polkit actions; <prefix>.<verb> */

@@ -55,6 +55,12 @@ typedef struct MlgBusPipeView {
         uint32_t utilisation_permille;
 } MlgBusPipeView;
 
+typedef struct MlgBusSwapView {
+        MlgSwapStatus st;
+        const char *state, *attach;
+        uint64_t shares, epoch, hits_permille;
+} MlgBusSwapView;
+
 struct MlgBus {
         sd_bus *bus;
         const MlgBusOps *ops;
@@ -66,6 +72,7 @@ struct MlgBus {
         MlgBusHostView host;
         MlgBusGuestView guest;
         MlgBusPipeView pipe;
+        MlgBusSwapView swap;
 
         GQueue pending;     /* MlgPending; written by request.c */
         uint64_t next_pending;
@@ -119,6 +126,7 @@ size_t mlg_bus_read_pipes(const MlgBus *b, MlgPipeStatus **ret); /* a list that 
 
 /* swaps.c */
 int mlg_bus_on_list_swaps(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int mlg_bus_swaps_publish(MlgBus *b);
 
 /* pipe.c */
 extern const sd_bus_vtable mlg_bus_pipe_vtable[];

@@ -205,7 +205,8 @@ static int bus_start(MlgBus *b) {
         r = mlg_bus_guest_publish(b);
         if (r < 0)
                 return r;
-        return mlg_bus_pipe_publish(b);
+        r = mlg_bus_pipe_publish(b);
+        return r < 0 ? r : mlg_bus_swaps_publish(b);
 }
 
 static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error) {

@@ -306,7 +306,7 @@ static void decide(MlgDaemon *d, uint64_t now) {
         mlg_daemon_limit_pipes(d);
         mlg_daemon_limit_swaps(d);
         mlg_daemon_want_pipes(d);
-        mlg_daemon_want_swaps(d);
+        mlg_daemon_tend_swaps(d);
         mlg_daemon_sync_state(d);
 }
 

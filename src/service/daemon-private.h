@@ -191,8 +191,8 @@ bool mlg_daemon_plug_pipe(const char *uuid, bool attach, GError **error, void *d
 
 /* swap.c */
 void mlg_daemon_start_swaps(MlgDaemon *d, GHashTable *kept);
-void mlg_daemon_want_swap(MlgDaemon *d, MlgVm *vm);                /* its pool and its device, as configured */
-void mlg_daemon_want_swaps(MlgDaemon *d);
+void mlg_daemon_want_swap(MlgDaemon *d, MlgVm *vm);                /* its pool, as configured: it, or that, is new */
+void mlg_daemon_tend_swaps(MlgDaemon *d);                          /* devices, and pools that nobody needs: now and then */
 void mlg_daemon_wish_lent(MlgDaemon *d);                           /* to the engine, before each decision */
 void mlg_daemon_limit_swaps(MlgDaemon *d);                         /* after it: what each may be lent, or is to give back */
 uint64_t mlg_swap_add_shared(MlgDaemon *d);                        /* to each guest's; returns what all have in memory, in KiB */

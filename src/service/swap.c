@@ -353,7 +353,12 @@ static void watch_dead(MlgVm *vm, const Swap *s, uint64_t now) {
                         vm->name);
 }
 
-static void tend_device(MlgVm *vm, Swap *s, uint64_t now) {
+static void tend_device(MlgDaemon *d, MlgVm *vm, Swap *s) {
+        uint64_t now = mlg_loop_now_usec(d->loop);
+
+        if (!d->connected || vm->asking_device || vm->run_state != MLG_RUN_RUNNING || vm->migrating ||
+            now < vm->swap_next_usec)
+                return;
         if (has_device(vm, s)) {
                 watch_dead(vm, s, now);
                 if (s->going && mlg_flex_lender_is_connected(s->lender) && is_idle(s))
@@ -363,16 +368,12 @@ static void tend_device(MlgVm *vm, Swap *s, uint64_t now) {
 }
 
 void mlg_daemon_want_swap(MlgDaemon *d, MlgVm *vm) {
-        uint64_t now = mlg_loop_now_usec(d->loop);
-        Swap *s;
+        Swap *s = NULL;
 
-        if (d->dry_run || (d->swaps->len == 0 && mlg_config_n_swaps(d->config) == 0))
-                return;
-        s = configured(d, vm);
-        if (!s || !d->connected || vm->asking_device || vm->run_state != MLG_RUN_RUNNING || vm->migrating ||
-            now < vm->swap_next_usec)
-                return;
-        tend_device(vm, s, now);
+        if (!d->dry_run && (d->swaps->len > 0 || mlg_config_n_swaps(d->config) > 0))
+                s = configured(d, vm);
+        if (s)
+                tend_device(d, vm, s);
 }
 
 /* Its guest is not there any more, or has given everything back. */
@@ -395,9 +396,14 @@ static void drop_those_that_ended(MlgDaemon *d) {
         }
 }
 
-void mlg_daemon_want_swaps(MlgDaemon *d) {
-        for (size_t i = 0; i < mlg_engine_n_guests(d->engine); i++)
-                mlg_daemon_want_swap(d, mlg_engine_guest_at(d->engine, i));
+void mlg_daemon_tend_swaps(MlgDaemon *d) {
+        for (guint i = 0; i < d->swaps->len; i++) {
+                Swap *s = d->swaps->pdata[i];
+                MlgVm *vm = mlg_engine_find(d->engine, s->uuid);
+
+                if (vm && s->known)
+                        tend_device(d, vm, s);
+        }
         if (d->connected && !d->listing)
                 drop_those_that_ended(d);
 }

@@ -944,6 +944,8 @@ static char *read_source(const char *name) {
         return text;
 }
 
+#define SWAP_OF_WEB "/org/memlego1/swap/_34dea22b3_2d0ee8_2d4b6c_2d9a26_2d5f6dd7b6b001"
+
 static void compare_interface(Fixture *f, const char *path, const char *iface, const char *documented) {
         g_autofree char *xml = introspect(f, path), *is = describe(xml, iface),
                         *ought = describe(documented, iface);
@@ -961,6 +963,7 @@ static void test_introspection(void **state) {
         compare_interface(f, MLG_BUS_PATH, MLG_BUS_IFACE_MANAGER, documented);
         compare_interface(f, WEB, MLG_BUS_IFACE_GUEST, documented);
         compare_interface(f, "/org/memlego1/pipe/group_2da", MLG_BUS_IFACE_PIPE, documented);
+        compare_interface(f, SWAP_OF_WEB, MLG_BUS_IFACE_SWAP, documented);
 }
 
 static void test_nodes(void **state) {
@@ -1129,6 +1132,13 @@ static void test_swaps(void **state) {
         for (size_t i = 0; i < G_N_ELEMENTS(first); i++)
                 assert_has(swap, first[i].key, first[i].value);
         sd_bus_message_unref(m);
+        g_hash_table_unref(swap);
+        swap = get_all(*state, SWAP_OF_WEB, MLG_BUS_IFACE_SWAP);
+        for (size_t i = 0; i < G_N_ELEMENTS(first); i++)
+                assert_has(swap, first[i].key, first[i].value);
+        assert_error(call(*state, "/org/memlego1/swap/nobody", "org.freedesktop.DBus.Properties", "Get", "ss", MLG_BUS_IFACE_SWAP,
+                          "Guest"),
+                     SD_BUS_ERROR_UNKNOWN_OBJECT);
 }
 
 #define GROUP_A "/org/memlego1/pipe/group_2da"
