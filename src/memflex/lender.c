@@ -17,9 +17,9 @@ G_STATIC_ASSERT(MLG_FLEX_IDS <= MLG_IVSHMEM_IDS_MAX && MLG_FLEX_HOST == MLG_IVSH
 /* A module that starts again and again has everything punched out each time. */
 #define BEGIN_PAUSE_USEC 100000
 
-/* Backing memory is work, some 0.3 ms for a MiB, in which nobody else is served; and a guest can give back
- * what it is lent at once, and want it again. So a guest is lent 16 MiB in 50 ms at most: 320 MiB/s, which
- * is more than it can fill. */
+/* Backing memory is work, 0.8 ms for a MiB, in which nobody else is served; and a guest can give back what it
+ * is lent at once, and want it again. So it is lent 16 MiB in 50 ms at most, which is 320 MiB/s. Its owner may
+ * allow less (on_lend). */
 #define PACE_CHUNKS 64u
 #define PACE_USEC 50000
 

@@ -43,6 +43,7 @@ typedef struct MlgDaemon {
         MlgMonitors *monitors;
         GPtrArray *pipes;             /* MlgDaemonPipe, of pipe.c */
         GPtrArray *swaps;             /* of swap.c */
+        uint64_t lend_window_usec, lend_window_kib; /* of swap.c, too: since then so much was lent */
         MlgState *state;
         MlgLearned *learned;
         char uri[256];
