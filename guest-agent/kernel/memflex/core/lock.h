@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Lock: what the store locks with: spinlocks in the kernel, mutexes in programs, so that tests with threads
+ * run what the kernel runs. Never taken in interrupts; who has one neither sleeps nor allocates.
+ */
+#pragma once
+
+#ifdef __KERNEL__
+
+#include <linux/spinlock.h>
+
+typedef spinlock_t mf_lock_t;
+
+#define mf_lock_init(lock) spin_lock_init(lock)
+#define mf_lock(lock) spin_lock(lock)
+#define mf_unlock(lock) spin_unlock(lock)
+
+#else
+
+#include <pthread.h>
+
+typedef pthread_mutex_t mf_lock_t;
+
+#define mf_lock_init(lock) ((void)pthread_mutex_init(lock, NULL))
+#define mf_lock(lock) ((void)pthread_mutex_lock(lock))
+#define mf_unlock(lock) ((void)pthread_mutex_unlock(lock))
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Store: what is in each 4 KiB slot of the device, and where: nowhere (never written, or of one value), in
+ * a page of the pool, on the disk, or both.
+ *
+ *     FREE, SAME(byte), DISK, LOST --write--> POOL, or SAME, or (no page to be had) DISK
+ *     POOL --write--> POOL, in the same page       any --free--> FREE
+ *
+ * Write-back takes whole chunks, the oldest first: drain() marks what must be written as BUSY, the caller
+ * writes it to the disk out of the pool, drained() makes of it DISK, or POOL again where the disk failed.
+ * Meanwhile a BUSY slot stays in its page, whatever happens to it: it is read from there; who writes to it
+ * writes there (CHANGED: what went to the disk counts for nothing); who frees it leaves it behind (DEAD),
+ * until the write is over. So no second write to its place on the disk is ever under way, and no chunk is
+ * given back of which the disk still reads.
+ *
+ * Invariants: a slot is POOL with page p exactly if p's owner is that slot. CLEAN (the disk has the same),
+ * BUSY, CHANGED and DEAD are of POOL slots only; CHANGED and DEAD of BUSY ones; CLEAN excludes BUSY. No
+ * page that was written is answered with anything else: what was in a pool that went away is LOST, and
+ * reads fail.
+ *
+ * Locks: a slot's bucket, inside of it that of the chunks. Both are held for a copy of one page at most.
+ * attach() to detach() are the worker's: one thread at a time. No function allocates.
+ */
+#pragma once
+
+#include "chunks.h"
+#include "lock.h"
+
+#define MF_PAGE_BYTES 4096u
+#define MF_BUCKETS 128u /* slots next to each other have different ones */
+#define MF_BATCH_CHUNKS 4u
+#define MF_BATCH_PAGES (MF_BATCH_CHUNKS * MLG_FLEX_CHUNK_PAGES)
+#define MF_DISK 1 /* a result: it is the caller's disk's turn */
+
+enum mf_count {
+	MF_N_SAME,    /* slots, now */
+	MF_N_ON_DISK, /* on the disk alone */
+	MF_N_LOST,
+	MF_N_POOL_READS, /* pages, in all */
+	MF_N_DISK_READS,
+	MF_N_SAME_READS, /* of one value, or never written */
+	MF_N_POOL_WRITES,
+	MF_N_DISK_WRITES, /* for want of a page of the pool */
+	MF_N_SAME_WRITES,
+	MF_N_FREED, /* slots that held something */
+	MF_N_WRITTEN_BACK,
+	MF_N_DROPPED, /* from the pool without a write: the disk had the same */
+	MF_N_ERRORS,  /* pages that could not be written back, reads of lost ones, writes without room */
+	MF_COUNTS,
+};
+
+struct mf_bucket {
+	mf_lock_t lock;
+	u64 count[MF_COUNTS];
+} __attribute__((aligned(64)));
+
+struct mf_store {
+	u32 *slot;
+	u32 n_slots;
+	bool has_disk;
+	u8 *pages; /* of the pool */
+	struct mf_bucket bucket[MF_BUCKETS];
+	mf_lock_t chunks_lock;
+	struct mf_chunks chunks;
+};
+
+/* Pages on their way to the disk. */
+struct mf_move {
+	u32 slot, page;
+	bool failed; /* the caller's answer */
+};
+
+struct mf_batch {
+	u32 n_chunks, n;
+	u32 chunk[MF_BATCH_CHUNKS];
+	struct mf_move move[MF_BATCH_PAGES];
+};
+
+struct mf_numbers {
+	u64 count[MF_COUNTS];
+	u64 pool_pages;
+	u32 held, empty, draining;
+};
+
+/* `slot`: n zeroed words. */
+void mf_store_init(struct mf_store *st, u32 *slot, u32 n_slots, bool has_disk);
+
+/* One page. 0; MF_DISK: write it to the disk, in its place; -ENOSPC: no room, and no disk; -ERANGE. With
+ * `try` only 0 means anything: otherwise nothing was changed or counted.
+ */
+int mf_store_write(struct mf_store *st, u32 slot, const void *from, bool try);
+
+/* 0; MF_DISK: read it from there; -EIO: it was in a pool that went away; -ERANGE. */
+int mf_store_read(struct mf_store *st, u32 slot, void *to, bool try);
+
+/* Nobody needs it any more. May be called with other locks held. */
+void mf_store_free(struct mf_store *st, u32 slot);
+
+/* A pool: n chunks at `pages`, none of them lent yet. -EBUSY: there is one. */
+int mf_store_attach(struct mf_store *st, struct mf_chunk *chunk, u32 *owner, u32 n, void *pages);
+
+/* The pool's contents are gone; the disk's are not. All chunks are AWAY then. No batch may be under way. */
+void mf_store_lose(struct mf_store *st);
+
+/* The same, and nothing of it is used any more. */
+void mf_store_detach(struct mf_store *st);
+
+int mf_store_lend(struct mf_store *st, u32 chunk);
+bool mf_store_give(struct mf_store *st, u32 *ret_chunk);
+
+/* As many chunks may be in use: with a disk, whatever is written beyond goes there. */
+void mf_store_limit(struct mf_store *st, u32 most);
+
+/* Takes up to `most` of the oldest chunks out of use; false: there is none. What need not be written is gone
+ * already, so a batch may have no moves.
+ */
+bool mf_store_drain(struct mf_store *st, struct mf_batch *batch, u32 most);
+
+/* The end of it. With `keep` the pages stay in the pool as well: it may be larger again. */
+void mf_store_drained(struct mf_store *st, struct mf_batch *batch, bool keep);
+
+/* Each by itself is right; together they are of nearly one moment. */
+void mf_store_numbers(struct mf_store *st, struct mf_numbers *ret);
+
+static inline void *mf_store_page(const struct mf_store *st, u32 page)
+{
+	return st->pages + (u64)page * MF_PAGE_BYTES;
+}

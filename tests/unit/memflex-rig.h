@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* MemFlex's rig: a store with a pool and a disk that are memory of the test's own, and beside it the
+ * plainest model of both: what was written last to each slot, and where it must lie by now. What the store
+ * does is compared with it step by step; the first difference ends the program. Write-back reads the pool
+ * half when it begins and half when it ends, as a disk may. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "memflex/core/store.h"
+
+typedef enum FlexPlace { FLEX_FREE, FLEX_SAME, FLEX_POOL, FLEX_BOTH, FLEX_DISK, FLEX_LOST } FlexPlace;
+
+typedef struct FlexSlot {
+        FlexPlace place;
+        uint64_t stamp;      /* what was written last; below 256: a page of that byte */
+        bool moving, changed; /* a batch writes it to the disk; it was written or freed since */
+} FlexSlot;
+
+typedef struct FlexRig {
+        struct mf_store st;
+        uint32_t *words, *owner;
+        struct mf_chunk *chunk;
+        uint8_t *pool, *disk, *staged;
+        FlexSlot *slot;
+        uint32_t n_slots, n_chunks;
+        struct mf_batch batch;
+        bool moving; /* the batch is under way */
+} FlexRig;
+
+void flex_rig_init(FlexRig *r, uint32_t n_slots, uint32_t n_chunks, bool has_disk);
+void flex_rig_done(FlexRig *r);
+
+/* Each says by its result what the store said. */
+int flex_write(FlexRig *r, uint32_t slot, uint64_t stamp);
+int flex_read(FlexRig *r, uint32_t slot);
+void flex_free(FlexRig *r, uint32_t slot);
+int flex_lend(FlexRig *r, uint32_t chunk);
+bool flex_give(FlexRig *r);
+bool flex_drain(FlexRig *r, uint32_t most);
+/* `failed`: bits of moves that fail, by their number modulo 64. */
+void flex_drained(FlexRig *r, uint64_t failed, bool keep);
+void flex_lose(FlexRig *r);
+
+/* All slots are read, and all numbers recounted. */
+void flex_check(FlexRig *r);
+
+/* For tests with threads of their own. */
+void flex_fill(void *page, uint64_t stamp);
+bool flex_is(const void *page, uint64_t stamp);
+void flex_copy_as_disk(void *to, const void *from, size_t bytes);
