@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# DKMS's description of the module builds it for both kernels, and leaves out those that it is not for
+# DKMS's description of the modules builds them for both kernels, and leaves out those that they are not for
 # kernels: 6.12
 # timeout: 500
 # suite: all
@@ -32,10 +32,13 @@ for kernel in stable 6.12; do
                 grep -q "^$option=" "$CACHE/kernel-$release/config" || fail "$release has no $option"
         done
         (cd "$tree/$version/build" && bash -c "$(described "$release" 'MAKE[0]')") >"$T/make.log" 2>&1 || { tail -n 30 "$T/make.log"; fail "it does not build for $release"; }
-        built=$tree/$version/build/$(described "$release" 'BUILT_MODULE_LOCATION[0]')/$(described "$release" 'BUILT_MODULE_NAME[0]').ko
-        expect_eq "$release" "$(modinfo -F vermagic "$built" | cut -d' ' -f1)" "the kernel that the module is for"
+        built=()
+        for i in 0 1; do
+                built+=("$tree/$version/build/$(described "$release" "BUILT_MODULE_LOCATION[$i]")/$(described "$release" "BUILT_MODULE_NAME[$i]").ko")
+                expect_eq "$release" "$(modinfo -F vermagic "${built[i]}" | cut -d' ' -f1)" "the kernel that ${built[i]##*/} is for"
+        done
         ! grep -q warning "$T/make.log" || { grep warning "$T/make.log"; fail "warnings"; }
         (cd "$tree/$version/build" && bash -c "$(described "$release" CLEAN)") >/dev/null 2>&1
-        [ ! -e "$built" ] || fail "it is not cleaned"
+        for f in "${built[@]}"; do [ ! -e "$f" ] || fail "$f is not cleaned"; done
         pass "$release"
 done

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <linux/blkdev.h>
 #include <linux/ipv6.h>
 #include <linux/module.h>
 #include <linux/net.h>
@@ -59,3 +60,83 @@ static inline struct inet_hashinfo *compat_tcp_hashinfo(struct net *net)
 {
 	return net->ipv4.tcp_death_row.hashinfo;
 }
+
+/* ---------------------------------------------------------------- block devices */
+
+/* 6.3: rw_page is gone, instead a feature of the queue says that all is done when submit_bio returns. 6.9:
+ * disks are opened as files. 6.11: limits come with the allocation.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+#define COMPAT_HAS_RW_PAGE 1
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+typedef struct block_device compat_disk;
+
+static inline compat_disk *compat_disk_open(const char *path, void *holder)
+{
+	return blkdev_get_by_path(path, FMODE_READ | FMODE_WRITE | FMODE_EXCL, holder);
+}
+
+static inline struct block_device *compat_disk_bdev(compat_disk *disk)
+{
+	return disk;
+}
+
+static inline void compat_disk_close(compat_disk *disk)
+{
+	blkdev_put(disk, FMODE_READ | FMODE_WRITE | FMODE_EXCL);
+}
+
+/* A disk of blocks of one page that does at once what it is asked for. */
+static inline struct gendisk *compat_page_disk(bool stable_writes)
+{
+	struct gendisk *disk = blk_alloc_disk(NUMA_NO_NODE);
+	struct request_queue *q;
+
+	if (!disk)
+		return ERR_PTR(-ENOMEM);
+	q = disk->queue;
+	blk_queue_logical_block_size(q, PAGE_SIZE);
+	blk_queue_physical_block_size(q, PAGE_SIZE);
+	blk_queue_io_min(q, PAGE_SIZE);
+	blk_queue_io_opt(q, PAGE_SIZE);
+	blk_queue_dma_alignment(q, PAGE_SIZE - 1);
+	blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
+	blk_queue_flag_clear(QUEUE_FLAG_ADD_RANDOM, q);
+	if (stable_writes)
+		blk_queue_flag_set(QUEUE_FLAG_STABLE_WRITES, q);
+	return disk;
+}
+#else
+typedef struct file compat_disk;
+
+static inline compat_disk *compat_disk_open(const char *path, void *holder)
+{
+	return bdev_file_open_by_path(path, BLK_OPEN_READ | BLK_OPEN_WRITE, holder, NULL);
+}
+
+static inline struct block_device *compat_disk_bdev(compat_disk *disk)
+{
+	return file_bdev(disk);
+}
+
+static inline void compat_disk_close(compat_disk *disk)
+{
+	bdev_fput(disk);
+}
+
+static inline struct gendisk *compat_page_disk(bool stable_writes)
+{
+	struct queue_limits limits = {
+		.features = BLK_FEAT_SYNCHRONOUS | (stable_writes ? BLK_FEAT_STABLE_WRITES : 0),
+		.logical_block_size = PAGE_SIZE,
+		.physical_block_size = PAGE_SIZE,
+		.io_min = PAGE_SIZE,
+		.io_opt = PAGE_SIZE,
+		.dma_alignment = PAGE_SIZE - 1,
+	};
+
+	return blk_alloc_disk(&limits, NUMA_NO_NODE);
+}
+#endif

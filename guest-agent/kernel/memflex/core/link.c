@@ -213,4 +213,5 @@ void mf_link_leave(struct mf_link *link, struct mf_store *st)
 	mf_store_lose(st); /* it gives up the chunks, of which the host learns by our version */
 	memcpy(link->base + MLG_FLEX_BACK_AT, link->serial, link->n_chunks);
 	smp_store_release(&section_of(link)->version, 0);
+	link->target = link->want = link->quota = 0;
 }

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Block: /dev/memflex0. What lies in memory is copied on the spot, without a bio of ours; what lies on the
+ * disk goes there in the bio that it came in.
+ */
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/slab.h>
+
+#include "memflex.h"
+
+#define SECTORS_SHIFT (PAGE_SHIFT - SECTOR_SHIFT)
+#define POOL_BIOS 64
+
+static int do_page(struct mflex *m, bool write, u32 slot, struct page *page, bool try)
+{
+	void *bytes = kmap_local_page(page);
+	int result;
+
+	if (write)
+		result = mf_store_write(m->store, slot, bytes, try);
+	else
+		result = mf_store_read(m->store, slot, bytes, try);
+	kunmap_local(bytes);
+	if (write && mf_link_is_short(&m->link, m->store))
+		mflex_look_soon(m);
+	return result;
+}
+
+static void to_disk(struct mflex *m, struct bio *bio)
+{
+	bio_set_dev(bio, compat_disk_bdev(m->backing));
+	submit_bio_noacct(bio);
+}
+
+/* The beginning of a bio goes to the disk, the rest not, or not with it. */
+static void begin_to_disk(struct mflex *m, struct bio *bio, u32 bytes)
+{
+	struct bio *begin = bio_split(bio, bytes >> SECTOR_SHIFT, GFP_NOIO, &m->splits);
+
+	bio_chain(begin, bio);
+	to_disk(m, begin);
+}
+
+/* Page by page; `disk_bytes` at the front of what is left of the bio are the disk's. */
+static void submit_bio_(struct bio *bio)
+{
+	struct mflex *m = bio->bi_bdev->bd_disk->private_data;
+	bool write = bio_op(bio) == REQ_OP_WRITE;
+	struct bvec_iter iter = bio->bi_iter;
+	u32 disk_bytes = 0;
+	int result;
+
+	if (!write && bio_op(bio) != REQ_OP_READ) {
+		bio->bi_status = BLK_STS_NOTSUPP;
+		bio_endio(bio);
+		return;
+	}
+	while (iter.bi_size) {
+		struct bio_vec page = bio_iter_iovec(bio, iter);
+
+		if (page.bv_len != PAGE_SIZE || page.bv_offset || iter.bi_sector % (1u << SECTORS_SHIFT)) {
+			bio_io_error(bio);
+			return;
+		}
+		result = do_page(m, write, iter.bi_sector >> SECTORS_SHIFT, page.bv_page, false);
+		bio_advance_iter_single(bio, &iter, PAGE_SIZE);
+		if (result == MF_DISK) {
+			disk_bytes += PAGE_SIZE;
+			continue;
+		}
+		if (disk_bytes)
+			begin_to_disk(m, bio, disk_bytes);
+		disk_bytes = 0;
+		if (result < 0)
+			bio->bi_status = errno_to_blk_status(result);
+		bio_advance(bio, PAGE_SIZE);
+	}
+	if (disk_bytes)
+		to_disk(m, bio);
+	else
+		bio_endio(bio);
+}
+
+#ifdef COMPAT_HAS_RW_PAGE
+/* Whoever gets an error comes again with a bio. */
+static int rw_page(struct block_device *bdev, sector_t sector, struct page *page, enum req_op op)
+{
+	struct mflex *m = bdev->bd_disk->private_data;
+	bool write = op_is_write(op);
+
+	if (PageTransHuge(page) || do_page(m, write, sector >> SECTORS_SHIFT, page, true) != 0)
+		return -EOPNOTSUPP;
+	page_endio(page, write, 0);
+	return 0;
+}
+#endif
+
+/* Called with swap's locks held. */
+static void slot_freed(struct block_device *bdev, unsigned long slot)
+{
+	struct mflex *m = bdev->bd_disk->private_data;
+
+	mf_store_free(m->store, slot);
+}
+
+static const struct block_device_operations ops = {
+	.owner = THIS_MODULE,
+	.submit_bio = submit_bio_,
+#ifdef COMPAT_HAS_RW_PAGE
+	.rw_page = rw_page,
+#endif
+	.swap_slot_free_notify = slot_freed,
+};
+
+bool mflex_is_open(const struct mflex *m)
+{
+	return disk_openers(m->disk) > 0;
+}
+
+static int open_backing(struct mflex *m, const char *path, u64 *ret_pages)
+{
+	compat_disk *disk = compat_disk_open(path, m);
+
+	if (IS_ERR(disk)) {
+		pr_err(MFLEX_NAME ": cannot open backing=%s for us alone: error %ld\n", path, PTR_ERR(disk));
+		return PTR_ERR(disk);
+	}
+	m->backing = disk;
+	*ret_pages = (u64)bdev_nr_bytes(compat_disk_bdev(disk)) >> PAGE_SHIFT;
+	return 0;
+}
+
+static int make_store(struct mflex *m, u64 pages)
+{
+	if (pages == 0 || pages > U32_MAX - 1) {
+		pr_err(MFLEX_NAME ": a device of %llu pages; expected 1 to %u\n", pages, U32_MAX - 1);
+		return -EINVAL;
+	}
+	m->store = kvzalloc(sizeof(*m->store), GFP_KERNEL);
+	m->slots = kvcalloc(pages, sizeof(*m->slots), GFP_KERNEL);
+	if (!m->store || !m->slots)
+		return -ENOMEM;
+	mf_store_init(m->store, m->slots, pages, m->backing);
+	return 0;
+}
+
+static int make_disk(struct mflex *m)
+{
+	bool stable_writes = m->backing && bdev_stable_writes(compat_disk_bdev(m->backing));
+	struct gendisk *disk = compat_page_disk(stable_writes);
+	int err;
+
+	if (IS_ERR(disk))
+		return PTR_ERR(disk);
+	disk->fops = &ops;
+	disk->flags |= GENHD_FL_NO_PART;
+	disk->private_data = m;
+	strscpy(disk->disk_name, "memflex0", DISK_NAME_LEN);
+	set_capacity(disk, (sector_t)m->store->n_slots << SECTORS_SHIFT);
+	err = device_add_disk(NULL, disk, mflex_groups);
+	if (err < 0)
+		put_disk(disk);
+	else
+		m->disk = disk;
+	return err;
+}
+
+struct mflex *mflex_new(const char *backing, u32 quota_chunks)
+{
+	struct mflex *m = kvzalloc(sizeof(*m), GFP_KERNEL);
+	u64 pages = (u64)quota_chunks * MLG_FLEX_CHUNK_PAGES;
+	int err = 0;
+
+	if (!m)
+		return ERR_PTR(-ENOMEM);
+	mutex_init(&m->lock);
+	INIT_DELAYED_WORK(&m->look, mflex_look);
+	init_completion(&m->written);
+	if (backing && *backing)
+		err = open_backing(m, backing, &pages);
+	if (err == 0)
+		err = make_store(m, pages);
+	if (err == 0)
+		err = bioset_init(&m->splits, POOL_BIOS, 0, BIOSET_NEED_RESCUER);
+	if (err == 0)
+		err = bioset_init(&m->writes, POOL_BIOS, 0, BIOSET_NEED_BVECS);
+	if (err == 0)
+		err = make_disk(m);
+	if (err < 0) {
+		mflex_free(m);
+		return ERR_PTR(err);
+	}
+	return m;
+}
+
+void mflex_free(struct mflex *m)
+{
+	if (!m)
+		return;
+	if (m->disk) {
+		del_gendisk(m->disk);
+		put_disk(m->disk);
+	}
+	cancel_delayed_work_sync(&m->look);
+	bioset_exit(&m->writes);
+	bioset_exit(&m->splits);
+	if (m->backing)
+		compat_disk_close(m->backing);
+	kvfree(m->slots);
+	kvfree(m->store);
+	kvfree(m);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* memflex.ko: what its files share. main.c says what is where, and which locks there are. */
+#pragma once
+
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/completion.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/workqueue.h>
+
+#include "../common/compat.h"
+#include "core/link.h"
+
+#define MFLEX_NAME "memflex"
+
+/* Adjacent pages on their way to the disk in one bio. */
+struct mflex_run {
+	struct mflex *m;
+	u32 first, n; /* moves of the batch */
+};
+
+struct mflex {
+	struct mf_store *store;
+	u32 *slots;
+	struct gendisk *disk;
+	compat_disk *backing; /* or NULL */
+	struct bio_set splits, writes;
+
+	struct delayed_work look;
+	bool hurry; /* somebody has asked for a look already */
+
+	struct mutex lock; /* what follows; held by the worker while it looks and writes back */
+	void *base;        /* of the pool; NULL: there is none */
+	struct pci_dev *pdev;
+	void __iomem *regs;
+	struct mf_link link;
+	struct mf_chunk *chunk;
+	u32 *owner;
+	u8 *serial;
+	u32 unmet; /* chunks that were called back, and there is no disk to write them to */
+
+	struct mf_batch batch;
+	struct mflex_run run[MF_BATCH_PAGES];
+	atomic_t under_way;
+	struct completion written;
+};
+
+extern struct workqueue_struct *mflex_wq;
+extern struct mflex *mflex; /* the one there is, from the first pool that was found until the module ends */
+extern struct mutex mflex_lock; /* its coming to be */
+
+/* block.c: the device, of the size of the disk behind it, or of so many chunks. */
+struct mflex *mflex_new(const char *backing, u32 quota_chunks);
+void mflex_free(struct mflex *m);
+bool mflex_is_open(const struct mflex *m);
+
+/* device.c */
+int mflex_device_init(void);
+void mflex_device_exit(void);
+void mflex_ring(struct mflex *m);
+
+/* worker.c */
+void mflex_look(struct work_struct *work);
+void mflex_look_soon(struct mflex *m);
+void mflex_leave_pool(struct mflex *m); /* with m->lock: what is in it goes to the disk, if that can be */
+
+/* write-back.c: writes up to so many chunks back; 0, -ENODATA, or -EIO: no page could be written. If the host
+ * has thought better of it meanwhile they stay in the pool as well, unless we `leave`.
+ */
+int mflex_write_back(struct mflex *m, u32 most, bool leave);
+
+extern const struct attribute_group *mflex_groups[];
+extern char *mflex_backing;

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Stats: /sys/block/memflex0, in zram's manner: one line of numbers in each file, pages if nothing else is
+ * said.
+ *
+ *   mm_stat    in the pool, of one value, on the disk alone, lost with a pool
+ *   io_stat    read from the pool, from the disk, from nowhere; written to the pool, to the disk, to nowhere;
+ *              freed
+ *   wb_stat    written back, dropped from the pool because the disk had the same, errors; chunks that were
+ *              called back and cannot be given
+ *   pool_stat  chunks: held, of them without a page, wanted, those we may have; epoch (0: no pool, or not
+ *              yet); how often the host took the pool away
+ */
+#include "memflex.h"
+
+static struct mflex *mflex_of(struct device *dev)
+{
+	return dev_to_disk(dev)->private_data;
+}
+
+static ssize_t mm_stat_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	struct mf_numbers n;
+
+	mf_store_numbers(mflex_of(dev)->store, &n);
+	return sysfs_emit(buf, "%llu %llu %llu %llu\n", n.pool_pages, n.count[MF_N_SAME],
+			  n.count[MF_N_ON_DISK], n.count[MF_N_LOST]);
+}
+
+static ssize_t io_stat_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	struct mf_numbers n;
+
+	mf_store_numbers(mflex_of(dev)->store, &n);
+	return sysfs_emit(buf, "%llu %llu %llu %llu %llu %llu %llu\n", n.count[MF_N_POOL_READS],
+			  n.count[MF_N_DISK_READS], n.count[MF_N_SAME_READS], n.count[MF_N_POOL_WRITES],
+			  n.count[MF_N_DISK_WRITES], n.count[MF_N_SAME_WRITES], n.count[MF_N_FREED]);
+}
+
+static ssize_t wb_stat_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	struct mflex *m = mflex_of(dev);
+	struct mf_numbers n;
+
+	mf_store_numbers(m->store, &n);
+	return sysfs_emit(buf, "%llu %llu %llu %u\n", n.count[MF_N_WRITTEN_BACK], n.count[MF_N_DROPPED],
+			  n.count[MF_N_ERRORS], READ_ONCE(m->unmet));
+}
+
+/* Without m->lock, which is held as long as something is written back: each number is one of some moment. */
+static ssize_t pool_stat_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	struct mflex *m = mflex_of(dev);
+	bool runs = READ_ONCE(m->base) && READ_ONCE(m->link.state) == MF_LINK_RUNNING;
+	struct mf_numbers n;
+
+	mf_store_numbers(m->store, &n);
+	return sysfs_emit(buf, "%u %u %u %u %u %u\n", n.held, n.empty, READ_ONCE(m->link.want),
+			  READ_ONCE(m->link.target), runs ? READ_ONCE(m->link.epoch) : 0,
+			  READ_ONCE(m->link.n_lost));
+}
+
+static DEVICE_ATTR_RO(mm_stat);
+static DEVICE_ATTR_RO(io_stat);
+static DEVICE_ATTR_RO(wb_stat);
+static DEVICE_ATTR_RO(pool_stat);
+
+static struct attribute *mflex_attrs[] = {
+	&dev_attr_mm_stat.attr,
+	&dev_attr_io_stat.attr,
+	&dev_attr_wb_stat.attr,
+	&dev_attr_pool_stat.attr,
+	NULL,
+};
+
+static const struct attribute_group mflex_group = {.attrs = mflex_attrs};
+
+const struct attribute_group *mflex_groups[] = {&mflex_group, NULL};
