@@ -49,7 +49,7 @@ static void look_at_pool(struct mflex *m)
 {
 	bool ring = mf_link_look(&m->link, m->store, new_session());
 
-	ring |= mf_link_tell(&m->link, m->store, mflex_is_open(m));
+	ring |= mf_link_tell(&m->link, m->store, !m->backing || mflex_is_open(m));
 	ring |= mf_link_give(&m->link, m->store);
 	ring_if(m, ring);
 	if (m->backing)
