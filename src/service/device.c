@@ -69,6 +69,10 @@ static void on_answer(int r, const char *why, void *userdata) {
         q->fn(q, vm, r, why);
 }
 
+bool mlg_device_has_booted(const MlgVm *vm, uint64_t now_usec) {
+        return vm->started_usec == 0 || vm->reports >= MLG_VM_REPORTS_NEEDED || now_usec - vm->started_usec >= MLG_DEVICE_BOOT_USEC;
+}
+
 bool mlg_device_ask(MlgDaemon *d, MlgVm *vm, const MlgDeviceRequest *request) {
         uint64_t deadline = mlg_loop_now_usec(d->loop) + mlg_config_daemon(d->config)->call_timeout_usec;
         const MlgHypervisorOps *ops = d->hypervisor->ops;

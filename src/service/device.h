@@ -39,6 +39,10 @@ typedef struct MlgDeviceRequest {
         void (*fn)(const struct MlgDeviceRequest *q, MlgVm *vm, int r, const char *why);
 } MlgDeviceRequest;
 
+/* A kernel that boots is left alone: Linux 6.1 makes the files of a device that is plugged in while it looks at its buses
+ * twice, and dies when that device goes. It has booted when a driver reports; where none does, after a time. */
+#define MLG_DEVICE_BOOT_USEC (60 * MLG_USEC_PER_SEC)
+bool mlg_device_has_booted(const MlgVm *vm, uint64_t now_usec);
 /* One at a time of a guest (vm->asking_device). False: this hypervisor cannot; fn is not called. */
 bool mlg_device_ask(MlgDaemon *d, MlgVm *vm, const MlgDeviceRequest *request);
 /* Into the log, what became of it; `advice` is added where it could not be. */

@@ -536,7 +536,7 @@ void mlg_daemon_want_pipe(MlgDaemon *d, MlgVm *vm) {
         section = vm->pipe_off ? NULL : find(d, mlg_config_pipe_of(d->config, vm->name, vm->uuid, vm->labels));
         for (uint32_t i = 0; i < vm->n_pipes && !vm->asking_device; i++)
                 tend_device(d, vm, &vm->pipes[i], section, now);
-        if (section && !vm->asking_device)
+        if (section && !vm->asking_device && mlg_device_has_booted(vm, now))
                 plug_in(d, vm, section, now);
 }
 

@@ -385,7 +385,7 @@ static void tend_device(MlgDaemon *d, MlgVm *vm, Swap *s) {
                 watch_dead(vm, s, now);
                 if (s->going && mlg_flex_lender_is_connected(s->lender) && is_idle(s))
                         ask(s, vm, false);
-        } else if (!s->going && s->settings.attach && vm->swap_path[0] == '\0')
+        } else if (!s->going && s->settings.attach && vm->swap_path[0] == '\0' && mlg_device_has_booted(vm, now))
                 ask(s, vm, true);
 }
 

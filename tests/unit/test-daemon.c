@@ -864,6 +864,26 @@ static int64_t connect_to_pipe(const char *path, int *ret) {
 }
 
 /* Its guests get the device, only their QEMUs are let in, and they lose it when the group is gone. */
+/* A guest's kernel that looks for its devices just then may not survive another one. */
+static void test_no_device_while_it_boots(void **state) {
+        Fixture *f = *state;
+        SimGuest *g = fake_world_add(f->w, MAXIMUM_KIB, FLOOR_KIB);
+        g_autofree char *path = g_build_filename(f->dir, "a.sock", NULL);
+        unsigned int polls;
+
+        g->info.run_state = MLG_RUN_OFF;
+        g->faults = SIM_SILENT;
+        configure(f, "[Pipe a]\nGuests=*\nQuota=8M\n");
+        start_daemon(f);
+        WAIT_FOR(f, logged(f, "Pipe a: serves"));
+        sim_guest_restart(g);
+        polls = f->w->n_polls;
+        WAIT_FOR(f, f->w->n_polls >= polls + 10);
+        assert_string_equal(g->info.pipe_paths[0], "");
+        g->faults = 0; /* a driver of its speaks */
+        WAIT_FOR(f, g_str_equal(g->info.pipe_paths[0], path));
+}
+
 static void test_pipes(void **state) {
         Fixture *f = *state;
         SimGuest *in = fake_world_add(f->w, MAXIMUM_KIB, FLOOR_KIB), *out = fake_world_add(f->w, MAXIMUM_KIB, FLOOR_KIB);
@@ -1182,6 +1202,7 @@ int main(int argc, char *argv[]) {
                 IN_WORLD(test_plugin_that_crashes),
                 IN_WORLD(test_plugin_that_crashes_when_loaded),
                 IN_WORLD(test_plugin_that_loops),
+                IN_WORLD(test_no_device_while_it_boots),
                 IN_WORLD(test_pipes),
                 IN_WORLD(test_pairs),
                 IN_WORLD(test_swap),
