@@ -29,6 +29,8 @@ static uint64_t must_have_kib(const MlgVm *vm, uint64_t now_usec) {
 uint64_t mlg_engine_claim_lent(MlgEngine *e, uint64_t now_usec) {
         uint64_t others = mlg_add_sat(e->ledger.reserved_kib, e->pipes_kib), room, most, enough;
 
+        if (e->lend_wish_kib == 0)
+                return e->lend_claim_kib = 0; /* on most hosts nobody is asked */
         for (guint i = 0; i < e->vms->len; i++)
                 others = mlg_add_sat(others, must_have_kib(e->vms->pdata[i], now_usec));
         room = e->host_short ? 0 : mlg_sub_sat(e->ledger.budget_kib, others);
@@ -54,10 +56,15 @@ static uint64_t grows_kib(const MlgEngine *e) {
 
 void mlg_engine_limit_lent(MlgEngine *e) {
         uint64_t others = mlg_add_sat(e->ledger.reserved_kib, e->ledger.charged_kib - e->lent_kib);
-        uint64_t room = mlg_sub_sat(e->ledger.budget_kib, mlg_add_sat(others, grows_kib(e)));
-        uint64_t was = e->lend_target_kib;
-        bool trembles = was > room && was <= mlg_add_sat(room, e->ledger.budget_kib / TREMBLE_PART);
+        uint64_t was = e->lend_target_kib, room;
+        bool trembles;
 
+        if (e->lend_claim_kib == 0) {
+                e->lend_target_kib = 0;
+                return;
+        }
+        room = mlg_sub_sat(e->ledger.budget_kib, mlg_add_sat(others, grows_kib(e)));
+        trembles = was > room && was <= mlg_add_sat(room, e->ledger.budget_kib / TREMBLE_PART);
         e->lend_target_kib = mlg_min(e->lend_claim_kib, trembles ? was : room);
 }
 

@@ -110,7 +110,7 @@ static void take_motion(MlgVm *vm, const MlgHostSettings *host, uint64_t now_use
         if (vm->pending_kib > 0)
                 return; /* nobody knows yet where it should go */
         gap = mlg_abs_diff(vm->actual_kib, vm->target_kib);
-        if (vm->started_usec > 0 && vm->reports < MLG_VM_REPORTS_NEEDED) {
+        if (mlg_vm_boots(vm)) {
                 vm->progress_usec = now_usec; /* it boots: there may be no driver yet ... */
                 vm->best_gap_kib = mlg_max(vm->best_gap_kib, gap); /* ... and a reset unplugs all devices */
         }

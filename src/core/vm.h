@@ -205,6 +205,10 @@ void mlg_vm_classify(MlgVm *vm, bool paused, uint64_t now_usec);
 /* What the guest must be charged now; 0 for one that holds none of the host's ordinary memory. */
 uint64_t mlg_vm_due_kib(const MlgVm *vm);
 
+/* It was started, and no driver of its has reported so far. */
+static inline bool mlg_vm_boots(const MlgVm *vm) {
+        return vm->started_usec > 0 && vm->reports < MLG_VM_REPORTS_NEEDED;
+}
 /* Started so short ago that it must not be shrunk yet. */
 bool mlg_vm_is_settling(const MlgVm *vm, uint64_t now_usec);
 

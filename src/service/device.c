@@ -70,7 +70,7 @@ static void on_answer(int r, const char *why, void *userdata) {
 }
 
 bool mlg_device_has_booted(const MlgVm *vm, uint64_t now_usec) {
-        return vm->started_usec == 0 || vm->reports >= MLG_VM_REPORTS_NEEDED || now_usec - vm->started_usec >= MLG_DEVICE_BOOT_USEC;
+        return !mlg_vm_boots(vm) || now_usec - vm->started_usec >= MLG_DEVICE_BOOT_USEC;
 }
 
 bool mlg_device_ask(MlgDaemon *d, MlgVm *vm, const MlgDeviceRequest *request) {
