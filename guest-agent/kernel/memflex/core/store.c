@@ -227,23 +227,38 @@ static u32 owner_of(struct mf_store *st, u32 page)
 	return slot;
 }
 
-/* Between our look at its owner and the lock the page may have been put, and taken by another slot; that one
- * was written later than the pool was closed only if it lies in no pool.
+/* The bucket of the slot that the page is of, locked; NULL: it is nobody's. Between our look at its owner and the lock it
+ * may have been put, and taken by another slot: then it is nobody's that we are after.
  */
-static void lose_page(struct mf_store *st, u32 page)
+static struct mf_bucket *lock_owner(struct mf_store *st, u32 page, u32 *ret_slot)
 {
 	u32 slot = owner_of(st, page), word;
 	struct mf_bucket *b;
 
 	if (slot == MF_NONE)
-		return;
+		return NULL;
 	b = bucket_of(st, slot);
 	mf_lock(&b->lock);
 	word = st->slot[slot];
 	if (kind_of(word) == POOL && (word & WHERE) == page) {
-		put_page_of(st, word);
-		set_slot(st, b, slot, word & CLEAN ? DISK : LOST);
+		*ret_slot = slot;
+		return b;
 	}
+	mf_unlock(&b->lock);
+	return NULL;
+}
+
+/* What took it meanwhile was written later than the pool was closed only if it lies in no pool. */
+static void lose_page(struct mf_store *st, u32 page)
+{
+	u32 slot, word;
+	struct mf_bucket *b = lock_owner(st, page, &slot);
+
+	if (!b)
+		return;
+	word = st->slot[slot];
+	put_page_of(st, word);
+	set_slot(st, b, slot, word & CLEAN ? DISK : LOST);
 	mf_unlock(&b->lock);
 }
 
@@ -300,19 +315,16 @@ void mf_store_limit(struct mf_store *st, u32 most)
 
 /* ---------------------------------------------------------------- write-back */
 
+/* One that was freed just now needs nothing: no page of a chunk that is DRAINING is taken anew. */
 static void mark(struct mf_store *st, struct mf_batch *batch, u32 page)
 {
-	u32 slot = owner_of(st, page), word;
-	struct mf_bucket *b;
+	u32 slot, word;
+	struct mf_bucket *b = lock_owner(st, page, &slot);
 
-	if (slot == MF_NONE)
+	if (!b)
 		return;
-	b = bucket_of(st, slot);
-	mf_lock(&b->lock);
 	word = st->slot[slot];
-	if (kind_of(word) != POOL || (word & WHERE) != page) {
-		; /* it was freed just now; no page of a chunk that is DRAINING is taken anew */
-	} else if (word & CLEAN) {
+	if (word & CLEAN) {
 		put_page_of(st, word);
 		set_slot(st, b, slot, DISK);
 		b->count[MF_N_DROPPED]++;
