@@ -79,6 +79,7 @@ struct MlgIvshmemServer {
         int epoll, memory_fd;
         int events[MLG_IVSHMEM_IDS_MAX]; /* by which each id is rung; [0] is the bell's */
         Source listener, bell;
+        uint64_t turn_usec;
         Client clients[MLG_IVSHMEM_IDS_MAX]; /* [0] is nobody's */
         Refused refused[REFUSED_MOST];
         uint32_t next_refused;
@@ -343,7 +344,11 @@ static void bell_rang(MlgIvshmemServer *s, uint64_t now) {
         if (read(s->bell.fd, &count, sizeof(count)) != sizeof(count))
                 return;
         pause_until(s, &s->bell, now + BELL_PAUSE_USEC);
-        s->callbacks->on_ring(now, s->userdata);
+        s->callbacks->on_turn(now, s->userdata);
+}
+
+void mlg_ivshmem_server_turn_at(MlgIvshmemServer *s, uint64_t usec) {
+        s->turn_usec = usec;
 }
 
 void mlg_ivshmem_server_ring(MlgIvshmemServer *s, uint32_t id) {
@@ -366,7 +371,7 @@ static short server_events(void *userdata) {
 static uint64_t server_deadline_usec(void *userdata) {
         const MlgIvshmemServer *s = userdata;
 
-        return mlg_min(refused_until_usec(s),
+        return mlg_min(mlg_min(s->turn_usec, refused_until_usec(s)),
                        mlg_min(s->bell.watched ? MLG_USEC_NEVER : s->bell.again_usec,
                                s->listener.watched ? MLG_USEC_NEVER : s->listener.again_usec));
 }
@@ -392,6 +397,8 @@ static int server_dispatch(uint64_t now, void *userdata) {
                         client_event(s, events[i].data.u32, events[i].events);
         drop_doomed(s);
         end_refused(s, now);
+        if (s->turn_usec <= now)
+                s->callbacks->on_turn(now, s->userdata);
         return 0;
 }
 
@@ -549,6 +556,7 @@ int mlg_ivshmem_server_new(const char *path, uid_t owner, int memory_fd, uint32_
         s->memory_fd = memory_fd;
         s->n_ids = n_ids;
         s->epoll = -1;
+        s->turn_usec = MLG_USEC_NEVER;
         s->listener = (Source) { .fd = -1, .mark = LISTENER_MARK };
         s->bell = (Source) { .fd = -1, .mark = BELL_MARK };
         for (uint32_t id = 0; id < MLG_IVSHMEM_IDS_MAX; id++) {

@@ -25,7 +25,8 @@ typedef struct MlgIvshmemServerCallbacks {
         /* Somebody connected who may become a member: true, and it is one with this id from now on. */
         bool (*on_join)(uint32_t id, pid_t pid, void *userdata);
         void (*on_leave)(uint32_t id, void *userdata); /* for good: an ivshmem client does not come back */
-        void (*on_ring)(uint64_t now_usec, void *userdata); /* somebody rang the host; nobody knows who */
+        /* Somebody rang the host, and nobody knows who; or it is time (turn_at). */
+        void (*on_turn)(uint64_t now_usec, void *userdata);
         /* A client was dropped or turned away; a sentence for people. */
         void (*on_refuse)(pid_t pid, const char *why, void *userdata);
         /* What a next process must have to go on in our place, and (fd -1) what it need not any more. */
@@ -61,5 +62,7 @@ MlgIvshmemServer *mlg_ivshmem_server_free(MlgIvshmemServer *s);
 const MlgPollable *mlg_ivshmem_server_pollable(const MlgIvshmemServer *s);
 const char *mlg_ivshmem_server_path(const MlgIvshmemServer *s);
 
+/* Instead of what was said before: on_turn comes at this time; MLG_USEC_NEVER, as at first: for rings only. */
+void mlg_ivshmem_server_turn_at(MlgIvshmemServer *s, uint64_t usec);
 void mlg_ivshmem_server_ring(MlgIvshmemServer *s, uint32_t id);
 pid_t mlg_ivshmem_server_pid(const MlgIvshmemServer *s, uint32_t id); /* 0: there is no such client */

@@ -3,8 +3,6 @@
  * second. */
 #include "memflex/lender.h"
 
-#include <poll.h>
-
 #include "memflex/pool.h"
 #include "util/util.h"
 
@@ -48,8 +46,7 @@ struct MlgFlexLender {
         uint64_t began_usec;      /* its module, as of its session */
         uint64_t pace_usec;       /* since then ... */
         uint32_t pace_chunks;     /* ... so many were lent */
-        uint64_t swept_usec, next_usec;
-        MlgPollable pollable;
+        uint64_t swept_usec;
 };
 
 static uint64_t bytes_of(uint64_t chunks) {
@@ -70,6 +67,11 @@ static pid_t pid_of(const MlgFlexLender *l) {
 
 static void complain(MlgFlexLender *l, const char *what) {
         l->callbacks->on_complaint(pid_of(l), what, l->userdata);
+}
+
+/* Without a guest there is nothing to do. */
+static void next_turn(MlgFlexLender *l, uint64_t usec) {
+        mlg_ivshmem_server_turn_at(l->server, pid_of(l) > 0 ? usec : MLG_USEC_NEVER);
 }
 
 /* ---- the guest's words ---- */
@@ -188,7 +190,8 @@ static void tell_charge(MlgFlexLender *l) {
                                 l->userdata);
 }
 
-static void turn(MlgFlexLender *l, uint64_t now) {
+static void turn(uint64_t now, void *userdata) {
+        MlgFlexLender *l = userdata;
         bool news;
 
         mlg_flex_pool_count_alive(l->pool);
@@ -202,7 +205,7 @@ static void turn(MlgFlexLender *l, uint64_t now) {
         tell_charge(l);
         if (news)
                 ring(l);
-        l->next_usec = now + (lacks(l, now) > 0 ? PACE_USEC : TURN_USEC);
+        next_turn(l, now + (lacks(l, now) > 0 ? PACE_USEC : TURN_USEC));
 }
 
 /* ---- coming and going ---- */
@@ -216,7 +219,7 @@ static bool on_join(uint32_t id, pid_t pid, void *userdata) {
                 return true;
         mlg_flex_pool_clear(l->pool);
         forget_call(l);
-        l->next_usec = 0;
+        mlg_ivshmem_server_turn_at(l->server, 0); /* by then it is there */
         return true;
 }
 
@@ -226,12 +229,9 @@ static void on_leave(uint32_t id, void *userdata) {
         mlg_flex_pool_clear(l->pool);
         l->word = (MlgFlexWord){};
         forget_call(l);
+        next_turn(l, MLG_USEC_NEVER);
         tell_charge(l);
         l->callbacks->on_leave(l->userdata);
-}
-
-static void on_ring(uint64_t now, void *userdata) {
-        turn(userdata, now);
 }
 
 static void on_refuse(pid_t pid, const char *why, void *userdata) {
@@ -249,34 +249,10 @@ static void on_keep(const char *name, int fd, void *userdata) {
 static const MlgIvshmemServerCallbacks callbacks_of_server = {
         .on_join = on_join,
         .on_leave = on_leave,
-        .on_ring = on_ring,
+        .on_turn = turn,
         .on_refuse = on_refuse,
         .on_keep = on_keep,
 };
-
-/* ---- the pollable: the server's, and turns ---- */
-
-static short lender_events(void *userdata) {
-        return POLLIN;
-}
-
-static uint64_t lender_deadline_usec(void *userdata) {
-        const MlgFlexLender *l = userdata;
-        const MlgPollable *p = mlg_ivshmem_server_pollable(l->server);
-
-        return mlg_min(mlg_flex_lender_is_connected(l) ? l->next_usec : MLG_USEC_NEVER,
-                       p->deadline_usec(p->userdata));
-}
-
-static int lender_dispatch(uint64_t now, void *userdata) {
-        MlgFlexLender *l = userdata;
-        const MlgPollable *p = mlg_ivshmem_server_pollable(l->server);
-        int r = p->dispatch(now, p->userdata);
-
-        if (r >= 0 && mlg_flex_lender_is_connected(l) && l->next_usec <= now)
-                turn(l, now);
-        return r;
-}
 
 /* ---- making one ---- */
 
@@ -334,13 +310,7 @@ int mlg_flex_lender_new(const MlgFlexOptions *o, const MlgFlexCallbacks *callbac
         r = start(l, o);
         if (r < 0)
                 return r;
-        l->pollable = (MlgPollable){
-                .fd = mlg_ivshmem_server_pollable(l->server)->fd,
-                .events = lender_events,
-                .deadline_usec = lender_deadline_usec,
-                .dispatch = lender_dispatch,
-                .userdata = l,
-        };
+        next_turn(l, 0);
         *ret = g_steal_pointer(&l);
         return 0;
 }
@@ -364,7 +334,7 @@ MlgFlexLender *mlg_flex_lender_free(MlgFlexLender *l) {
 }
 
 const MlgPollable *mlg_flex_lender_pollable(const MlgFlexLender *l) {
-        return &l->pollable;
+        return mlg_ivshmem_server_pollable(l->server);
 }
 
 const char *mlg_flex_lender_path(const MlgFlexLender *l) {
@@ -382,7 +352,7 @@ void mlg_flex_lender_set_target(MlgFlexLender *l, uint64_t bytes) {
         if (chunks == mlg_flex_pool_target(l->pool))
                 return;
         mlg_flex_pool_set_target(l->pool, chunks);
-        l->next_usec = 0;
+        next_turn(l, 0);
         ring(l);
 }
 

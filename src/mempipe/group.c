@@ -3,7 +3,6 @@
 #include "mempipe/group.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 
 #include "memlego/mempipe-abi.h"
@@ -44,9 +43,8 @@ struct MlgPipeGroup {
         bool left_to_next, lobby;
         uint32_t n_ids;
         uint32_t quota_chunks, limit_chunks;
-        uint64_t turned_usec, swept_usec, next_usec;
+        uint64_t turned_usec, swept_usec;
         Member members[MLG_PIPE_PEERS];
-        MlgPollable pollable;
 };
 
 static uint64_t bytes_of(uint32_t chunks) {
@@ -231,7 +229,8 @@ static void tell_charge(MlgPipeGroup *g) {
         g->callbacks->on_charge(mlg_max(granted, mlg_pipe_region_backed_bytes(g->region)), g->userdata);
 }
 
-static void turn(MlgPipeGroup *g, uint64_t now) {
+static void turn(uint64_t now, void *userdata) {
+        MlgPipeGroup *g = userdata;
         uint64_t wait = MLG_USEC_NEVER;
 
         mlg_pipe_region_count_alive(g->region);
@@ -245,7 +244,7 @@ static void turn(MlgPipeGroup *g, uint64_t now) {
         sweep(g, now);
         tell_charge(g);
         g->turned_usec = now;
-        g->next_usec = mlg_add_sat(now, wait);
+        mlg_ivshmem_server_turn_at(g->server, mlg_add_sat(now, wait));
 }
 
 /* ---- coming and going ---- */
@@ -260,7 +259,7 @@ static bool on_join(uint32_t id, pid_t pid, void *userdata) {
         g->members[id] = (Member) {};
         mlg_pipe_region_join(g->region, id);
         wake_others(g, id);
-        g->next_usec = 0;
+        mlg_ivshmem_server_turn_at(g->server, 0);
         return true;
 }
 
@@ -272,10 +271,6 @@ static void on_leave(uint32_t id, void *userdata) {
         wake_others(g, id);
         tell_charge(g);
         g->callbacks->on_leave(id, g->userdata);
-}
-
-static void on_ring(uint64_t now, void *userdata) {
-        turn(userdata, now);
 }
 
 static void on_refuse(pid_t pid, const char *why, void *userdata) {
@@ -293,33 +288,10 @@ static void on_keep(const char *name, int fd, void *userdata) {
 static const MlgIvshmemServerCallbacks callbacks_of_server = {
         .on_join = on_join,
         .on_leave = on_leave,
-        .on_ring = on_ring,
+        .on_turn = turn,
         .on_refuse = on_refuse,
         .on_keep = on_keep,
 };
-
-/* ---- the pollable: the server's, and turns ---- */
-
-static short group_events(void *userdata) {
-        return POLLIN;
-}
-
-static uint64_t group_deadline_usec(void *userdata) {
-        const MlgPipeGroup *g = userdata;
-        const MlgPollable *p = mlg_ivshmem_server_pollable(g->server);
-
-        return mlg_min(g->next_usec, p->deadline_usec(p->userdata));
-}
-
-static int group_dispatch(uint64_t now, void *userdata) {
-        MlgPipeGroup *g = userdata;
-        const MlgPollable *p = mlg_ivshmem_server_pollable(g->server);
-        int r = p->dispatch(now, p->userdata);
-
-        if (r >= 0 && g->next_usec <= now)
-                turn(g, now);
-        return r;
-}
 
 /* ---- making one ---- */
 
@@ -383,13 +355,7 @@ int mlg_pipe_group_new(const MlgPipeGroupOptions *o, const MlgPipeGroupCallbacks
         }
         mlg_pipe_group_set_quota(g, o->quota_bytes);
         g->limit_chunks = UINT32_MAX;
-        g->pollable = (MlgPollable) {
-                .fd = mlg_ivshmem_server_pollable(g->server)->fd,
-                .events = group_events,
-                .deadline_usec = group_deadline_usec,
-                .dispatch = group_dispatch,
-                .userdata = g,
-        };
+        mlg_ivshmem_server_turn_at(g->server, 0);
         *ret = g;
         return 0;
 }
@@ -418,7 +384,7 @@ MlgPipeGroup *mlg_pipe_group_free(MlgPipeGroup *g) {
 }
 
 const MlgPollable *mlg_pipe_group_pollable(const MlgPipeGroup *g) {
-        return &g->pollable;
+        return mlg_ivshmem_server_pollable(g->server);
 }
 
 const char *mlg_pipe_group_path(const MlgPipeGroup *g) {
@@ -428,14 +394,14 @@ const char *mlg_pipe_group_path(const MlgPipeGroup *g) {
 void mlg_pipe_group_set_quota(MlgPipeGroup *g, uint64_t quota_bytes) {
         g->quota_chunks = (uint32_t) mlg_min(quota_bytes >> MLG_PIPE_CHUNK_SHIFT,
                                              mlg_pipe_region_n_chunks(g->region));
-        g->next_usec = 0;
+        mlg_ivshmem_server_turn_at(g->server, 0);
 }
 
 void mlg_pipe_group_set_limit(MlgPipeGroup *g, uint64_t bytes) {
         uint32_t chunks = (uint32_t) mlg_min(bytes >> MLG_PIPE_CHUNK_SHIFT, UINT32_MAX);
 
         if (chunks != g->limit_chunks)
-                g->next_usec = 0;
+                mlg_ivshmem_server_turn_at(g->server, 0);
         g->limit_chunks = chunks;
 }
 
