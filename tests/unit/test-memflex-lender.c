@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <glib/gstdio.h>
 
+#include "fake-keeper.h"
 #include "memflex/lender.h"
 #include "memlego/memflex-abi.h"
 #include "pipe-client.h"
@@ -68,19 +69,8 @@ static void on_complaint(pid_t pid, const char *what, void *userdata) {
         g_strlcpy(f->last_complaint, what, sizeof(f->last_complaint));
 }
 
-/* The service manager: a copy of each descriptor, by its name. */
 static void on_keep(const char *name, int fd, void *userdata) {
-        Fixture *f = userdata;
-        MlgIvshmemKept found;
-        int *places = (int *) &f->kept, *at = (int *) &found;
-
-        mlg_ivshmem_kept_init(&found);
-        assert_true(mlg_ivshmem_kept_add(&found, name, 1));
-        for (size_t i = 0; i < sizeof(found) / sizeof(int); i++)
-                if (at[i] == 1) {
-                        mlg_close_fd(&places[i]);
-                        places[i] = fd < 0 ? -1 : dup(fd);
-                }
+        fake_keep(&((Fixture *) userdata)->kept, name, fd);
 }
 
 static const MlgFlexCallbacks callbacks = {
