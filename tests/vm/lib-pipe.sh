@@ -50,6 +50,19 @@ two_pipe_guests() { # [OPTIONS OF A [OPTIONS OF B]]
         two_guests pipe_guest_start "$@"
 }
 
+# memlegod, which only watches its guests; A and B are a group.
+group_daemon_start() { # QUOTA [MORE OF THE POLICY]
+        daemon_start "[Daemon]
+LogLevel=debug
+[Host]
+GuestMemory=2G" "[Guest *]
+Mode=observe
+[Pipe web]
+Guests=A B
+Quota=$1
+${2:-}"
+}
+
 pipe_file() { guest_run "$1" "cat /sys/kernel/debug/mempipe/$2"; } # GUEST FILE
 pipe_counter() { pipe_file "$1" counters | sed -n "s/^$2 //p"; }   # GUEST KEY
 pipe_set() { # KEY VALUE GUEST...: a parameter of the module

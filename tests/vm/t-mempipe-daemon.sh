@@ -20,14 +20,7 @@ held_bytes() { # by either way
 step "two guests of a group, with the module loaded before there is any shared memory"
 two_guests network_guest_start
 for g in A B; do guest_run $g 'modprobe mempipe'; done
-daemon_start "[Daemon]
-LogLevel=debug
-[Host]
-GuestMemory=2G" "[Guest *]
-Mode=observe
-[Pipe web]
-Guests=A B
-Quota=64M"
+group_daemon_start 64M
 for g in A B; do wait_until 60 "$g knows others" knows_others "$g"; done
 wait_until 20 "memlegod hears their modules" '[ "$(member A state) $(member B state)" = "talks talks" ]'
 

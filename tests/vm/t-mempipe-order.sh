@@ -132,14 +132,7 @@ network_guest_start B 2 --no-wait --mib 224
 guest_wait A B
 for g in A B; do network_up $g "$(tr AB 12 <<<$g)"; done
 guest_run A 'modprobe mempipe' # before there is a device, B after
-daemon_start "[Daemon]
-LogLevel=debug
-[Host]
-GuestMemory=2G" "[Guest *]
-Mode=observe
-[Pipe web]
-Guests=A B
-Quota=64M"
+group_daemon_start 64M
 begin
 guest_run B 'modprobe mempipe'
 goes_on

@@ -13,15 +13,7 @@ has_no_device() { ! has_device "$1"; }
 
 step "four guests; two of them are one group's"
 guest_start A B C D --extra
-daemon_start "[Daemon]
-LogLevel=debug
-[Host]
-GuestMemory=2G" "[Guest *]
-Mode=observe
-[Pipe web]
-Guests=A B
-Quota=32M
-[Pipe other]
+group_daemon_start 32M "[Pipe other]
 Guests=C
 RegionSize=128M
 Quota=8M

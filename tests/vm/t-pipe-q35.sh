@@ -17,15 +17,7 @@ fill_bus() { # GUEST: with as many small devices as libvirt finds places for; pr
 }
 
 step "a pc and a q35 of one group"
-daemon_start "[Daemon]
-LogLevel=debug
-[Host]
-GuestMemory=2G" "[Guest *]
-Mode=observe
-[Pipe web]
-Guests=A B
-Quota=64M
-Attach=manual"
+group_daemon_start 64M Attach=manual
 two_guests network_guest_start "" "--machine q35"
 expect_match "machine='pc-q35" "$(vsh dumpxml B)" "machine of B"
 
