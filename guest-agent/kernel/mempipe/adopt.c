@@ -286,15 +286,12 @@ static unsigned int hook_out(void *priv, struct sk_buff *skb, const struct nf_ho
 	return NF_ACCEPT;
 }
 
-/* A SYN for this listener arrives: what it accepts is to be ours. If its owner is busy with it, the next
- * one will do.
- */
-static void listener_taken(struct sock *sk)
+/* Locked by the caller. */
+static void take_listener(struct sock *sk)
 {
 	struct mpipe_conn *conn = NULL;
 
-	bh_lock_sock(sk);
-	if (!sock_owned_by_user(sk) && sk->sk_state == TCP_LISTEN && is_plain(sk))
+	if (sk->sk_state == TCP_LISTEN && is_plain(sk))
 		conn = mpipe_conn_listens(sk, GFP_ATOMIC);
 	if (conn && take(sk, conn)) {
 		mpipe_count(MPIPE_N_LISTENERS);
@@ -302,6 +299,54 @@ static void listener_taken(struct sock *sk)
 		mpipe_conn_closed(conn);
 		mpipe_conn_put(conn);
 	}
+}
+
+/* A listener whose owner was busy with it. */
+struct busy_listener {
+	struct work_struct work;
+	struct sock *sk;
+};
+
+#define BUSY_MOST 64 /* at once: an owner is busy for microseconds */
+static atomic_t n_busy = ATOMIC_INIT(0);
+
+static void busy_work(struct work_struct *work)
+{
+	struct busy_listener *busy = container_of(work, struct busy_listener, work);
+
+	lock_sock(busy->sk);
+	take_listener(busy->sk);
+	release_sock(busy->sk);
+	sock_put(busy->sk);
+	kfree(busy);
+	atomic_dec(&n_busy);
+}
+
+/* The owner is most often on his way into accept(), and done before the handshake is. In the hook of a SYN. */
+static void take_listener_later(struct sock *sk)
+{
+	struct busy_listener *busy = NULL;
+
+	if (atomic_inc_return(&n_busy) <= BUSY_MOST)
+		busy = kzalloc(sizeof(*busy), GFP_ATOMIC);
+	if (!busy || !refcount_inc_not_zero(&sk->sk_refcnt)) {
+		kfree(busy);
+		atomic_dec(&n_busy);
+		return;
+	}
+	busy->sk = sk;
+	INIT_WORK(&busy->work, busy_work);
+	queue_work(mpipe_wq, &busy->work);
+}
+
+/* A SYN for this listener arrives: what it accepts is to be ours. */
+static void listener_taken(struct sock *sk)
+{
+	bh_lock_sock(sk);
+	if (!sock_owned_by_user(sk))
+		take_listener(sk);
+	else if (is_plain(sk))
+		take_listener_later(sk);
 	bh_unlock_sock(sk);
 }
 
