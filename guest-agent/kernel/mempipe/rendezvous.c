@@ -20,6 +20,8 @@
 #define HELLO_BYTES MLG_PIPE_CHUNK_BYTES /* who has sent as much by TCP asks at once */
 #define RETRY_MSEC 2	 /* the server's handshake may be behind our HELLO, a ring may be full */
 #define RETRIES 100
+#define WAITS 10	 /* of the server, each twice as long as the one before up to 32 ms: about as long in all */
+#define WAIT_SHIFT_MOST 4u
 
 /* Slots of ours that a server may keep, by not leaving them after we did: others need some, too. */
 #define LEFT_MOST (MLG_PIPE_SLOTS / 4)
@@ -408,6 +410,14 @@ static void answer(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_messag
 	(void)mpipe_peer_send(dev, peer, &m);
 }
 
+/* It may have been closed before we have looked. Inside of the device. */
+static bool client_waits(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *m)
+{
+	const struct mlg_pipe_slot *shared = mp_slot(dev->base, peer, mp_message_slot(m));
+
+	return READ_ONCE(shared->gen) == m->gen && READ_ONCE(shared->client_done) != m->gen;
+}
+
 /* Inside of the device. False: there is no such socket yet, or its slot is not free. */
 static bool meet(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *m, bool last)
 {
@@ -416,7 +426,7 @@ static bool meet(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message 
 	int why = sk ? MLG_PIPE_NOT_ADOPTED : MLG_PIPE_NO_SOCKET;
 
 	if (!sk && !last)
-		return false;
+		return !client_waits(dev, peer, m);
 	if (conn) {
 		lock_sock(sk);
 		why = server_attach(conn, sk, dev, peer, m);
@@ -440,11 +450,11 @@ static void waiting_work(struct work_struct *work)
 	bool done = true;
 
 	if (mpipe_dev_enter(w->dev)) {
-		done = meet(w->dev, w->peer, &w->m, ++w->tries >= RETRIES);
+		done = meet(w->dev, w->peer, &w->m, ++w->tries >= WAITS);
 		mpipe_dev_leave(w->dev);
 	}
 	if (!done) {
-		queue_delayed_work(mpipe_wq, &w->work, msecs_to_jiffies(RETRY_MSEC));
+		queue_delayed_work(mpipe_wq, &w->work, msecs_to_jiffies(RETRY_MSEC << min(w->tries, WAIT_SHIFT_MOST)));
 		return;
 	}
 	atomic_dec(&w->dev->peers[w->peer].n_waiting);
