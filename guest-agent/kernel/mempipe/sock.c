@@ -11,7 +11,7 @@
 #include "mempipe.h"
 
 /* How long an option that only TCP can honour waits for the pipe to be left by the peer. */
-#define LEAVE_MSEC 1000
+#define LEAVE_MSEC 5000
 
 /* What has come by the pipe and was not read. Socket locked, inside of the device. */
 static u32 unread_in_pipe(const struct mpipe_conn *conn)

@@ -231,14 +231,20 @@ static const Case *find_case(const char *name) {
         return NULL;
 }
 
-static bool is_ready(uint16_t port) {
+/* Whether the connection of that port is by the pipe; what is said of it. */
+static bool is_ready(uint16_t port, char ret[static 512]) {
         char line[512], want[16];
         FILE *f = fopen(ready_file, "re");
         bool found = false;
 
+        snprintf(ret, 512, "not listed\n");
         snprintf(want, sizeof(want), ":%u ", port);
-        while (f && !found && fgets(line, sizeof(line), f))
-                found = strstr(line, want) && strstr(line, " pipe");
+        while (f && !found && fgets(line, sizeof(line), f)) {
+                if (!strstr(line, want))
+                        continue;
+                found = strstr(line, " pipe");
+                memcpy(ret, line, sizeof(line));
+        }
         if (f)
                 fclose(f);
         return found;
@@ -269,11 +275,11 @@ bool by_ring(int fd) {
 static void warm_up(Side *s, const char *name) {
         int64_t end = now_msec() + READY_MSEC;
         uint16_t port = own_port(s->fd);
-        char more = 1, c = 0;
+        char more = 1, c = 0, said[512];
 
         do {
                 if (s->client) {
-                        more = ready_file && !is_ready(port) && now_msec() < end;
+                        more = ready_file && !is_ready(port, said) && now_msec() < end;
                         (void) move_all(s->fd, &more, 1, true);
                         (void) move_all(s->fd, &c, 1, false);
                 } else {
@@ -281,8 +287,8 @@ static void warm_up(Side *s, const char *name) {
                         (void) move_all(s->fd, &c, 1, true);
                 }
         } while (more);
-        if (s->client && ready_file && !is_ready(port))
-                fprintf(stderr, "%s: not by pipe\n", name);
+        if (s->client && ready_file && !is_ready(port, said))
+                fprintf(stderr, "%s: not by pipe: %s", name, said);
 }
 
 /* The server's end of one case: control is connected, the rest is told over it. */
