@@ -179,8 +179,8 @@ struct mpipe_conn {
 	u8 n_tries;               /* to say HELLO */
 	u8 n_asked;               /* it was said, and not answered */
 	u8 n_misses;              /* spins that found nothing; readers may disagree about it */
-	u8 n_pieces;              /* the same of the next: see gather() in recv.c */
-	u64 woken_nsec, wake_gap_nsec, sent_at_wait, read_at_wait;
+	u8 n_pieces, window_shift; /* the same of these: see gather() in recv.c */
+	u64 waited_nsec, sent_at_wait;
 	u32 n_tcp_sends;          /* that are inside of tcp_sendmsg(): no switch to the pipe meanwhile */
 	u64 tcp_sent;
 	u32 isn_client, isn_server;
@@ -304,6 +304,8 @@ bool mpipe_may_read(struct mpipe_conn *conn, const struct sock *sk);
 bool mpipe_may_send(struct mpipe_conn *conn);
 bool mpipe_is_readable(struct sock *sk);
 bool mpipe_memory_free(const struct sock *sk, int wake);
+/* Bytes in the pipe that nobody has read, and whether the sender waits; false: there is no pipe now. */
+bool mpipe_rx_backlog(struct mpipe_conn *conn, u32 *ret_bytes, bool *ret_blocked);
 void mpipe_rx_rearm(struct mpipe_conn *conn, struct sock *sk);
 void mpipe_watch_signals(struct mpipe_conn *conn, struct sock *sk);
 void mpipe_watch_sleepers(struct mpipe_conn *conn, struct sock *sk);
@@ -381,6 +383,7 @@ enum mpipe_count {
 	MPIPE_N_ADOPTED, MPIPE_N_LISTENERS, MPIPE_N_PIPES, MPIPE_N_SWITCHES, MPIPE_N_RUNG, MPIPE_N_BELLS,
 	MPIPE_N_TX_PIPE, MPIPE_N_RX_PIPE, MPIPE_N_TX_TCP, MPIPE_N_RESETS, MPIPE_N_BAD_MESSAGES,
 	MPIPE_N_LATE,
+	MPIPE_N_RX_SLEEPS, MPIPE_N_RX_WINDOWS, MPIPE_N_TX_SLEEPS,
 	MPIPE_N_COPIED_OUT,
 	MPIPE_N_OPEN, /* now, as the next */
 	MPIPE_N_MEMORY,

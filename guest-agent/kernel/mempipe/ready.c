@@ -76,6 +76,22 @@ static enum next look(struct mpipe_conn *conn, const struct sock *sk)
 	return next;
 }
 
+bool mpipe_rx_backlog(struct mpipe_conn *conn, u32 *ret_bytes, bool *ret_blocked)
+{
+	const struct mp_rx *rx = &conn->pipe->rx;
+	bool alive;
+
+	if (!mpipe_dev_enter(conn->dev))
+		return false;
+	alive = mpipe_conn_alive(conn);
+	if (alive) {
+		*ret_bytes = READ_ONCE(rx->d->tail) - READ_ONCE(rx->head);
+		*ret_blocked = READ_ONCE(rx->d->tx_armed);
+	}
+	mpipe_dev_leave(conn->dev);
+	return alive;
+}
+
 bool mpipe_may_read(struct mpipe_conn *conn, const struct sock *sk)
 {
 	u32 received;
@@ -198,7 +214,7 @@ void mpipe_watch_signals(struct mpipe_conn *conn, struct sock *sk)
  */
 void mpipe_watch_sleepers(struct mpipe_conn *conn, struct sock *sk)
 {
-	bool rx = false, tx = false, rung = false;
+	bool rx = false, tx = false, rung = false, all_read = false;
 
 	if (!mpipe_dev_enter(conn->dev))
 		return;
@@ -206,11 +222,13 @@ void mpipe_watch_sleepers(struct mpipe_conn *conn, struct sock *sk)
 		rung = READ_ONCE(mp_pair(conn->dev->base, conn->peer, conn->dev->self)->bell);
 		rx = READ_ONCE(conn->pipe->rx.d->rx_armed);
 		tx = READ_ONCE(conn->pipe->tx.d->tx_armed);
+		all_read = READ_ONCE(conn->pipe->tx.d->head) == READ_ONCE(conn->pipe->tx.tail);
 	}
 	mpipe_dev_leave(conn->dev);
 	rx = rx && look(conn, sk) == NEXT_READY;
 	tx = tx && mpipe_may_send(conn);
-	if ((rx || tx) && !rung)
+	/* a reader rings when it has read half: before that the sender is not late */
+	if ((rx || (tx && all_read)) && !rung)
 		mpipe_count(MPIPE_N_LATE);
 	if (rx)
 		sk->sk_data_ready(sk);

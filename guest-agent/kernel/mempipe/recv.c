@@ -236,46 +236,50 @@ static bool spin(struct mpipe_conn *conn, struct sock *sk)
 	return false;
 }
 
-/* A reader that slept so many times in a row, each time for less than so many windows, got fewer bytes each
- * time, and has not sent anything meanwhile, reads a stream that comes in pieces. More bytes than that are
- * worth a wake.
+/* A reader that waited so many times in a row, each time for less than so many windows, and has not sent anything
+ * meanwhile, reads a stream that comes in pieces.
  */
 #define GATHER_AFTER 8
 #define GATHER_OFTEN 8
-#define GATHER_BYTES MLG_PIPE_CHUNK_BYTES
 #define GATHER_USEC_MOST 1000
+/* What is worth a wake. Of a stream that is wide, a window is made as long as it takes for as much, up to so many times. */
+#define GATHER_BYTES (8 * MLG_PIPE_CHUNK_BYTES)
+#define GATHER_SHIFT_MOST 3
 
-/* Lets the pieces come for a window of time, without a doorbell and a wake for each. Whoever may be waited for
- * does not wait: the other end may want an answer to what we have sent.
- */
-static bool gather(struct mpipe_conn *conn, struct sock *sk)
+static bool is_stream(struct mpipe_conn *conn, u64 window_nsec)
 {
-	unsigned int usec = min(READ_ONCE(mpipe_window_usec), GATHER_USEC_MOST);
-	u64 sent, read;
+	u64 sent = READ_ONCE(conn->pipe->tx_bytes) + READ_ONCE(conn->tcp_sent);
 
-	if (!conn->pipe)
-		return false;
-	sent = READ_ONCE(conn->pipe->tx_bytes) + READ_ONCE(conn->tcp_sent);
-	read = READ_ONCE(conn->pipe->rx_bytes);
-	if (sent != conn->sent_at_wait || read - conn->read_at_wait >= GATHER_BYTES ||
-	    conn->wake_gap_nsec > (u64)GATHER_OFTEN * usec * NSEC_PER_USEC)
+	if (sent != conn->sent_at_wait || conn->waited_nsec > GATHER_OFTEN * window_nsec)
 		conn->n_pieces = 0;
 	else if (conn->n_pieces < GATHER_AFTER)
 		conn->n_pieces++;
 	conn->sent_at_wait = sent;
-	conn->read_at_wait = read;
-	if (usec == 0 || conn->n_pieces < GATHER_AFTER)
-		return false;
-	usleep_range(usec, usec + usec / 4);
-	return mpipe_may_read(conn, sk);
+	return conn->n_pieces >= GATHER_AFTER;
 }
 
-static void note_wake(struct mpipe_conn *conn)
+/* Lets the pieces come for a window of time, without a doorbell and a wake for each. Whoever may be waited for
+ * does not wait: the other end may want an answer to what we have sent, or room.
+ */
+static bool gather(struct mpipe_conn *conn, struct sock *sk)
 {
-	u64 now = local_clock();
+	u64 window = min(READ_ONCE(mpipe_window_usec), GATHER_USEC_MOST);
+	u32 bytes;
+	bool blocked;
 
-	conn->wake_gap_nsec = now - conn->woken_nsec;
-	conn->woken_nsec = now;
+	if (!conn->pipe || !is_stream(conn, window * NSEC_PER_USEC) || window == 0 ||
+	    !mpipe_rx_backlog(conn, &bytes, &blocked) || blocked)
+		return false;
+	window <<= conn->window_shift;
+	mpipe_count(MPIPE_N_RX_WINDOWS);
+	usleep_range(window, window + window / 4);
+	if (!mpipe_rx_backlog(conn, &bytes, &blocked))
+		return mpipe_may_read(conn, sk);
+	if (blocked || bytes >= 2 * GATHER_BYTES || bytes < MLG_PIPE_CHUNK_BYTES)
+		conn->window_shift -= conn->window_shift > 0;
+	else if (bytes < GATHER_BYTES)
+		conn->window_shift += conn->window_shift < GATHER_SHIFT_MOST;
+	return mpipe_may_read(conn, sk);
 }
 
 static void arm(struct mpipe_conn *conn)
@@ -299,18 +303,13 @@ static void disarm(struct mpipe_conn *conn)
 	mpipe_dev_leave(conn->dev);
 }
 
-/* Until there may be something to read. 0, or what recvmsg() returns. */
-static int wait_for_bytes(struct mpipe_conn *conn, struct sock *sk, long *timeo)
+/* 0, or what recvmsg() returns. */
+static int sleep_for_bytes(struct mpipe_conn *conn, struct sock *sk, long *timeo)
 {
 	DEFINE_WAIT_FUNC(wait, woken_wake_function);
 	int err = 0;
 
-	if (spin(conn, sk))
-		return 0;
-	if (gather(conn, sk)) {
-		note_wake(conn);
-		return 0;
-	}
+	mpipe_count(MPIPE_N_RX_SLEEPS);
 	lock_sock(sk);
 	add_wait_queue(sk_sleep(sk), &wait);
 	sk_set_bit(SOCKWQ_ASYNC_WAITDATA, sk);
@@ -321,7 +320,18 @@ static int wait_for_bytes(struct mpipe_conn *conn, struct sock *sk, long *timeo)
 	sk_clear_bit(SOCKWQ_ASYNC_WAITDATA, sk);
 	remove_wait_queue(sk_sleep(sk), &wait);
 	release_sock(sk);
-	note_wake(conn);
+	return err;
+}
+
+/* Until there may be something to read. 0, or what recvmsg() returns. */
+static int wait_for_bytes(struct mpipe_conn *conn, struct sock *sk, long *timeo)
+{
+	u64 begin = local_clock();
+	int err = 0;
+
+	if (!gather(conn, sk) && !spin(conn, sk))
+		err = sleep_for_bytes(conn, sk, timeo);
+	conn->waited_nsec = local_clock() - begin;
 	return err;
 }
 

@@ -216,7 +216,9 @@ static int try_pipe(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg
 			mpipe_tx_to_tcp(conn);
 		} else if (n == 0) {
 			mp_tx_arm(&conn->pipe->tx);
-			n = -EAGAIN;
+			n = send_span(conn, msg) ?: -EAGAIN; /* there may have been room before that was to be seen */
+			if (n > 0)
+				mp_tx_disarm(&conn->pipe->tx);
 		}
 	}
 	mpipe_dev_leave(conn->dev);
@@ -239,6 +241,7 @@ static int wait_for_room(struct mpipe_conn *conn, struct sock *sk, long *timeo)
 		return -EAGAIN;
 	if (signal_pending(current))
 		return sock_intr_errno(*timeo);
+	mpipe_count(MPIPE_N_TX_SLEEPS);
 	add_wait_queue(sk_sleep(sk), &wait);
 	if (sk_wait_event(sk, timeo, mpipe_may_send(conn), &wait) < 0)
 		err = -EPIPE;
