@@ -6,6 +6,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/ipv6.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/net.h>
 #include <linux/socket.h>
@@ -68,6 +69,13 @@ static inline struct inet_hashinfo *compat_tcp_hashinfo(struct net *net)
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 #define COMPAT_HAS_RW_PAGE 1
+#endif
+
+/* 6.5: modes of disks got a type of their own. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+typedef fmode_t compat_disk_mode;
+#else
+typedef blk_mode_t compat_disk_mode;
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
@@ -140,3 +148,17 @@ static inline struct gendisk *compat_page_disk(bool stable_writes)
 	return blk_alloc_disk(&limits, NUMA_NO_NODE);
 }
 #endif
+
+/* ---------------------------------------------------------------- memory of processes */
+
+/* Faults pages in to be read, as if they had been touched; how many, or an error. `*locked` becomes 0 where the
+ * map was let go of on the way. 6.5: an argument less.
+ */
+static inline long compat_fault_in(struct mm_struct *mm, unsigned long start, unsigned long n, int *locked)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+	return get_user_pages_remote(mm, start, n, 0, NULL, NULL, locked);
+#else
+	return get_user_pages_remote(mm, start, n, 0, NULL, locked);
+#endif
+}

@@ -107,6 +107,7 @@ static void slot_freed(struct block_device *bdev, unsigned long slot)
 static const struct block_device_operations ops = {
 	.owner = THIS_MODULE,
 	.submit_bio = submit_bio_,
+	.ioctl = mflex_ioctl,
 #ifdef COMPAT_HAS_RW_PAGE
 	.rw_page = rw_page,
 #endif

@@ -4,7 +4,8 @@
  *
  *   block.c       /dev/memflex0: pages in and out         device.c      the ivshmem device of the pool
  *   worker.c      looks at what the host says             write-back.c  from the pool to the disk
- *   stats.c       /sys/block/memflex0                     core/         plain C, tested in user space
+ *   stats.c       /sys/block/memflex0                     swap-in.c     what memflexctl asks for
+ *   core/         plain C, tested in user space
  *
  * Locks, outer ones first: mflex_lock (there is one device), m->lock (its pool), and inside of core/store.h
  * that of a slot's bucket and that of the chunks. Pages come and go under the last two only, which are

@@ -70,5 +70,8 @@ void mflex_leave_pool(struct mflex *m); /* with m->lock: what is in it goes to t
  */
 int mflex_write_back(struct mflex *m, u32 most, bool leave);
 
+/* swap-in.c */
+int mflex_ioctl(struct block_device *bdev, compat_disk_mode mode, unsigned int what, unsigned long arg);
+
 extern const struct attribute_group *mflex_groups[];
 extern char *mflex_backing;

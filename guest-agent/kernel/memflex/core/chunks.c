@@ -119,6 +119,8 @@ static bool find_filling(struct mf_chunks *c)
 		return false;
 	}
 	c->chunk[c->filling].state = MF_FILLING;
+	WRITE_ONCE(c->births, c->births + 1);
+	WRITE_ONCE(c->chunk[c->filling].born, c->births);
 	return true;
 }
 

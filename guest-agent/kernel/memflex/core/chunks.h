@@ -32,6 +32,7 @@ struct mf_chunk {
 	struct {
 		u32 prev, next;
 	} link[MF_LISTS];
+	u32 born; /* `births` when the first of its pages was taken; read without the lock */
 	u8 state;
 	u8 read; /* since drain() last passed by; written by readers, without the lock */
 };
@@ -49,6 +50,7 @@ struct mf_chunks {
 	struct mf_list empty, aged, holes;
 	u32 n_held, n_empty, n_draining;
 	u64 n_pages; /* in use */
+	u32 births;  /* chunks that were begun; read without the lock */
 };
 
 _Static_assert(MLG_FLEX_CHUNK_PAGES == 64, "a chunk's pages are the bits of a word");

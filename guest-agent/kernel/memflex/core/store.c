@@ -181,6 +181,24 @@ int mf_store_read(struct mf_store *st, u32 slot, void *to, bool try)
 	return result;
 }
 
+u32 mf_store_age(struct mf_store *st, u32 slot)
+{
+	struct mf_bucket *b = bucket_of(st, slot);
+	u32 word, age = 0;
+
+	if (slot >= st->n_slots)
+		return MF_AGE_DISK;
+	mf_lock(&b->lock);
+	word = st->slot[slot];
+	if (kind_of(word) == POOL)
+		age = READ_ONCE(st->chunks.births) -
+		      READ_ONCE(st->chunks.chunk[(word & WHERE) / MLG_FLEX_CHUNK_PAGES].born);
+	else if (kind_of(word) == DISK || kind_of(word) == LOST)
+		age = MF_AGE_DISK;
+	mf_unlock(&b->lock);
+	return age;
+}
+
 void mf_store_free(struct mf_store *st, u32 slot)
 {
 	struct mf_bucket *b = bucket_of(st, slot);

@@ -29,6 +29,7 @@
 #define MF_BUCKETS 128u /* slots next to each other have different ones */
 #define MF_BATCH_CHUNKS 4u
 #define MF_BATCH_PAGES (MF_BATCH_CHUNKS * MLG_FLEX_CHUNK_PAGES)
+#define MF_AGE_DISK (~0u)
 #define MF_DISK 1 /* a result: it is the caller's disk's turn */
 
 enum mf_count {
@@ -91,6 +92,11 @@ int mf_store_write(struct mf_store *st, u32 slot, const void *from, bool try);
 
 /* 0; MF_DISK: read it from there; -EIO: it was in a pool that went away; -ERANGE. */
 int mf_store_read(struct mf_store *st, u32 slot, void *to, bool try);
+
+/* How many chunks were begun after that in which its page lies: the fewer, the later it was written. 0 also
+ * for what lies nowhere, or is of one value; MF_AGE_DISK: on the disk alone, or not to be had.
+ */
+u32 mf_store_age(struct mf_store *st, u32 slot);
 
 /* Nobody needs it any more. May be called with other locks held. */
 void mf_store_free(struct mf_store *st, u32 slot);

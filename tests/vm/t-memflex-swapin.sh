@@ -1,0 +1,106 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What was swapped out comes back in batches when the balloon gives memory: before it is touched, hot pages first, within limits
+# timeout: 400
+# suite: all
+. "$(dirname "$0")/lib.sh"
+POOL_MIB=256 LOAD_MIB=180
+export AGENT_TIMEOUT=60 VIRSH_TIMEOUT=90
+
+flex_server_start() { # QUOTA_MIB: A's pool, without memlegod
+        mkfifo "$T/flex"
+        "$(program tests/flex-server)" /run/flex-A.sock $POOL_MIB "$1" <>"$T/flex" >"$T/flex.log" 2>&1 &
+        wait_until 10 "the server of the pool listens" "[ -S /run/flex-A.sock ]"
+}
+back() { guest_run -t 60 A 'cat /run/flexback' | tr ' ' '\n' | sed -n "s/^$1=//p"; } # KEY
+back_did() { [ "$(back did) $(back n)" = "$1 $2" ]; }
+program_touches() { # N: it goes over all of its memory, as the Nth thing that it does
+        guest_run A 'kill -USR1 $(pidof flexback)'
+        wait_until 120 "it has touched all" back_did touched "$1"
+        expect_eq 0 "$(back bad)" "wrong pages"
+}
+rate() { echo $((LOAD_MIB * 1000000 / ($1 + 1))) MiB/s; } # USEC
+swapped_kib() { guest_run -t 60 A 'sed -n "s/^VmSwap:[^0-9]*\([0-9]*\).*/\1/p" /proc/$(pidof flexback)/status'; }
+swap_out() { # the balloon takes what the program has
+        guest_set_mib A 144
+        wait_until 90 "the balloon has taken it" actual_at_most A 150
+        wait_until 60 "most of the program is swapped out" '[ "$(swapped_kib)" -gt $((70 * 1024)) ]'
+        guest_set_mib A 384
+        wait_until 60 "the balloon has given it back" actual_at_least A 384
+}
+swap_in() { guest_run -t 120 A "memflexctl swap-in $*" | tail -n 1; }
+
+backing_disk() { # GUEST
+        truncate -s 512M "$T/$1.img"
+        echo "<disk type='file' device='disk'><driver name='qemu' type='raw' cache='unsafe'/><source file='$T/$1.img'/><target dev='vda' bus='virtio'/></disk>"
+}
+complaints() { guest_run A 'dmesg | grep -E "BUG|WARNING|Oops|refcount|hung|blocked for" || true'; }
+
+step "a guest with a pool that has room for half, and a disk"
+flex_server_start $((LOAD_MIB / 2))
+guest_start A --extra --mib 384 --vcpus 2 ${FLEX_KERNEL:+--kernel "$FLEX_KERNEL"} --devices "$(backing_disk A)
+        <shmem name='memlego-swap'><model type='ivshmem-doorbell'/><server path='/run/flex-A.sock'/><msi vectors='1' ioeventfd='on'/></shmem>"
+expect_match 'no /sys/block/memflex0' "$(guest_run A 'memflexctl status 2>&1 || true')" "status without the module"
+guest_run A 'modprobe virtio_blk'
+pass "$(guest_run A 'memflexctl setup --backing /dev/vda')"
+pass "$(guest_run A 'memflexctl status')"
+guest_spawn A "exec flexback $LOAD_MIB" >/dev/null
+wait_until 60 "the program has written all" back_did wrote 1
+
+step "by faults"
+swap_out
+pass "$(swapped_kib) KiB are out; $(guest_run A 'memflexctl status' | sed -n 2,3p | tr '\n' ' ')"
+program_touches 2
+pass "faults: $(back major) major, $(rate "$(back usec)")"
+
+step "by memflexctl swap-in"
+swap_out
+out=$(swapped_kib)
+pass "$out KiB are out; $(swap_in)"
+expect_between 0 $((out / 50)) "$(swapped_kib)" "KiB that are left out"
+program_touches 3
+pass "then: $(back major) major faults, $(rate "$(back usec)")"
+expect_between 0 100 "$(back major)" "major faults afterwards"
+
+step "by swapoff"
+swap_out
+out=$(swapped_kib)
+read -r a b <<<"$(guest_run -t 120 A 'a=$(cut -d" " -f1 /proc/uptime); swapoff /dev/memflex0; echo "${a/./}0 $(cut -d" " -f1 /proc/uptime | tr -d .)0"')"
+pass "$out KiB: $((out / (b - a + 1))) MB/s"
+guest_run A 'memflexctl setup'
+
+step "the hottest first: what lies in lent memory comes before what is on the disk"
+swap_out
+in_pool() { guest_run A 'cut -d" " -f1 /sys/block/memflex0/mm_stat'; }
+out=$(swapped_kib) pool=$(in_pool)
+expect_match '4[0-2] of .*: as much as was asked for' "$(swap_in --limit 40)" "a limit of 40 MiB"
+expect_between $((38 * 1024)) $((43 * 1024)) $((out - $(swapped_kib))) "KiB that came in"
+expect_between $((38 * 256)) $((43 * 256)) $((pool - $(in_pool))) "pages that lent memory has less"
+
+step "no more than there is room for"
+expect_match ': no more memory is free than should stay so' "$(swap_in --watermark 200)" "a watermark of 200 MiB"
+expect_between $((198 * 1024)) $((240 * 1024)) "$(guest_run A 'sed -n "s/^MemFree: *\([0-9]*\).*/\1/p" /proc/meminfo')" "KiB free"
+expect_match '^0 of ' "$(swap_in --watermark 300)" "with more than there is"
+
+step "it can be stopped"
+swap_out
+expect_match 'state=aborted 3$' "$(guest_run -t 60 A 'memflexctl swap-in --report >/run/out & pid=$!
+        until grep -q running /run/out; do :; done
+        memflexctl abort
+        wait $pid || status=$?
+        echo "$(tail -n 1 /run/out | cut -d" " -f1) $status"')" "memflexctl abort"
+[ "$(swapped_kib)" -gt 10240 ] || fail "it was not stopped"
+expect_match 'nothing is being swapped in' "$(guest_run A 'memflexctl abort 2>&1 || true')" "abort of nothing"
+expect_match 'MiB in .*: all there was' "$(swap_in --pid "$(guest_run A 'pidof flexback')")" "of one process"
+program_touches 4
+
+step "while it is swapped to, it is not let go of"
+expect_fails "rmmod" guest_run A 'rmmod memflex'
+expect_fails "hibernation" guest_run A 'echo disk >/sys/power/state'
+expect_match 'no hibernation while' "$(guest_run A dmesg)" "the kernel's word"
+expect_match 'already' "$(guest_run A 'memflexctl setup')" "setup, again"
+expect_match 'is loaded with /dev/vda as its disk, not /dev/vdb' "$(guest_run A 'memflexctl setup -b /dev/vdb 2>&1 || true')" "with another disk"
+guest_run A 'echo Y >/sys/module/zswap/parameters/enabled'
+expect_match 'zswap is on.*echo N' "$(guest_run A 'memflexctl status 2>&1')" "status with zswap"
+expect_eq "" "$(complaints)" "complaints of the kernel"
+guest_destroy A
