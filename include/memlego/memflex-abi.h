@@ -30,6 +30,8 @@
  * random number, into its section, with version 0, and rings the host. The host sees a session that is not the one in its header:
  * it punches out everything but the header and the section, counts up epoch, and then shows the session there. When the module sees its own, it says
  * epoch and version, and rings once more. Only then is anything lent to it. A module that goes in good order gives everything back and says version 0.
+ * A guest that is reset and starts no module says nothing at all. So if the host hears of a reset from elsewhere, and section.alive
+ * does not move for ten looks, it takes everything, and counts up epoch. Such news may be old: a module that lives is left alone.
  *
  * Waking. Each side rings the other (ivshmem; the host is peer 0) when it has changed something the other should look at: the host
  * lent[] or target_chunks, the guest back[], want_chunks or session. Rings may be merged or lost: the guest also looks once
@@ -87,7 +89,8 @@ struct mlg_flex_section {
 	__u32 session;        /* random, another one each time that the module starts; not 0 */
 	__u32 want_chunks;    /* as many it would like to have; none while it does not swap */
 	__u32 held_chunks;
-	__u32 reserved[2];
+	__u32 alive;          /* the guest counts it up each time that it looks */
+	__u32 reserved;
 	/* For people: what the device has, in pages, and has done, in all. */
 	__u64 device_pages;   /* its size */
 	__u64 disk_pages;     /* of the disk behind it; 0: none */

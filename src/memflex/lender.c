@@ -24,6 +24,16 @@ G_STATIC_ASSERT(MLG_FLEX_IDS <= MLG_IVSHMEM_IDS_MAX && MLG_FLEX_HOST == MLG_IVSH
 /* For one that was late there is less to be had where it can be called back in time. */
 #define LATE_USEC (60 * MLG_USEC_PER_SEC)
 
+/* A reset that we hear of may be one before the module that swaps now was loaded, as nobody knows how old the news is. One that lives
+ * says so each time that it looks. */
+#define RESET_USEC (10 * TURN_USEC)
+
+typedef struct Reset {
+        bool heard;
+        uint64_t since_usec; /* 0: as of the next turn */
+        uint32_t alive;      /* what the module said then */
+} Reset;
+
 /* A call-back: the guest is to come down to `due_chunks`. */
 typedef struct CallBack {
         bool open, late;
@@ -41,6 +51,7 @@ struct MlgFlexLender {
         uint64_t callback_usec;
         MlgFlexWord word;
         CallBack call;
+        Reset reset;
         uint64_t n_calls, n_met, n_late, took_usec;
         uint64_t late_until_usec; /* it is lent nothing before then */
         uint64_t began_usec;      /* its module, as of its session */
@@ -89,9 +100,29 @@ static bool begin(MlgFlexLender *l, uint64_t now) {
             now < mlg_add_sat(l->began_usec, l->began_usec > 0 ? BEGIN_PAUSE_USEC : 0))
                 return false;
         l->began_usec = now;
+        l->reset = (Reset){};
         mlg_flex_pool_begin(l->pool, session);
         forget_call(l);
         mlg_flex_pool_read_word(l->pool, &l->word);
+        return true;
+}
+
+/* True: the module that we knew is gone with a reset, and so is what it was lent. */
+static bool end_after_reset(MlgFlexLender *l, uint64_t now) {
+        Reset *r = &l->reset;
+
+        if (!r->heard)
+                return false;
+        if (r->since_usec == 0)
+                *r = (Reset){ .heard = true, .since_usec = now, .alive = l->word.alive };
+        if (l->word.alive != r->alive)
+                *r = (Reset){};
+        if (!r->heard || now - r->since_usec < RESET_USEC)
+                return false;
+        *r = (Reset){};
+        mlg_flex_pool_begin(l->pool, mlg_flex_pool_session(l->pool));
+        mlg_flex_pool_read_word(l->pool, &l->word);
+        forget_call(l);
         return true;
 }
 
@@ -196,7 +227,7 @@ static void turn(uint64_t now, void *userdata) {
 
         mlg_flex_pool_count_alive(l->pool);
         mlg_flex_pool_read_word(l->pool, &l->word);
-        news = begin(l, now);
+        news = begin(l, now) || end_after_reset(l, now);
         (void) mlg_flex_pool_take_returned(l->pool);
         judge_call(l, now);
         if (lend(l, now))
@@ -228,6 +259,7 @@ static void on_leave(uint32_t id, void *userdata) {
 
         mlg_flex_pool_clear(l->pool);
         l->word = (MlgFlexWord){};
+        l->reset = (Reset){};
         forget_call(l);
         next_turn(l, MLG_USEC_NEVER);
         tell_charge(l);
@@ -339,6 +371,11 @@ const MlgPollable *mlg_flex_lender_pollable(const MlgFlexLender *l) {
 
 const char *mlg_flex_lender_path(const MlgFlexLender *l) {
         return mlg_ivshmem_server_path(l->server);
+}
+
+void mlg_flex_lender_guest_reset(MlgFlexLender *l) {
+        l->reset = (Reset){ .heard = true };
+        next_turn(l, 0);
 }
 
 void mlg_flex_lender_set_terms(MlgFlexLender *l, uint64_t quota_bytes, uint64_t callback_usec) {

@@ -53,6 +53,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(MlgFlexLender, mlg_flex_lender_free)
 const MlgPollable *mlg_flex_lender_pollable(const MlgFlexLender *l);
 const char *mlg_flex_lender_path(const MlgFlexLender *l);
 
+/* Somebody says that the guest was reset: unless its module shows that it lives, all that it had is free soon. */
+void mlg_flex_lender_guest_reset(MlgFlexLender *l);
+
 void mlg_flex_lender_set_terms(MlgFlexLender *l, uint64_t quota_bytes, uint64_t callback_usec);
 /* It may have so much from now on, within its quota. */
 void mlg_flex_lender_set_target(MlgFlexLender *l, uint64_t bytes);

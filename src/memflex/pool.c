@@ -251,6 +251,7 @@ void mlg_flex_pool_read_word(const MlgFlexPool *p, MlgFlexWord *ret) {
                 .session = see(s->session),
                 .want_chunks = MIN(see(s->want_chunks), n_chunks),
                 .held_chunks = MIN(see(s->held_chunks), n_chunks),
+                .alive = see(s->alive),
                 .device_pages = see(s->device_pages),
                 .disk_pages = see(s->disk_pages),
                 .pool_pages = see(s->pool_pages),

@@ -28,7 +28,7 @@ typedef struct MlgFlexPool MlgFlexPool;
 typedef struct MlgFlexWord {
         uint32_t version; /* 0: no module there, or it has not seen its epoch yet */
         uint32_t session;
-        uint32_t want_chunks, held_chunks;
+        uint32_t want_chunks, held_chunks, alive;
         uint64_t device_pages, disk_pages, pool_pages, same_pages, on_disk_pages;
         uint64_t pool_reads, disk_reads, pool_writes, disk_writes, written_back, errors;
 } MlgFlexWord;

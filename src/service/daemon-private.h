@@ -193,6 +193,7 @@ bool mlg_daemon_plug_pipe(const char *uuid, bool attach, GError **error, void *d
 /* swap.c */
 void mlg_daemon_start_swaps(MlgDaemon *d, GHashTable *kept);
 void mlg_daemon_want_swap(MlgDaemon *d, MlgVm *vm);                /* its pool, as configured: it, or that, is new */
+void mlg_daemon_reset_swap(MlgDaemon *d, const MlgVm *vm);         /* it was rebooted */
 void mlg_daemon_tend_swaps(MlgDaemon *d);                          /* devices, and pools that nobody needs: now and then */
 void mlg_daemon_wish_lent(MlgDaemon *d);                           /* to the engine, before each decision */
 void mlg_daemon_limit_swaps(MlgDaemon *d);                         /* after it: what each may be lent, or is to give back */

@@ -113,6 +113,7 @@ static void on_event(const char *uuid, MlgGuestEvent event, uint64_t value, void
                 mlg_log_guest(MLG_LOG_INFO, NULL, vm->uuid, vm->name, "Guest %s: rebooted", vm->name);
                 mlg_engine_rebooted(d->engine, vm, now);
                 mlg_daemon_reset_pipe(d, vm);
+                mlg_daemon_reset_swap(d, vm);
                 break;
         case _MLG_GUEST_EVENT_MAX:
                 break;

@@ -398,6 +398,13 @@ void mlg_daemon_want_swap(MlgDaemon *d, MlgVm *vm) {
                 tend_device(d, vm, s);
 }
 
+void mlg_daemon_reset_swap(MlgDaemon *d, const MlgVm *vm) {
+        Swap *s = find(d, vm->uuid);
+
+        if (s)
+                mlg_flex_lender_guest_reset(s->lender);
+}
+
 /* Its guest is not there any more, or has given everything back. */
 static bool has_ended(const MlgDaemon *d, const Swap *s) {
         const MlgVm *vm = mlg_engine_find(d->engine, s->uuid);

@@ -194,6 +194,7 @@ bool mf_link_tell(struct mf_link *link, struct mf_store *st, bool open)
 	link->missed = now.count[MF_N_DISK_WRITES];
 	WRITE_ONCE(s->want_chunks, link->want);
 	WRITE_ONCE(s->held_chunks, now.held);
+	WRITE_ONCE(s->alive, READ_ONCE(s->alive) + 1);
 	WRITE_ONCE(s->device_pages, st->n_slots);
 	WRITE_ONCE(s->disk_pages, st->has_disk ? st->n_slots : 0);
 	WRITE_ONCE(s->pool_pages, now.pool_pages);
