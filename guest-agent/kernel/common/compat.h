@@ -77,6 +77,8 @@ typedef fmode_t compat_disk_mode;
 #else
 typedef blk_mode_t compat_disk_mode;
 #endif
+/* At once: some milliseconds of work. */
+#define COMPAT_DISCARD_SECTORS ((64u << 20) >> SECTOR_SHIFT)
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
 typedef struct block_device compat_disk;
@@ -110,6 +112,9 @@ static inline struct gendisk *compat_page_disk(bool stable_writes)
 	blk_queue_io_min(q, PAGE_SIZE);
 	blk_queue_io_opt(q, PAGE_SIZE);
 	blk_queue_dma_alignment(q, PAGE_SIZE - 1);
+	blk_queue_max_discard_sectors(q, COMPAT_DISCARD_SECTORS);
+	blk_queue_max_write_zeroes_sectors(q, COMPAT_DISCARD_SECTORS);
+	q->limits.discard_granularity = PAGE_SIZE;
 	blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
 	blk_queue_flag_clear(QUEUE_FLAG_ADD_RANDOM, q);
 	if (stable_writes)
@@ -143,6 +148,9 @@ static inline struct gendisk *compat_page_disk(bool stable_writes)
 		.io_min = PAGE_SIZE,
 		.io_opt = PAGE_SIZE,
 		.dma_alignment = PAGE_SIZE - 1,
+		.max_hw_discard_sectors = COMPAT_DISCARD_SECTORS,
+		.max_write_zeroes_sectors = COMPAT_DISCARD_SECTORS,
+		.discard_granularity = PAGE_SIZE,
 	};
 
 	return blk_alloc_disk(&limits, NUMA_NO_NODE);

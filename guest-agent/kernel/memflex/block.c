@@ -42,6 +42,17 @@ static void begin_to_disk(struct mflex *m, struct bio *bio, u32 bytes)
 	to_disk(m, begin);
 }
 
+/* They are zeroes from now on, and lie nowhere. */
+static void discard(struct mflex *m, struct bio *bio)
+{
+	u32 slot = bio->bi_iter.bi_sector >> SECTORS_SHIFT;
+	u32 n = bio->bi_iter.bi_size >> PAGE_SHIFT;
+
+	while (n-- > 0)
+		mf_store_free(m->store, slot++);
+	bio_endio(bio);
+}
+
 /* Page by page; `disk_bytes` at the front of what is left of the bio are the disk's. */
 static void submit_bio_(struct bio *bio)
 {
@@ -51,6 +62,10 @@ static void submit_bio_(struct bio *bio)
 	u32 disk_bytes = 0;
 	int result;
 
+	if (bio_op(bio) == REQ_OP_DISCARD || bio_op(bio) == REQ_OP_WRITE_ZEROES) {
+		discard(m, bio);
+		return;
+	}
 	if (!write && bio_op(bio) != REQ_OP_READ) {
 		bio->bi_status = BLK_STS_NOTSUPP;
 		bio_endio(bio);
