@@ -79,12 +79,6 @@ ktls_load() { # GUEST...: nobody loads these by itself here; 6.12 has ctr built 
         local g
         for g in "$@"; do guest_run "$g" 'modprobe -a tls gcm ghash-generic; modprobe ctr || true'; done
 }
-kernel_complains() { guest_run "$1" 'dmesg | grep -E "BUG|WARNING|Oops|refcount|hung" || true'; } # GUEST
-no_kernel_complains() { # GUEST...
-        local g
-        for g in "$@"; do expect_eq "" "$(kernel_complains "$g")" "complaints of $g's kernel"; done
-        pass "no complaints of the kernels"
-}
 module_gone() { guest_run "$1" 'rmmod mempipe 2>/dev/null; [ ! -d /sys/module/mempipe ]'; } # GUEST: it can be unloaded, and is
 knows_others() { says 'epoch=[1-9].* others=[1-9]' pipe_file "$1" devices; } # GUEST
 serves() { guest_run "$1" "netstat -ltn | grep -q :$2"; }                     # GUEST PORT
@@ -119,12 +113,4 @@ grams() { # WHAT LEAST MOST ARGUMENTS-OF-UDPGRAM-RUN...
 
 member() { # GUEST KEY: what memlegod says of it, or "none"
         ctl pipe show --json | jq -r "[.pipes[].members[] | select(.guest == \"$1\") | .$2] | .[0] // \"none\""
-}
-daemon_child() { pgrep -P "$(daemon_pid)"; }
-kept_daemon_kill9() { # of one started with DAEMON_WRAP="$B/tests/fd-store": until the next one is there
-        local before
-        before=$(daemon_child)
-        kill -KILL "$before"
-        wait_until 20 "another one runs" '[ -n "$(daemon_child)" ] && [ "$(daemon_child)" != '"$before"' ]'
-        wait_until 20 "it is on the bus" daemon_up
 }

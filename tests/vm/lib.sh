@@ -160,7 +160,7 @@ guest_xml() { # NAME; reads the variables of guest_start
 # guest_start NAME... [options]; all of them at once, returns when all answer.
 guest_start() {
         local names=() mib=192 max="" vcpus=1 max_vcpus="" autodeflate=off fpr=off period=0 no_balloon="" no_agent="" labels="" \
-                cmdline="" devices="" monitor="" virtio_mem="" counted="" kernel="${MEMLEGO_KERNEL:-stable}" machine=pc define="" no_start="" no_wait="" image n
+                cmdline="${MEMLEGO_CMDLINE:+ $MEMLEGO_CMDLINE}" devices="" monitor="" virtio_mem="" counted="" kernel="${MEMLEGO_KERNEL:-stable}" machine=pc define="" no_start="" no_wait="" image n
         while [ $# -gt 0 ]; do
                 case $1 in
                 --mib) mib=$2; shift ;;                 # memory now
@@ -340,6 +340,12 @@ guest_cpu() { # NAME REGEX
                 cut -d" " -f1 /proc/uptime' | awk -v want="$2" 'NF == 2 && $1 ~ want { ns += $2 } NF == 1 { ms = $1 * 1000 } END { printf "%.0f %.0f\n", ns, ms }'
 }
 guest_oom_kills() { guest_run "$1" "sed -n 's/^oom_kill //p' /proc/vmstat"; }
+kernel_complains() { guest_run "$1" 'dmesg | grep -E "BUG|WARNING|Oops|refcount|hung|blocked for" || true'; } # GUEST
+no_kernel_complains() { # GUEST...
+        local g
+        for g in "$@"; do expect_eq "" "$(kernel_complains "$g")" "complaints of $g's kernel"; done
+        pass "no complaints of the kernels"
+}
 
 # What libvirt says
 guest_stat() { vsh dommemstat "$1" | sed -n "s/^$2 //p"; } # NAME KEY: actual usable unused available swap_in last_update ...
@@ -487,6 +493,14 @@ daemon_kill9() {
         wait "$pid" 2>/dev/null || true
         wait_until 5 "memlegod is gone" "! daemon_alive"
         rm -f "$T/memlegod.pid"
+}
+daemon_child() { pgrep -P "$(daemon_pid)"; }
+kept_daemon_kill9() { # of one started with DAEMON_WRAP="$B/tests/fd-store": until the next one is there
+        local before
+        before=$(daemon_child)
+        kill -KILL "$before"
+        wait_until 20 "another one runs" '[ -n "$(daemon_child)" ] && [ "$(daemon_child)" != '"$before"' ]'
+        wait_until 20 "it is on the bus" daemon_up
 }
 daemon_reload() { kill -HUP "$(daemon_pid)"; }
 daemon_log() { cat "$T/memlegod.log"; }

@@ -5,47 +5,21 @@
 # timeout: 600
 # suite: all
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib-flex.sh"
 # for experiments: fewer guests, other loads
 GUESTS=${FLEX_GUESTS:-A B} POOL_MIB=64 QUOTA_MIB=48 LOAD_MIB=${FLEX_LOAD_MIB:-200} ROUNDS=${FLEX_ROUNDS:-2}
-export AGENT_TIMEOUT=60 VIRSH_TIMEOUT=90 # the agent is swapped out as anybody is
 declare -A KERNEL=([A]=stable [B]=6.12)
 
-flex_server_start() { # GUEST: its pool, without memlegod; it obeys flex_say
-        mkfifo "$T/flex.$1"
-        "$(program tests/flex-server)" "/run/flex-$1.sock" $POOL_MIB $QUOTA_MIB <>"$T/flex.$1" >"$T/flex.$1.log" 2>&1 &
-        wait_until 10 "the server of $1's pool listens" "[ -S /run/flex-$1.sock ]"
-}
-flex_say() { echo "${*:2}" >"$T/flex.$1"; }                                                  # GUEST WORDS...
-flex_lent_kib() { flex_say "$1" show; sed -n 's/.* lent \([0-9]*\) .*/\1/p' "$T/flex.$1.log" | tail -n 1; } # GUEST
-flex_says() { grep -A1 '^state' "$T/flex.$1.log" | tail -n 2 | tr -s '\n ' ' '; }             # GUEST
-
-flex_device() { # GUEST
-        echo "<shmem name='memlego-swap'><model type='ivshmem-doorbell'/><server path='/run/flex-$1.sock'/><msi vectors='1' ioeventfd='on'/></shmem>"
-}
-flex_guest_start() { # GUEST: with a pool and a disk
-        truncate -s 512M "$T/$1.img"
-        guest_start "$1" --extra --vcpus 2 --kernel "${KERNEL[$1]}" --no-wait --devices "
-                <disk type='file' device='disk'><driver name='qemu' type='raw' cache='unsafe'/><source file='$T/$1.img'/><target dev='vda' bus='virtio'/></disk>
-                $(flex_device "$1")"
-}
-
-stat_of() { guest_run -t 60 "$1" "cut -d' ' -f$3 /sys/block/memflex0/$2"; } # GUEST FILE FIELD, see guest-agent/kernel/memflex/stats.c
-all_stats() { guest_run -t 60 "$1" 'cd /sys/block/memflex0; for f in mm io wb pool; do echo "$f: $(cat ${f}_stat)"; done' | tr '\n' ' '; }
-more_than() { [ "$(stat_of "$1" "$2" "$3")" -gt "$4" ]; }          # GUEST FILE FIELD NUMBER
-load_of() { guest_run -t 60 "$1" 'cat /run/flexload' | tr ' ' '\n' | sed -n "s/^$2=//p"; } # GUEST KEY
-load_is() { [ "$(load_of "$1" state)" = "$2" ]; }
-reads_more_than() { [ "$(load_of "$1" read)" -gt "$2" ]; }
-
 step "two guests, of kernels 6.1 and 6.12, each with a pool and a disk"
-for g in $GUESTS; do flex_server_start $g; done
-for g in $GUESTS; do flex_guest_start $g; done
+for g in $GUESTS; do flex_server_start $g $POOL_MIB $QUOTA_MIB; done
+for g in $GUESTS; do flex_guest_start $g 512 --kernel ${KERNEL[$g]}; done
 # shellcheck disable=SC2086 # some
 guest_wait $GUESTS
 for g in $GUESTS; do
         guest_run $g 'modprobe mempipe && modprobe virtio_blk && modprobe memflex backing=/dev/vda'
         expect_eq $((512 * 2048)) "$(guest_run $g 'cat /sys/block/memflex0/size')" "sectors of the device"
         expect_match '[Bb]usy' "$(guest_run $g 'swapon /dev/vda 2>&1 || true')" "the disk is taken"
-        wait_until 20 "$g's session runs" '[ "$(stat_of '$g' pool_stat 5)" -gt 0 ]'
+        wait_until 20 "$g's session runs" flex_runs $g
         guest_run $g 'mkswap /dev/memflex0 >/dev/null && swapon /dev/memflex0'
         wait_until 20 "the host lends to $g" more_than $g pool_stat 1 0
         expect_fails "rmmod while it is swapped to" guest_run $g 'rmmod memflex'
@@ -66,14 +40,12 @@ for ((i = 1; i <= ROUNDS; i++)); do
         for g in $GUESTS; do
                 wait_until 60 "$g has given back all" '[ "$(flex_lent_kib '$g')" = 0 ]'
                 pass "$g: $(flex_says $g)"
-                n=$(load_of $g read)
-                wait_until 60 "$g reads on without" reads_more_than $g $((n + 2000))
+                reads_on $g 2000
                 flex_say $g target $QUOTA_MIB
         done
         for g in $GUESTS; do
                 wait_until 60 "$g swaps to the pool again" more_than $g mm_stat 1 2000
-                n=$(load_of $g read)
-                wait_until 60 "$g reads on" reads_more_than $g $((n + 5000))
+                reads_on $g 5000
         done
 done
 
@@ -90,16 +62,14 @@ done
 for g in $GUESTS; do wait_until 60 "$g swaps to the pool again" more_than $g mm_stat 1 2000; done
 
 step "every page is read once more"
-for g in $GUESTS; do guest_run $g 'killall -TERM flexload'; done
+for g in $GUESTS; do load_end $g; done
 for g in $GUESTS; do
-        wait_until 120 "$g is through" "! load_is $g full && ! load_is $g stopping"
-        pass "$g: $(guest_run $g 'cat /run/flexload'), $(all_stats $g)"
-        expect_eq "done 0" "$(load_of $g state) $(load_of $g bad)" "the load's end, and wrong pages"
+        load_ended_well $g
         for field in 1 2 4 5; do
                 more_than $g io_stat $field 1000 || fail "hardly any: field $field of io_stat"
         done
         more_than $g wb_stat 1 1000 || fail "hardly any was written back"
-        expect_eq "0 0" "$(stat_of $g wb_stat 3) $(stat_of $g mm_stat 4)" "errors, lost pages"
+        expect_eq 0 "$(stat_of $g wb_stat 3)" "errors"
 done
 
 step "swapoff: all is free, and given back"
@@ -108,7 +78,7 @@ for g in $GUESTS; do
         wait_until 20 "$g has no chunk" '[ "$(stat_of '$g' pool_stat 1) $(stat_of '$g' mm_stat 1)" = "0 0" ]'
         wait_until 10 "the host has them" '[ "$(flex_lent_kib '$g')" = 0 ]'
         guest_run $g 'rmmod memflex && modprobe memflex backing=/dev/vda'
-        wait_until 20 "a new session of $g runs" '[ "$(stat_of '$g' pool_stat 5)" -gt 0 ]'
-        expect_eq "" "$(guest_run $g 'dmesg | grep -E "BUG|WARNING|Oops|refcount|hung|blocked for" || true')" "complaints of $g's kernel"
+        wait_until 20 "a new session of $g runs" flex_runs $g
 done
-pass "no complaints of the kernels"
+# shellcheck disable=SC2086
+no_kernel_complains $GUESTS

@@ -3,11 +3,10 @@
 # MemFlex's pools: idle memory is lent, called back when another guest grows, survives memlegod's death, ends with its guest
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib-flex.sh"
 need_daemon
 
-swap() { ctl swap show --json | jq -r "[.swaps[] | select(.guest == \"$1\") | .$2] | .[0] // \"none\""; } # GUEST KEY
 flex() { guest_run "$1" "pipedev flex ${*:2}"; }
-child() { pgrep -P "$(daemon_pid)"; }
 # tables are less than a MiB
 backed() { expect_between "$(($1 * 1024))" "$(($1 * 1024 + 1024))" "$(swap A backed_kib)" "KiB in the host's memory"; }
 
@@ -37,10 +36,7 @@ wait_until 10 "the ledger knows" '[ "$(ctl status --json | jq .host.lent_kib)" -
 pass "$(ctl swap list | tail -1)"
 
 step "memlegod is killed: nobody notices"
-c=$(child)
-kill -KILL "$c"
-wait_until 20 "another one runs" '[ -n "$(child)" ] && [ "$(child)" != '"$c"' ]'
-wait_until 20 "it is on the bus" daemon_up
+kept_daemon_kill9
 wait_until 20 "it goes on" '[ "$(swap A state) $(swap A lent_kib)" = "talks 65536" ]'
 expect_eq "16384 0" "$(flex A check)" "pages, right and wrong"
 

@@ -7,8 +7,12 @@
  * Each process fills its part, and then goes over it again and again, in order and at random, compares what
  * it finds, and writes a fifth of the pages anew. What a page should hold follows from its number and from
  * how often it was written, which is kept beside. One page in 16 is of one byte. /run/flexload has a line
- * of KEY=VALUE pairs. */
+ * of KEY=VALUE pairs.
+ *
+ * A page that cannot be read (SIGBUS) is left for the next time, and counted as refused. What a process needs itself is locked, so
+ * that it is one of those pages. */
 #include <errno.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,13 +23,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PAGE 4096u
-#define WORDS (PAGE / 8)
+#include "pattern.h"
+
 #define PROCESSES_MOST 16u
 #define TOLD_USEC 100000u
 
 typedef struct Counts {
-        volatile uint64_t filled, read, written, passes, bad;
+        volatile uint64_t filled, read, written, passes, bad, refused;
         volatile bool full;
 } Counts;
 
@@ -35,32 +39,6 @@ static volatile bool *stop; /* shared with all */
 static void on_signal(int sig) {
         (void) sig;
         want_stop = 1;
-}
-
-static uint64_t mix(uint64_t x) {
-        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-        x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-        return x ^ (x >> 31);
-}
-
-static uint64_t seed_of(uint64_t page, uint32_t times) {
-        return mix(page << 32 | times);
-}
-
-static uint64_t word_of(uint64_t seed, uint32_t i) {
-        return seed % 16 == 0 ? (seed >> 8 & 0xff) * 0x0101010101010101u : seed * (i + 1) + i;
-}
-
-static void write_page(uint64_t *to, uint64_t seed) {
-        for (uint32_t i = 0; i < WORDS; i++)
-                to[i] = word_of(seed, i);
-}
-
-static bool page_is(const uint64_t *from, uint64_t seed) {
-        for (uint32_t i = 0; i < WORDS; i++)
-                if (from[i] != word_of(seed, i))
-                        return false;
-        return true;
 }
 
 typedef struct Part {
@@ -73,8 +51,15 @@ typedef struct Part {
 
 static uint64_t *at(const Part *p, uint64_t i) { return p->mem + i * WORDS; }
 
+static sigjmp_buf refused;
+
+static void on_refused(int sig) {
+        (void) sig;
+        siglongjmp(refused, 1);
+}
+
 static void look_at(Part *p, uint64_t i) {
-        if (!page_is(at(p, i), seed_of(p->first + i, p->times[i]))) {
+        if (p->times[i] > 0 && !page_is(at(p, i), seed_of(p->first + i, p->times[i]))) {
                 if (p->counts->bad++ == 0)
                         fprintf(stderr, "page %llu, written %u times, begins with %llx\n",
                                 (unsigned long long) (p->first + i), p->times[i], (unsigned long long) at(p, i)[0]);
@@ -82,41 +67,64 @@ static void look_at(Part *p, uint64_t i) {
         p->counts->read++;
 }
 
+/* Of times 0 is what was not written wholly: nobody knows what is in there. */
 static void write_anew(Part *p, uint64_t i) {
-        p->times[i]++;
-        write_page(at(p, i), seed_of(p->first + i, p->times[i]));
+        uint32_t times = p->times[i] + 1;
+
+        if (p->times[i] > 0)
+                (void) *(volatile uint64_t *) at(p, i); /* it is there before anything is changed */
+        p->times[i] = 0;
+        write_page(at(p, i), seed_of(p->first + i, times));
+        p->times[i] = times;
         p->counts->written++;
 }
 
-static uint64_t next_random(Part *p) { return p->random = mix(p->random + 0x9e3779b97f4a7c15u); }
+static void use(Part *p, uint64_t i, bool read, bool write) {
+        if (sigsetjmp(refused, 0) != 0) {
+                p->counts->refused++;
+                return;
+        }
+        if (read)
+                look_at(p, i);
+        if (write)
+                write_anew(p, i);
+}
 
 static int work(Part *p) {
         for (uint64_t i = 0; i < p->n && !*stop; i++) {
-                write_anew(p, i);
+                use(p, i, false, true);
                 p->counts->filled++;
         }
         p->counts->full = p->counts->filled == p->n;
         for (uint64_t pass = 0; !*stop; pass++) {
                 for (uint64_t k = 0; k < p->n && !*stop; k++) {
-                        uint64_t i = pass % 2 ? next_random(p) % p->n : k;
+                        uint64_t i = pass % 2 ? next_random(&p->random) % p->n : k;
 
-                        look_at(p, i);
-                        if (next_random(p) % 5 == 0)
-                                write_anew(p, i);
+                        use(p, i, true, next_random(&p->random) % 5 == 0);
                 }
                 p->counts->passes++;
         }
         for (uint64_t i = 0; i < p->counts->filled; i++)
-                look_at(p, i);
+                use(p, i, true, false);
         return p->counts->bad > 0;
+}
+
+/* Its handler is left by a jump. */
+static void catch_refused(void) {
+        struct sigaction action = { .sa_handler = on_refused, .sa_flags = SA_NODEFER };
+
+        (void) sigaction(SIGBUS, &action, NULL);
 }
 
 static int start(uint32_t which, uint64_t pages, Counts *counts) {
         Part p = { .first = which * pages, .n = pages, .counts = counts, .random = which };
 
+        p.times = calloc(pages, sizeof(*p.times));
+        if (mlockall(MCL_CURRENT) < 0)
+                perror("flexload: mlockall");
         p.mem = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        p.times = calloc(pages, sizeof(*p.times));
+        catch_refused();
         if (p.mem == MAP_FAILED || !p.times) {
                 perror("flexload: no memory");
                 return 1;
@@ -136,14 +144,15 @@ static void tell(const Counts *c, uint32_t n, const char *state) {
                 all.written += c[i].written;
                 all.passes += c[i].passes;
                 all.bad += c[i].bad;
+                all.refused += c[i].refused;
                 all.full &= c[i].full;
         }
         if (all.full && strcmp(state, "filling") == 0)
                 state = "full";
-        fprintf(f, "state=%s filled=%llu read=%llu written=%llu passes=%llu bad=%llu\n", state,
+        fprintf(f, "state=%s filled=%llu read=%llu written=%llu passes=%llu bad=%llu refused=%llu\n", state,
                 (unsigned long long) all.filled, (unsigned long long) all.read,
                 (unsigned long long) all.written, (unsigned long long) all.passes,
-                (unsigned long long) all.bad);
+                (unsigned long long) all.bad, (unsigned long long) all.refused);
         fclose(f);
         (void) rename("/run/flexload.new", "/run/flexload");
 }
@@ -157,6 +166,7 @@ int main(int argc, char **argv) {
                 fprintf(stderr, "usage: flexload MIB PROCESSES\n");
                 return 2;
         }
+        (void) mlockall(MCL_CURRENT);
         stop = (bool *) (c + n);
         signal(SIGTERM, on_signal);
         for (uint32_t i = 0; i < n; i++)
