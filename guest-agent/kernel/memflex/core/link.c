@@ -35,7 +35,8 @@ static void start_session(struct mf_link *link, u32 session)
 
 	link->state = MF_LINK_STARTING;
 	link->session = session;
-	link->target = link->want = 0;
+	link->target = link->want = link->in_use = 0;
+	link->slack = MF_SLACK_CHUNKS;
 	memset(link->serial, 0, 2 * (size_t)link->n_chunks);
 	WRITE_ONCE(s->version, 0);
 	smp_store_release(&s->session, session);
@@ -171,12 +172,27 @@ bool mf_link_may_keep_all(struct mf_link *link, struct mf_store *st)
 	return mf_link_excess(link, st) == 0;
 }
 
+/* Twice as much whenever half of it was not enough until the host's answer; half when nothing grows. */
+static void adapt_slack(struct mf_link *link, u32 in_use)
+{
+	u32 slack = link->slack;
+
+	if (link->want > 0 && in_use + slack / 2 > link->want)
+		slack = plain_min(2 * slack, MF_SLACK_CHUNKS_MOST);
+	else if (in_use <= link->in_use)
+		slack = plain_max(slack / 2, MF_SLACK_CHUNKS);
+	WRITE_ONCE(link->slack, slack);
+	link->in_use = in_use;
+}
+
 static u32 wanted(struct mf_link *link, const struct mf_numbers *now)
 {
 	u64 missed = now->count[MF_N_DISK_WRITES] - link->missed;
 	u32 in_use = now->held - now->empty;
-	u64 want = in_use + plain_max(MF_SLACK_CHUNKS, in_use / 4) + missed / MLG_FLEX_CHUNK_PAGES;
+	u64 want;
 
+	adapt_slack(link, in_use);
+	want = in_use + plain_max(link->slack, in_use / 4) + missed / MLG_FLEX_CHUNK_PAGES;
 	link->quota = plain_min(READ_ONCE(header_of(link)->quota_chunks), link->n_chunks);
 	return want < link->quota ? (u32)want : link->quota;
 }

@@ -12,8 +12,11 @@
 
 #include "store.h"
 
-/* A device that is open has room for that much before anything is written, and that much beyond its need. */
+/* A device that is open has room for that much before anything is written, and beyond its need: the least,
+ * and the most while its need grows, as the host takes some time, and lends 64 chunks in 50 ms.
+ */
 #define MF_SLACK_CHUNKS 16u
+#define MF_SLACK_CHUNKS_MOST 128u
 
 enum mf_link_state { MF_LINK_STARTING, MF_LINK_RUNNING };
 
@@ -27,6 +30,8 @@ struct mf_link {
 	enum mf_link_state state;
 	u32 target;     /* as the host said it last; 0 while starting */
 	u32 want;
+	u32 slack;      /* beyond what was in use at the last look, ... */
+	u32 in_use;     /* ... which was so much */
 	u64 missed;     /* pages that found no room, at the last look */
 	u32 n_lost;     /* how often the host took a pool away */
 };
@@ -62,7 +67,7 @@ static inline bool mf_link_is_short(const struct mf_link *link, const struct mf_
 	u32 in_use = READ_ONCE(st->chunks.n_held) - READ_ONCE(st->chunks.n_empty);
 	u32 want = READ_ONCE(link->want);
 
-	return in_use + MF_SLACK_CHUNKS / 2 > want && want < READ_ONCE(link->quota);
+	return in_use + READ_ONCE(link->slack) / 2 > want && want < READ_ONCE(link->quota);
 }
 
 /* Gives up everything: what was in the pool is lost. To be followed by a ring. */
