@@ -22,7 +22,7 @@ static int do_page(struct mflex *m, bool write, u32 slot, struct page *page, boo
 	else
 		result = mf_store_read(m->store, slot, bytes, try);
 	kunmap_local(bytes);
-	if (write && mf_link_is_short(&m->link, m->store))
+	if (write && mflex_is_due(m))
 		mflex_look_soon(m);
 	return result;
 }

@@ -29,6 +29,11 @@ module_param_named(backing, mflex_backing, charp, 0444);
 MODULE_PARM_DESC(backing,
 		 "Disk or partition behind it, whose size it has; without one it is as large as the pool can be");
 
+bool mflex_write_ahead = true;
+module_param_named(write_ahead, mflex_write_ahead, bool, 0644);
+MODULE_PARM_DESC(write_ahead,
+		 "Write the oldest pages to the disk before the lent memory is full (default: Y)");
+
 /* What lies in the host's memory is in no image, and of no use to who wakes up from one. */
 static int on_sleep(struct notifier_block *nb, unsigned long what, void *data)
 {

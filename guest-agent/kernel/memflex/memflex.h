@@ -10,6 +10,7 @@
 #include <linux/workqueue.h>
 
 #include "../common/compat.h"
+#include "core/ahead.h"
 #include "core/link.h"
 
 #define MFLEX_NAME "memflex"
@@ -40,6 +41,10 @@ struct mflex {
 	u8 *serial;
 	u32 unmet; /* chunks that were called back, and there is no disk to write them to */
 
+	struct mf_ahead ahead;
+	u64 ahead_from_pages; /* in the pool: with more the worker is to look; read by all, without the lock */
+	u64 n_ahead;          /* pages written back before there was need */
+
 	struct mf_batch batch;
 	struct mflex_run run[MF_BATCH_PAGES];
 	atomic_t under_way;
@@ -65,13 +70,21 @@ void mflex_look(struct work_struct *work);
 void mflex_look_soon(struct mflex *m);
 void mflex_leave_pool(struct mflex *m); /* with m->lock: what is in it goes to the disk, if that can be */
 
-/* write-back.c: writes up to so many chunks back; 0, -ENODATA, or -EIO: no page could be written. If the host
- * has thought better of it meanwhile they stay in the pool as well, unless we `leave`.
+/* write-back.c: writes up to so many chunks back; pages that were written, -ENODATA, or -EIO: none could be.
+ * If the host has thought better of it meanwhile they stay in the pool as well, unless we `leave`.
  */
 int mflex_write_back(struct mflex *m, u32 most, bool leave);
 
 /* swap-in.c */
 int mflex_ioctl(struct block_device *bdev, compat_disk_mode mode, unsigned int what, unsigned long arg);
 
+/* Whether the worker should look: more is in use than the host expects, or there is little room. */
+static inline bool mflex_is_due(const struct mflex *m)
+{
+	return mf_link_is_short(&m->link, m->store) ||
+	       READ_ONCE(m->store->chunks.n_pages) > READ_ONCE(m->ahead_from_pages);
+}
+
 extern const struct attribute_group *mflex_groups[];
 extern char *mflex_backing;
+extern bool mflex_write_ahead;

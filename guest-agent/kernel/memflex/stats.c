@@ -6,7 +6,7 @@
  *   io_stat    read from the pool, from the disk, from nowhere; written to the pool, to the disk, to nowhere;
  *              freed
  *   wb_stat    written back, dropped from the pool because the disk had the same, errors; chunks that were
- *              called back and cannot be given
+ *              called back and cannot be given; of what was written back: before there was need
  *   pool_stat  chunks: held, of them without a page, wanted, those we may have; epoch (0: no pool, or not
  *              yet); how often the host took the pool away
  */
@@ -42,8 +42,9 @@ static ssize_t wb_stat_show(struct device *dev, struct device_attribute *attr, c
 	struct mf_numbers n;
 
 	mf_store_numbers(m->store, &n);
-	return sysfs_emit(buf, "%llu %llu %llu %u\n", n.count[MF_N_WRITTEN_BACK], n.count[MF_N_DROPPED],
-			  n.count[MF_N_ERRORS], READ_ONCE(m->unmet));
+	return sysfs_emit(buf, "%llu %llu %llu %u %llu\n", n.count[MF_N_WRITTEN_BACK],
+			  n.count[MF_N_DROPPED], n.count[MF_N_ERRORS], READ_ONCE(m->unmet),
+			  READ_ONCE(m->n_ahead));
 }
 
 /* Without m->lock, which is held as long as something is written back: each number is one of some moment. */

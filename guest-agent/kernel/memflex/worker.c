@@ -45,6 +45,30 @@ static void shrink(struct mflex *m)
 	}
 }
 
+/* As many as we may have for good: what is lent late is on its way. */
+static u32 may_have(const struct mflex *m)
+{
+	return min(m->link.target, m->link.quota);
+}
+
+/* The oldest go to the disk before those that come need their room. */
+static void write_ahead(struct mflex *m)
+{
+	struct mf_numbers now;
+	u32 chunks;
+	int n;
+
+	mf_store_numbers(m->store, &now);
+	while ((chunks = mf_ahead_chunks(&m->ahead, &now, may_have(m))) > 0) {
+		n = mflex_write_back(m, chunks, true);
+		if (n < 0)
+			break;
+		m->n_ahead += n;
+		ring_if(m, mf_link_look(&m->link, m->store, new_session()));
+		mf_store_numbers(m->store, &now);
+	}
+}
+
 static void look_at_pool(struct mflex *m)
 {
 	bool ring = mf_link_look(&m->link, m->store, new_session());
@@ -54,6 +78,9 @@ static void look_at_pool(struct mflex *m)
 	ring_if(m, ring);
 	if (m->backing)
 		shrink(m);
+	if (m->backing && mflex_write_ahead)
+		write_ahead(m);
+	WRITE_ONCE(m->ahead_from_pages, m->backing ? mf_ahead_from_pages(may_have(m)) : U64_MAX);
 	m->unmet = mf_link_excess(&m->link, m->store);
 }
 
@@ -78,7 +105,7 @@ void mflex_leave_pool(struct mflex *m)
 
 	if (m->backing && m->link.state == MF_LINK_RUNNING && mflex_is_open(m)) {
 		mf_store_limit(m->store, 0);
-		while (mflex_write_back(m, MF_BATCH_CHUNKS, true) == 0)
+		while (mflex_write_back(m, MF_BATCH_CHUNKS, true) >= 0)
 			;
 	}
 	memalloc_noio_restore(noio);

@@ -92,5 +92,5 @@ int mflex_write_back(struct mflex *m, u32 most, bool leave)
 				    ": %u of %u pages could not be written to the disk, and stay in the pool\n",
 				    n_failed, n);
 	mf_store_drained(m->store, &m->batch, !leave && mf_link_may_keep_all(&m->link, m->store));
-	return n && n_failed == n ? -EIO : 0;
+	return n && n_failed == n ? -EIO : (int)(n - n_failed);
 }
