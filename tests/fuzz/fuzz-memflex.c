@@ -57,6 +57,8 @@ static void step(FlexRig *r, Input *in) {
         default:
                 if (which % 8 == 0)
                         flex_lose(r);
+                else if (which % 8 < 4)
+                        (void) flex_spoil(r, slot % SLOTS, next_word(in) & 0xffff);
                 else
                         flex_check(r);
         }

@@ -31,6 +31,7 @@ void flex_rig_init(FlexRig *r, uint32_t n_slots, uint32_t n_chunks, bool has_dis
         r->n_slots = n_slots;
         r->n_chunks = n_chunks;
         r->words = zeroed(n_slots, sizeof(*r->words));
+        r->sums = zeroed(n_slots, sizeof(*r->sums));
         r->slot = zeroed(n_slots, sizeof(*r->slot));
         r->disk = zeroed(n_slots, MF_PAGE_BYTES);
         r->chunk = zeroed(n_chunks, sizeof(*r->chunk));
@@ -38,6 +39,7 @@ void flex_rig_init(FlexRig *r, uint32_t n_slots, uint32_t n_chunks, bool has_dis
         r->pool = zeroed(n_chunks, MLG_FLEX_CHUNK_BYTES);
         r->staged = zeroed(MF_BATCH_PAGES, MF_PAGE_BYTES);
         mf_store_init(&r->st, r->words, n_slots, has_disk);
+        mf_store_verify(&r->st, r->sums);
         CHECK(mf_store_attach(&r->st, r->chunk, r->owner, n_chunks, r->pool) == 0, 0);
         CHECK(mf_store_attach(&r->st, r->chunk, r->owner, n_chunks, r->pool) == -EBUSY, 0);
 }
@@ -47,6 +49,7 @@ void flex_rig_done(FlexRig *r) {
                 flex_drained(r, 0, false);
         mf_store_detach(&r->st);
         free(r->words);
+        free(r->sums);
         free(r->slot);
         free(r->disk);
         free(r->chunk);
@@ -157,6 +160,7 @@ int flex_read(FlexRig *r, uint32_t slot) {
                 break;
         case FLEX_DISK:
                 CHECK(result == MF_DISK && flex_is(disk_page(r, slot), s->stamp), slot);
+                CHECK(mf_store_sum(&r->st, slot) == mf_sum(disk_page(r, slot)), slot);
                 break;
         case FLEX_LOST:
                 CHECK(result == -EIO, slot);
@@ -268,6 +272,36 @@ void flex_lose(FlexRig *r) {
         }
         for (uint32_t i = 0; i < r->n_chunks; i++)
                 CHECK(r->chunk[i].state == MF_AWAY, i);
+}
+
+uint8_t *flex_place(FlexRig *r, uint32_t slot) {
+        for (uint32_t i = 0; i < r->n_chunks; i++)
+                for (uint32_t bit = 0; bit < MLG_FLEX_CHUNK_PAGES; bit++) {
+                        uint32_t page = i * MLG_FLEX_CHUNK_PAGES + bit;
+
+                        if (mf_chunks_owner(&r->st.chunks, page) == slot)
+                                return mf_store_page(&r->st, page);
+                }
+        return NULL;
+}
+
+bool flex_spoil(FlexRig *r, uint32_t slot, uint32_t bit) {
+        uint8_t *place = flex_place(r, slot);
+        uint64_t page[MF_PAGE_BYTES / 8];
+        struct mf_numbers before, after;
+
+        if (!place || r->slot[slot].place == FLEX_FREE)
+                return false;
+        mf_store_numbers(&r->st, &before);
+        bit %= MF_PAGE_BYTES * 8;
+        place[bit / 8] ^= (uint8_t) (1u << bit % 8);
+        CHECK(mf_store_read(&r->st, slot, page, true) == -EBADMSG, slot);
+        CHECK(mf_store_read(&r->st, slot, page, false) == -EBADMSG && flex_is(page, 0), slot);
+        place[bit / 8] ^= (uint8_t) (1u << bit % 8);
+        mf_store_numbers(&r->st, &after);
+        CHECK(after.count[MF_N_WRONG] == before.count[MF_N_WRONG] + 1, slot);
+        (void) flex_read(r, slot);
+        return true;
 }
 
 static void check_chunks(const FlexRig *r) {

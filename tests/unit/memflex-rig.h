@@ -2,7 +2,8 @@
 /* MemFlex's rig: a store with a pool and a disk that are memory of the test's own, and beside it the
  * plainest model of both: what was written last to each slot, and where it must lie by now. What the store
  * does is compared with it step by step; the first difference ends the program. Write-back reads the pool
- * half when it begins and half when it ends, as a disk may. */
+ * half when it begins and half when it ends, as a disk may. The store verifies: no page of the pool or the
+ * disk that is right is taken for a wrong one, and none that is wrong for a right one. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,7 +21,7 @@ typedef struct FlexSlot {
 
 typedef struct FlexRig {
         struct mf_store st;
-        uint32_t *words, *owner;
+        uint32_t *words, *sums, *owner;
         struct mf_chunk *chunk;
         uint8_t *pool, *disk, *staged;
         FlexSlot *slot;
@@ -42,6 +43,10 @@ bool flex_drain(FlexRig *r, uint32_t most);
 /* `failed`: bits of moves that fail, by their number modulo 64. */
 void flex_drained(FlexRig *r, uint64_t failed, bool keep);
 void flex_lose(FlexRig *r);
+/* One bit of a slot's page in the pool is another, and then right again; false: it is not in the pool. */
+bool flex_spoil(FlexRig *r, uint32_t slot, uint32_t bit);
+/* Where it lies in the pool; NULL: not there. */
+uint8_t *flex_place(FlexRig *r, uint32_t slot);
 
 /* All slots are read, and all numbers recounted. */
 void flex_check(FlexRig *r);

@@ -222,6 +222,50 @@ static void test_without_disk(void **state) {
         flex_rig_done(&r);
 }
 
+/* --- sums --- */
+
+static void test_crc32c(void **state) {
+        static const uint8_t zeroes[32];
+
+        assert_int_equal(~mf_crc32c(~0u, "123456789", 9), 0xe3069283);
+        assert_int_equal(~mf_crc32c(~0u, zeroes, sizeof(zeroes)), 0x8a9136aa);
+        assert_int_not_equal(mf_sum_on(mf_sum_on(0, 5), 6), mf_sum_on(mf_sum_on(0, 6), 5));
+}
+
+static void test_wrong(void **state) {
+        uint8_t page[MF_PAGE_BYTES], other[MF_PAGE_BYTES];
+        FlexRig r;
+
+        flex_rig_init(&r, 4 * PAGES, 2, true);
+        (void) flex_lend(&r, 0);
+        fill_chunks(&r, 0, 1);
+        assert_true(flex_spoil(&r, 5, 0));
+        assert_true(flex_spoil(&r, 5, MF_PAGE_BYTES * 8 - 1));
+        assert_false(flex_spoil(&r, PAGES, 0));
+
+        memcpy(page, flex_place(&r, 1), sizeof(page)); /* crossed */
+        memcpy(other, flex_place(&r, 2), sizeof(page));
+        memcpy(flex_place(&r, 1), other, sizeof(page));
+        memcpy(flex_place(&r, 2), page, sizeof(page));
+        assert_int_equal(mf_store_read(&r.st, 1, other, false), -EBADMSG);
+        assert_int_equal(mf_store_read(&r.st, 2, other, false), -EBADMSG);
+        assert_int_equal(flex_write(&r, 1, 2000), 0); /* it is known by what is written now */
+        assert_int_equal(flex_read(&r, 1), 0);
+
+        memcpy(page, flex_place(&r, 3), sizeof(page)); /* stale */
+        assert_int_equal(flex_write(&r, 3, 2001), 0);
+        memcpy(flex_place(&r, 3), page, sizeof(page));
+        assert_int_equal(mf_store_read(&r.st, 3, other, false), -EBADMSG);
+
+        memset(flex_place(&r, 4), 0, sizeof(page)); /* punched out; and it stays wrong on the disk */
+        assert_true(mf_store_drain(&r.st, &r.batch, 1));
+        mf_store_drained(&r.st, &r.batch, false);
+        assert_int_equal(mf_store_read(&r.st, 4, other, false), MF_DISK);
+        memset(page, 0, sizeof(page));
+        assert_int_not_equal(mf_store_sum(&r.st, 4), mf_sum(page));
+        flex_rig_done(&r);
+}
+
 /* --- anything in any order --- */
 
 static void random_step(FlexRig *r, uint64_t *random) {
@@ -231,8 +275,10 @@ static void random_step(FlexRig *r, uint64_t *random) {
 
         if (what < 45)
                 (void) flex_write(r, slot, value % 8 ? value | 256 : value % 256);
-        else if (what < 65)
+        else if (what < 64)
                 (void) flex_read(r, slot);
+        else if (what < 65)
+                (void) flex_spoil(r, slot, (uint32_t) value);
         else if (what < 80)
                 flex_free(r, slot);
         else if (what < 87)
@@ -278,7 +324,7 @@ static void test_any_order(void **state) {
 
 typedef struct Threads {
         struct mf_store st;
-        uint32_t words[THREAD_SLOTS], owner[THREAD_CHUNKS * PAGES];
+        uint32_t words[THREAD_SLOTS], sums[THREAD_SLOTS], owner[THREAD_CHUNKS * PAGES];
         struct mf_chunk chunk[THREAD_CHUNKS];
         uint8_t pool[THREAD_CHUNKS * MLG_FLEX_CHUNK_BYTES], disk[THREAD_SLOTS][MF_PAGE_BYTES];
         struct mf_batch batch;
@@ -295,8 +341,10 @@ static void look_at(Writer *w, uint32_t slot) {
         uint64_t page[MF_PAGE_BYTES / 8];
         int result = mf_store_read(&w->t->st, slot, page, false);
 
-        if (result == MF_DISK)
+        if (result == MF_DISK) {
                 flex_copy_as_disk(page, w->t->disk[slot], MF_PAGE_BYTES);
+                w->wrong += mf_store_sum(&w->t->st, slot) != mf_sum(page);
+        }
         w->by_disk += result == MF_DISK;
         w->by_pool += result == 0;
         w->wrong += result < 0 || !flex_is(page, w->stamp[slot]);
@@ -361,6 +409,7 @@ static void test_threads(void **state) {
         uint64_t moved = 0, by_pool = 0, by_disk = 0;
 
         mf_store_init(&t->st, t->words, THREAD_SLOTS, true);
+        mf_store_verify(&t->st, t->sums);
         assert_int_equal(mf_store_attach(&t->st, t->chunk, t->owner, THREAD_CHUNKS, t->pool), 0);
         t->running = WRITERS;
         for (uint32_t i = 0; i < WRITERS; i++) {
@@ -596,6 +645,7 @@ int main(void) {
                 cmocka_unit_test(test_holes),        cmocka_unit_test(test_limit),
                 cmocka_unit_test(test_under_way),    cmocka_unit_test(test_both),
                 cmocka_unit_test(test_lost),         cmocka_unit_test(test_without_disk),
+                cmocka_unit_test(test_crc32c),       cmocka_unit_test(test_wrong),
                 cmocka_unit_test(test_any_order),    cmocka_unit_test(test_threads),
                 cmocka_unit_test(test_check),        cmocka_unit_test(test_link),
                 cmocka_unit_test(test_host_takes),

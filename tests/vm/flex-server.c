@@ -5,6 +5,7 @@
  * Whoever may connect is the guest. All of the quota may be lent at first. Lines on the standard input
  * change that:
  *     target MIB | quota MIB | callback MSEC | fail yes|no (the ledger has no room) | show | quit
+ *     flip (one bit of each page of the chunks, as broken memory may; once more, and all is right again)
  * Prints who comes and goes, what is wrong, and once a second, and when asked, what was lent and what the
  * guest says. */
 #include <inttypes.h>
@@ -12,14 +13,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "memflex/lender.h"
+#include "memlego/memflex-abi.h"
 #include "util/util.h"
 
 typedef struct Terms {
         MlgFlexLender *lender;
         uint64_t quota_bytes, callback_usec, charge_bytes;
         bool no_room, quit;
+        int memory_fd;
 } Terms;
 
 static bool on_join(pid_t pid, void *userdata) {
@@ -40,6 +44,8 @@ static void on_charge(uint64_t bytes, void *userdata) {
 }
 
 static void on_keep(const char *name, int fd, void *userdata) {
+        if (strcmp(name, "region") == 0)
+                ((Terms *) userdata)->memory_fd = fd;
 }
 
 static void on_complaint(pid_t pid, const char *what, void *userdata) {
@@ -71,6 +77,26 @@ static void show(const Terms *t) {
                s.pool_writes, s.disk_writes, s.written_back, s.errors);
 }
 
+/* What is no more than a hole stays one. */
+static void flip(int fd) {
+        off_t at = lseek(fd, MLG_FLEX_CHUNKS_AT, SEEK_DATA), end;
+        uint32_t n = 0;
+
+        for (; at >= 0; at = lseek(fd, end, SEEK_DATA)) {
+                end = lseek(fd, at, SEEK_HOLE);
+                for (; at < end; at += 4096, n++) {
+                        char byte = 0;
+
+                        if (pread(fd, &byte, 1, at + 1234) != 1)
+                                break;
+                        byte ^= 4;
+                        if (pwrite(fd, &byte, 1, at + 1234) != 1)
+                                break;
+                }
+        }
+        printf("flipped %" PRIu32 " pages\n", n);
+}
+
 static void obey(Terms *t, const char *line) {
         uint64_t number = 0;
         char word[16] = "", text[16] = "";
@@ -88,6 +114,8 @@ static void obey(Terms *t, const char *line) {
                 t->no_room = strcmp(text, "yes") == 0;
         else if (strcmp(word, "show") == 0)
                 show(t);
+        else if (strcmp(word, "flip") == 0)
+                flip(t->memory_fd);
         else if (strcmp(word, "quit") == 0)
                 t->quit = true;
         else
@@ -135,7 +163,7 @@ static void serve(Terms *t) {
 }
 
 int main(int argc, char **argv) {
-        Terms t = { .callback_usec = 5 * MLG_USEC_PER_SEC };
+        Terms t = { .callback_usec = 5 * MLG_USEC_PER_SEC, .memory_fd = -1 };
         MlgFlexOptions o = { .owner = (uid_t) -1, .callback_usec = t.callback_usec };
         int r;
 

@@ -10,7 +10,6 @@
 #include "memflex.h"
 
 #define SECTORS_SHIFT (PAGE_SHIFT - SECTOR_SHIFT)
-#define POOL_BIOS 64
 
 static int do_page(struct mflex *m, bool write, u32 slot, struct page *page, bool try)
 {
@@ -22,24 +21,30 @@ static int do_page(struct mflex *m, bool write, u32 slot, struct page *page, boo
 	else
 		result = mf_store_read(m->store, slot, bytes, try);
 	kunmap_local(bytes);
+	if (result == -EBADMSG && !try)
+		mflex_tell_wrong(slot);
 	if (write && mflex_is_due(m))
 		mflex_look_soon(m);
 	return result;
 }
 
-static void to_disk(struct mflex *m, struct bio *bio)
+static void to_disk(struct mflex *m, struct bio *bio, u32 sum)
 {
+	if (m->sums && bio_op(bio) == REQ_OP_READ) {
+		mflex_read_verified(m, bio, sum);
+		return;
+	}
 	bio_set_dev(bio, compat_disk_bdev(m->backing));
 	submit_bio_noacct(bio);
 }
 
 /* The beginning of a bio goes to the disk, the rest not, or not with it. */
-static void begin_to_disk(struct mflex *m, struct bio *bio, u32 bytes)
+static void begin_to_disk(struct mflex *m, struct bio *bio, u32 bytes, u32 sum)
 {
 	struct bio *begin = bio_split(bio, bytes >> SECTOR_SHIFT, GFP_NOIO, &m->splits);
 
 	bio_chain(begin, bio);
-	to_disk(m, begin);
+	to_disk(m, begin, sum);
 }
 
 /* They are zeroes from now on, and lie nowhere. */
@@ -53,13 +58,15 @@ static void discard(struct mflex *m, struct bio *bio)
 	bio_endio(bio);
 }
 
-/* Page by page; `disk_bytes` at the front of what is left of the bio are the disk's. */
+/* Page by page; `disk_bytes` at the front of what is left of the bio are the disk's, and `disk_sum` is their
+ * sum.
+ */
 static void submit_bio_(struct bio *bio)
 {
 	struct mflex *m = bio->bi_bdev->bd_disk->private_data;
 	bool write = bio_op(bio) == REQ_OP_WRITE;
 	struct bvec_iter iter = bio->bi_iter;
-	u32 disk_bytes = 0;
+	u32 disk_bytes = 0, disk_sum = 0, slot, sum;
 	int result;
 
 	if (bio_op(bio) == REQ_OP_DISCARD || bio_op(bio) == REQ_OP_WRITE_ZEROES) {
@@ -78,21 +85,24 @@ static void submit_bio_(struct bio *bio)
 			bio_io_error(bio);
 			return;
 		}
-		result = do_page(m, write, iter.bi_sector >> SECTORS_SHIFT, page.bv_page, false);
+		slot = iter.bi_sector >> SECTORS_SHIFT;
+		sum = mf_store_sum(m->store, slot);
+		result = do_page(m, write, slot, page.bv_page, false);
 		bio_advance_iter_single(bio, &iter, PAGE_SIZE);
 		if (result == MF_DISK) {
 			disk_bytes += PAGE_SIZE;
+			disk_sum = mf_sum_on(disk_sum, sum);
 			continue;
 		}
 		if (disk_bytes)
-			begin_to_disk(m, bio, disk_bytes);
-		disk_bytes = 0;
+			begin_to_disk(m, bio, disk_bytes, disk_sum);
+		disk_bytes = disk_sum = 0;
 		if (result < 0)
 			bio->bi_status = errno_to_blk_status(result);
 		bio_advance(bio, PAGE_SIZE);
 	}
 	if (disk_bytes)
-		to_disk(m, bio);
+		to_disk(m, bio, disk_sum);
 	else
 		bio_endio(bio);
 }
@@ -163,7 +173,9 @@ static int make_store(struct mflex *m, u64 pages)
 
 static int make_disk(struct mflex *m)
 {
-	bool stable_writes = m->backing && bdev_stable_writes(compat_disk_bdev(m->backing));
+	/* a page that changes on its way has not the sum that was taken of it */
+	bool stable_writes =
+		m->sums || (m->backing && bdev_stable_writes(compat_disk_bdev(m->backing)));
 	struct gendisk *disk = compat_page_disk(stable_writes);
 	int err;
 
@@ -197,10 +209,12 @@ struct mflex *mflex_new(const char *backing, u32 quota_chunks)
 		err = open_backing(m, backing, &pages);
 	if (err == 0)
 		err = make_store(m, pages);
+	if (err == 0 && mflex_verify)
+		err = mflex_verify_init(m);
 	if (err == 0)
-		err = bioset_init(&m->splits, POOL_BIOS, 0, BIOSET_NEED_RESCUER);
+		err = bioset_init(&m->splits, MFLEX_POOL_BIOS, 0, BIOSET_NEED_RESCUER);
 	if (err == 0)
-		err = bioset_init(&m->writes, POOL_BIOS, 0, BIOSET_NEED_BVECS);
+		err = bioset_init(&m->writes, MFLEX_POOL_BIOS, 0, BIOSET_NEED_BVECS);
 	if (err == 0)
 		err = make_disk(m);
 	if (err < 0) {
@@ -219,6 +233,7 @@ void mflex_free(struct mflex *m)
 		put_disk(m->disk);
 	}
 	cancel_delayed_work_sync(&m->look);
+	mflex_verify_done(m);
 	bioset_exit(&m->writes);
 	bioset_exit(&m->splits);
 	if (m->backing)

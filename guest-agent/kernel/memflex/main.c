@@ -5,7 +5,7 @@
  *   block.c       /dev/memflex0: pages in and out         device.c      the ivshmem device of the pool
  *   worker.c      looks at what the host says             write-back.c  from the pool to the disk
  *   stats.c       /sys/block/memflex0                     swap-in.c     what memflexctl asks for
- *   core/         plain C, tested in user space
+ *   verify.c      checksums of what is on the disk        core/         plain C, tested in user space
  *
  * Locks, outer ones first: mflex_lock (there is one device), m->lock (its pool), and inside of core/store.h
  * that of a slot's bucket and that of the chunks. Pages come and go under the last two only, which are
@@ -33,6 +33,10 @@ bool mflex_write_ahead = true;
 module_param_named(write_ahead, mflex_write_ahead, bool, 0644);
 MODULE_PARM_DESC(write_ahead,
 		 "Write the oldest pages to the disk before the lent memory is full (default: Y)");
+
+bool mflex_verify;
+module_param_named(verify, mflex_verify, bool, 0444);
+MODULE_PARM_DESC(verify, "Keep a checksum of each page, and answer what has another one with an error");
 
 /* What lies in the host's memory is in no image, and of no use to who wakes up from one. */
 static int on_sleep(struct notifier_block *nb, unsigned long what, void *data)

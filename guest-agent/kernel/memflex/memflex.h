@@ -14,6 +14,7 @@
 #include "core/link.h"
 
 #define MFLEX_NAME "memflex"
+#define MFLEX_POOL_BIOS 64 /* kept in reserve, of each kind */
 
 /* Adjacent pages on their way to the disk in one bio. */
 struct mflex_run {
@@ -26,7 +27,8 @@ struct mflex {
 	u32 *slots;
 	struct gendisk *disk;
 	compat_disk *backing; /* or NULL */
-	struct bio_set splits, writes;
+	struct bio_set splits, writes, checks;
+	u32 *sums; /* NULL: nothing is verified */
 
 	struct delayed_work look;
 	bool hurry; /* somebody has asked for a look already */
@@ -85,6 +87,13 @@ static inline bool mflex_is_due(const struct mflex *m)
 	       READ_ONCE(m->store->chunks.n_pages) > READ_ONCE(m->ahead_from_pages);
 }
 
+/* verify.c: with the module's parameter; done() also undoes half of it. */
+int mflex_verify_init(struct mflex *m);
+void mflex_verify_done(struct mflex *m);
+void mflex_read_verified(struct mflex *m, struct bio *bio, u32 sum); /* all of it from the disk */
+void mflex_tell_wrong(u32 slot);
+
 extern const struct attribute_group *mflex_groups[];
 extern char *mflex_backing;
 extern bool mflex_write_ahead;
+extern bool mflex_verify;

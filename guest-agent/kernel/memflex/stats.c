@@ -9,6 +9,7 @@
  *              called back and cannot be given; of what was written back: before there was need
  *   pool_stat  chunks: held, of them without a page, wanted, those we may have; epoch (0: no pool, or not
  *              yet); how often the host took the pool away
+ *   verify_stat  1: each page is verified (0: none); reads of what was not what was written
  */
 #include "memflex.h"
 
@@ -60,16 +61,27 @@ static ssize_t pool_stat_show(struct device *dev, struct device_attribute *attr,
 			  READ_ONCE(m->link.n_lost));
 }
 
+static ssize_t verify_stat_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	struct mflex *m = mflex_of(dev);
+	struct mf_numbers n;
+
+	mf_store_numbers(m->store, &n);
+	return sysfs_emit(buf, "%d %llu\n", m->sums ? 1 : 0, n.count[MF_N_WRONG]);
+}
+
 static DEVICE_ATTR_RO(mm_stat);
 static DEVICE_ATTR_RO(io_stat);
 static DEVICE_ATTR_RO(wb_stat);
 static DEVICE_ATTR_RO(pool_stat);
+static DEVICE_ATTR_RO(verify_stat);
 
 static struct attribute *mflex_attrs[] = {
 	&dev_attr_mm_stat.attr,
 	&dev_attr_io_stat.attr,
 	&dev_attr_wb_stat.attr,
 	&dev_attr_pool_stat.attr,
+	&dev_attr_verify_stat.attr,
 	NULL,
 };
 

@@ -221,7 +221,7 @@ bool mf_link_tell(struct mf_link *link, struct mf_store *st, bool open)
 	WRITE_ONCE(s->pool_writes, now.count[MF_N_POOL_WRITES]);
 	WRITE_ONCE(s->disk_writes, now.count[MF_N_DISK_WRITES]);
 	WRITE_ONCE(s->written_back, now.count[MF_N_WRITTEN_BACK]);
-	WRITE_ONCE(s->errors, now.count[MF_N_ERRORS]);
+	WRITE_ONCE(s->errors, now.count[MF_N_ERRORS] + now.count[MF_N_WRONG]);
 	return link->want > before;
 }
 

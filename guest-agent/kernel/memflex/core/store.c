@@ -83,6 +83,11 @@ void mf_store_init(struct mf_store *st, u32 *slot, u32 n_slots, bool has_disk)
 	mf_chunks_init(&st->chunks, NULL, NULL, 0);
 }
 
+void mf_store_verify(struct mf_store *st, u32 *sum)
+{
+	st->sum = sum;
+}
+
 /* In the page that it has. */
 static void write_over(struct mf_store *st, struct mf_bucket *b, u32 slot, const void *from)
 {
@@ -120,13 +125,14 @@ int mf_store_write(struct mf_store *st, u32 slot, const void *from, bool try)
 {
 	struct mf_bucket *b = bucket_of(st, slot);
 	bool same;
-	u32 word;
+	u32 word, sum;
 	u8 byte = 0;
 	int result = 0;
 
 	if (slot >= st->n_slots)
 		return -ERANGE;
 	same = is_same(from, &byte);
+	sum = st->sum ? mf_sum(from) : 0;
 	mf_lock(&b->lock);
 	word = st->slot[slot];
 	if (same && !(word & BUSY)) {
@@ -139,22 +145,36 @@ int mf_store_write(struct mf_store *st, u32 slot, const void *from, bool try)
 	} else {
 		result = write_anew(st, b, slot, from, try);
 	}
+	if (st->sum && (result == 0 || (result == MF_DISK && !try)))
+		WRITE_ONCE(st->sum[slot], sum);
 	mf_unlock(&b->lock);
 	return result;
 }
 
-static int read_slot(struct mf_store *st, struct mf_bucket *b, u32 word, void *to, bool try)
+static int read_pool(struct mf_store *st, struct mf_bucket *b, u32 slot, void *to, bool try)
 {
-	struct mf_chunk *chunk;
+	u32 page = st->slot[slot] & WHERE;
+	struct mf_chunk *chunk = &st->chunks.chunk[page / MLG_FLEX_CHUNK_PAGES];
+
+	memcpy(to, mf_store_page(st, page), MF_PAGE_BYTES);
+	if (st->sum && mf_sum(to) != st->sum[slot]) {
+		memset(to, 0, MF_PAGE_BYTES);
+		b->count[MF_N_WRONG] += !try;
+		return -EBADMSG;
+	}
+	b->count[MF_N_POOL_READS]++;
+	if (!READ_ONCE(chunk->read))
+		WRITE_ONCE(chunk->read, 1);
+	return 0;
+}
+
+static int read_slot(struct mf_store *st, struct mf_bucket *b, u32 slot, void *to, bool try)
+{
+	u32 word = st->slot[slot];
 
 	switch (word & DEAD ? FREE : kind_of(word)) {
 	case POOL:
-		memcpy(to, mf_store_page(st, word & WHERE), MF_PAGE_BYTES);
-		b->count[MF_N_POOL_READS]++;
-		chunk = &st->chunks.chunk[(word & WHERE) / MLG_FLEX_CHUNK_PAGES];
-		if (!READ_ONCE(chunk->read))
-			WRITE_ONCE(chunk->read, 1);
-		return 0;
+		return read_pool(st, b, slot, to, try);
 	case DISK:
 		b->count[MF_N_DISK_READS] += !try;
 		return MF_DISK;
@@ -176,7 +196,7 @@ int mf_store_read(struct mf_store *st, u32 slot, void *to, bool try)
 	if (slot >= st->n_slots)
 		return -ERANGE;
 	mf_lock(&b->lock);
-	result = read_slot(st, b, st->slot[slot], to, try);
+	result = read_slot(st, b, slot, to, try);
 	mf_unlock(&b->lock);
 	return result;
 }
@@ -197,6 +217,15 @@ u32 mf_store_age(struct mf_store *st, u32 slot)
 		age = MF_AGE_DISK;
 	mf_unlock(&b->lock);
 	return age;
+}
+
+void mf_store_count_wrong(struct mf_store *st, u32 slot)
+{
+	struct mf_bucket *b = bucket_of(st, slot);
+
+	mf_lock(&b->lock);
+	b->count[MF_N_WRONG]++;
+	mf_unlock(&b->lock);
 }
 
 void mf_store_free(struct mf_store *st, u32 slot)

@@ -15,7 +15,8 @@
  * Invariants: a slot is POOL with page p exactly if p's owner is that slot. CLEAN (the disk has the same),
  * BUSY, CHANGED and DEAD are of POOL slots only; CHANGED and DEAD of BUSY ones; CLEAN excludes BUSY. No
  * page that was written is answered with anything else: what was in a pool that went away is LOST, and
- * reads fail.
+ * reads fail. Who doubts that, and the host's memory, keeps a sum of each page beside the slots, where the
+ * host cannot write (verify()): then what is not what was written is not answered with, wherever it lay.
  *
  * Locks: a slot's bucket, inside of it that of the chunks. Both are held for a copy of one page at most.
  * attach() to detach() are the worker's: one thread at a time. No function allocates.
@@ -24,6 +25,7 @@
 
 #include "chunks.h"
 #include "lock.h"
+#include "sum.h"
 
 #define MF_PAGE_BYTES 4096u
 #define MF_BUCKETS 128u /* slots next to each other have different ones */
@@ -46,6 +48,7 @@ enum mf_count {
 	MF_N_WRITTEN_BACK,
 	MF_N_DROPPED, /* from the pool without a write: the disk had the same */
 	MF_N_ERRORS,  /* pages that could not be written back, reads of lost ones, writes without room */
+	MF_N_WRONG,   /* reads of what is not what was written */
 	MF_COUNTS,
 };
 
@@ -56,6 +59,7 @@ struct mf_bucket {
 
 struct mf_store {
 	u32 *slot;
+	u32 *sum; /* of what was written to each slot, if it is in the pool or on the disk; or NULL */
 	u32 n_slots;
 	bool has_disk;
 	u8 *pages; /* of the pool */
@@ -85,18 +89,32 @@ struct mf_numbers {
 /* `slot`: n zeroed words. */
 void mf_store_init(struct mf_store *st, u32 *slot, u32 n_slots, bool has_disk);
 
+/* Before anything is written. `sum`: as many words as there are slots. */
+void mf_store_verify(struct mf_store *st, u32 *sum);
+
 /* One page. 0; MF_DISK: write it to the disk, in its place; -ENOSPC: no room, and no disk; -ERANGE. With
  * `try` only 0 means anything: otherwise nothing was changed or counted.
  */
 int mf_store_write(struct mf_store *st, u32 slot, const void *from, bool try);
 
-/* 0; MF_DISK: read it from there; -EIO: it was in a pool that went away; -ERANGE. */
+/* 0; MF_DISK: read it from there; -EIO: it was in a pool that went away; -EBADMSG: it is not what was
+ * written; -ERANGE.
+ */
 int mf_store_read(struct mf_store *st, u32 slot, void *to, bool try);
 
 /* How many chunks were begun after that in which its page lies: the fewer, the later it was written. 0 also
  * for what lies nowhere, or is of one value; MF_AGE_DISK: on the disk alone, or not to be had.
  */
 u32 mf_store_age(struct mf_store *st, u32 slot);
+
+/* What comes from the disk must have this sum, if the store verifies: asked for before it is read. */
+static inline u32 mf_store_sum(const struct mf_store *st, u32 slot)
+{
+	return st->sum && slot < st->n_slots ? READ_ONCE(st->sum[slot]) : 0;
+}
+
+/* It had another one. */
+void mf_store_count_wrong(struct mf_store *st, u32 slot);
 
 /* Nobody needs it any more. May be called with other locks held. */
 void mf_store_free(struct mf_store *st, u32 slot);
