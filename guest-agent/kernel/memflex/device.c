@@ -69,10 +69,8 @@ static void *map_memory(struct pci_dev *pdev)
 
 static int setup_pci(struct pci_dev *pdev, void __iomem **ret_regs, void **ret_base)
 {
-	int err = pci_request_selected_regions(pdev, BARS, MFLEX_NAME);
+	int err;
 
-	if (err < 0)
-		return err;
 	*ret_regs = pcim_iomap(pdev, BAR_REGISTERS, 0);
 	if (!*ret_regs)
 		return -ENOMEM;
@@ -193,6 +191,8 @@ static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 
 	if (err == 0)
 		err = check_pool(pdev, &n_chunks, &quota);
+	if (err == 0)
+		err = pci_request_selected_regions(pdev, BARS, MFLEX_NAME);
 	if (err < 0)
 		return err;
 	err = setup_pci(pdev, &regs, &base);
