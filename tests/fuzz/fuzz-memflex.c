@@ -68,7 +68,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         Input in = { data, size };
         FlexRig r;
 
-        flex_rig_init(&r, SLOTS, CHUNKS, next_byte(&in) % 4 != 0);
+        uint8_t kind = next_byte(&in);
+
+        (kind & 64 ? flex_rig_init_packing : flex_rig_init)(&r, SLOTS, CHUNKS, kind % 4 != 0);
         while (in.size > 0)
                 step(&r, &in);
         flex_check(&r);

@@ -26,7 +26,7 @@ static void *zeroed(size_t n, size_t size) {
         return p;
 }
 
-void flex_rig_init(FlexRig *r, uint32_t n_slots, uint32_t n_chunks, bool has_disk) {
+static void init(FlexRig *r, uint32_t n_slots, uint32_t n_chunks, bool has_disk, bool packing) {
         memset(r, 0, sizeof(*r));
         r->n_slots = n_slots;
         r->n_chunks = n_chunks;
@@ -35,13 +35,25 @@ void flex_rig_init(FlexRig *r, uint32_t n_slots, uint32_t n_chunks, bool has_dis
         r->slot = zeroed(n_slots, sizeof(*r->slot));
         r->disk = zeroed(n_slots, MF_PAGE_BYTES);
         r->chunk = zeroed(n_chunks, sizeof(*r->chunk));
-        r->owner = zeroed((size_t) n_chunks * MLG_FLEX_CHUNK_PAGES, sizeof(*r->owner));
+        r->owner = zeroed((size_t) n_chunks * MLG_FLEX_CHUNK_PAGES * (packing ? MF_PARTS : 1),
+                          sizeof(*r->owner));
+        r->fetched = zeroed(MF_BATCH_PAGES, sizeof(*r->fetched));
         r->pool = zeroed(n_chunks, MLG_FLEX_CHUNK_BYTES);
         r->staged = zeroed(MF_BATCH_PAGES, MF_PAGE_BYTES);
         mf_store_init(&r->st, r->words, n_slots, has_disk);
         mf_store_verify(&r->st, r->sums);
+        if (packing)
+                mf_store_pack(&r->st);
         CHECK(mf_store_attach(&r->st, r->chunk, r->owner, n_chunks, r->pool) == 0, 0);
         CHECK(mf_store_attach(&r->st, r->chunk, r->owner, n_chunks, r->pool) == -EBUSY, 0);
+}
+
+void flex_rig_init(FlexRig *r, uint32_t n_slots, uint32_t n_chunks, bool has_disk) {
+        init(r, n_slots, n_chunks, has_disk, false);
+}
+
+void flex_rig_init_packing(FlexRig *r, uint32_t n_slots, uint32_t n_chunks, bool has_disk) {
+        init(r, n_slots, n_chunks, has_disk, true);
 }
 
 void flex_rig_done(FlexRig *r) {
@@ -54,6 +66,7 @@ void flex_rig_done(FlexRig *r) {
         free(r->disk);
         free(r->chunk);
         free(r->owner);
+        free(r->fetched);
         free(r->pool);
         free(r->staged);
 }
@@ -75,6 +88,27 @@ bool flex_is(const void *page, uint64_t stamp) {
         return memcmp(page, want, MF_PAGE_BYTES) == 0;
 }
 
+/* Sizes at and beside the borders of what has room in a half, a third and a quarter. */
+void flex_pack(struct mf_packed *packed, uint64_t stamp) {
+        static const uint32_t sizes[] = { 0, 12, 900, 1022, 1023, 1358, 1359, MF_PACKED_MOST };
+
+        packed->n = stamp < 256 ? 0 : sizes[stamp * 0x9e3779b97f4a7c15u >> 61];
+        if (packed->n == 0)
+                return;
+        memset(packed->bytes, (int) (stamp ^ packed->n), packed->n);
+        memcpy(packed->bytes, &stamp, sizeof(stamp));
+}
+
+bool flex_unpack(const struct mf_packed *packed, void *page) {
+        struct mf_packed want;
+        uint64_t stamp;
+
+        memcpy(&stamp, packed->bytes, sizeof(stamp));
+        flex_pack(&want, stamp);
+        flex_fill(page, stamp);
+        return packed->n == want.n && memcmp(packed->bytes, want.bytes, want.n) == 0;
+}
+
 /* What a device does is no access of a thread's. */
 __attribute__((no_sanitize("thread"), noinline)) void flex_copy_as_disk(void *to, const void *from,
                                                                         size_t bytes) {
@@ -89,8 +123,26 @@ static uint8_t *disk_page(FlexRig *r, uint32_t slot) {
         return r->disk + (size_t) slot * MF_PAGE_BYTES;
 }
 
-/* Whether a page could have been taken: what the limit and the free pages say. */
-static bool has_room(const FlexRig *r) {
+/* In how many parts of a page it has room. */
+static uint32_t parts_for(const FlexRig *r, const struct mf_packed *packed) {
+        uint32_t n = r->st.parts == 1 ? 0 : packed->n;
+
+        return n == 0 ? 1 : n <= 1022 ? 4 : n <= 1358 ? 3 : 2;
+}
+
+/* parts 1: a page that is not in use; else one in so many parts, of which one is not. */
+static bool has_hole(const struct mf_chunk *k, uint32_t parts) {
+        uint64_t full = k->used[0];
+
+        if (parts == 1)
+                return (k->used[0] | k->used[1] | k->used[2] | k->used[3]) != ~0ULL;
+        for (uint32_t i = 1; i < parts; i++)
+                full &= k->used[i];
+        return k->split[parts - 1] & ~full;
+}
+
+/* Whether a place could have been taken: what the limit and the free ones say. */
+static bool has_room(const FlexRig *r, uint32_t parts) {
         const struct mf_chunks *c = &r->st.chunks;
         uint32_t in_use = 0;
         bool empty = false, hole = false;
@@ -100,50 +152,92 @@ static bool has_room(const FlexRig *r) {
 
                 in_use += state != MF_AWAY && state != MF_EMPTY;
                 empty |= state == MF_EMPTY;
-                hole |= (state == MF_FILLING || state == MF_SEALED) && r->chunk[i].used != ~0ULL;
+                if (state == MF_FILLING || state == MF_SEALED)
+                        hole |= has_hole(&r->chunk[i], 1) || has_hole(&r->chunk[i], parts);
         }
         return (in_use < c->most && empty) || (in_use <= c->most && hole);
 }
 
+/* The place of a slot in the pool, by its word; MF_NONE: it is not its. */
+static uint32_t find_place(const FlexRig *r, uint32_t slot) {
+        uint32_t place = r->words[slot] & (MF_PAGE_MASK | (MF_PARTS - 1) << MF_PART_SHIFT);
+
+        return mf_chunks_owner(&r->st.chunks, place) == slot ? place : MF_NONE;
+}
+
+static bool has_any_room(const FlexRig *r) {
+        bool any = false;
+
+        for (uint32_t parts = 1; parts <= r->st.parts; parts++)
+                any |= has_room(r, parts);
+        return any;
+}
+
+/* What a write must say. */
+static int expected_of_write(const FlexRig *r, const FlexSlot *s, uint32_t slot, uint32_t parts, bool same) {
+        bool in_pool = s->moving || s->place == FLEX_POOL || s->place == FLEX_BOTH;
+        uint32_t has = 0;
+
+        if (in_pool) {
+                CHECK(find_place(r, slot) != MF_NONE, slot);
+                has = mf_chunks_parts(&r->st.chunks, find_place(r, slot));
+        }
+        if (same && !s->moving)
+                return 0;
+        if ((in_pool && parts >= has) || has_room(r, parts))
+                return 0;
+        return s->moving ? -EAGAIN : r->st.has_disk ? MF_DISK : -ENOSPC;
+}
+
 int flex_write(FlexRig *r, uint32_t slot, uint64_t stamp) {
         FlexSlot *s = slot < r->n_slots ? &r->slot[slot] : NULL;
-        bool in_pool = s && (s->moving || s->place == FLEX_POOL || s->place == FLEX_BOTH);
-        bool room = has_room(r);
         uint64_t page[MF_PAGE_BYTES / 8];
-        int result;
+        struct mf_packed packed;
+        int result, expected;
 
         flex_fill(page, stamp);
-        if (s && !in_pool && stamp >= 256 && !room) /* this must change nothing */
-                CHECK(mf_store_write(&r->st, slot, page, true) == MF_DISK, slot);
-        result = mf_store_write(&r->st, slot, page, false);
-        if (!s) {
-                CHECK(result == -ERANGE, slot);
-                return result;
-        }
-        if (stamp < 256 && !s->moving) {
-                CHECK(result == 0, slot);
-                s->place = FLEX_SAME;
-        } else if (in_pool || room) {
-                CHECK(result == 0, slot);
-                s->place = FLEX_POOL;
-                s->changed = s->moving;
-        } else if (r->st.has_disk) {
-                CHECK(result == MF_DISK, slot);
+        flex_pack(&packed, stamp);
+        CHECK(mf_store_has_room(&r->st) == has_any_room(r), slot);
+        expected = s ? expected_of_write(r, s, slot, parts_for(r, &packed), stamp < 256) : -ERANGE;
+        if (s && expected != 0) /* this must change nothing */
+                CHECK(mf_store_write_packed(&r->st, slot, page, &packed, true) != 0, slot);
+        result = mf_store_write_packed(&r->st, slot, page, &packed, false);
+        CHECK(result == expected, slot);
+        if (result < 0)
+                return result; /* what was there is still there */
+        if (result == MF_DISK) {
                 CHECK(!s->moving, slot); /* two writes to one place of the disk at the same time */
                 memcpy(disk_page(r, slot), page, sizeof(page));
                 s->place = FLEX_DISK;
+        } else if (stamp < 256 && !s->moving) {
+                s->place = FLEX_SAME;
         } else {
-                CHECK(result == -ENOSPC, slot);
-                return result; /* what was there is still there */
+                s->place = FLEX_POOL;
+                s->changed = s->moving;
         }
         s->stamp = stamp;
         return result;
 }
 
+/* As the caller of the store has to: unpacked, and compared. */
+static int read_page(FlexRig *r, uint32_t slot, void *page, bool try) {
+        struct mf_packed packed;
+        int result = mf_store_read_packed(&r->st, slot, page, &packed, try);
+
+        if (result != MF_PACKED)
+                return result;
+        if (flex_unpack(&packed, page) && mf_sum(page) == packed.sum)
+                return 0;
+        if (!try)
+                mf_store_count_wrong(&r->st, slot);
+        memset(page, 0, MF_PAGE_BYTES);
+        return -EBADMSG;
+}
+
 int flex_read(FlexRig *r, uint32_t slot) {
         const FlexSlot *s = slot < r->n_slots ? &r->slot[slot] : NULL;
         uint64_t page[MF_PAGE_BYTES / 8];
-        int result = mf_store_read(&r->st, slot, page, false);
+        int result = read_page(r, slot, page, false);
 
         if (!s) {
                 CHECK(result == -ERANGE, slot);
@@ -185,69 +279,108 @@ int flex_lend(FlexRig *r, uint32_t chunk) {
         return result;
 }
 
+static uint64_t in_use(const struct mf_chunk *k) {
+        return k->used[0] | k->used[1] | k->used[2] | k->used[3];
+}
+
 /* What the host gets it punches out: whoever still reads it reads zeroes. */
 bool flex_give(FlexRig *r) {
         uint32_t chunk;
 
         if (!mf_store_give(&r->st, &chunk))
                 return false;
-        CHECK(chunk < r->n_chunks && r->chunk[chunk].state == MF_AWAY && r->chunk[chunk].used == 0, chunk);
+        CHECK(chunk < r->n_chunks && r->chunk[chunk].state == MF_AWAY, chunk);
+        CHECK(in_use(&r->chunk[chunk]) == 0, chunk);
         for (uint32_t i = 0; i < r->batch.n_chunks; i++)
                 CHECK(r->batch.chunk[i] != chunk, chunk);
         memset(r->pool + (size_t) chunk * MLG_FLEX_CHUNK_BYTES, 0, MLG_FLEX_CHUNK_BYTES);
         return true;
 }
 
-static void copy_halves(FlexRig *r, size_t from) {
-        for (uint32_t i = 0; i < r->batch.n; i++)
-                flex_copy_as_disk(r->staged + (size_t) i * MF_PAGE_BYTES + from,
-                                  (uint8_t *) mf_store_page(&r->st, r->batch.move[i].page) + from,
-                                  MF_PAGE_BYTES / 2);
+static void copy_half(FlexRig *r, uint32_t i, size_t from) {
+        flex_copy_as_disk(r->staged + (size_t) i * MF_PAGE_BYTES + from,
+                          (uint8_t *) mf_store_page(&r->st, r->batch.move[i].page) + from,
+                          MF_PAGE_BYTES / 2);
+}
+
+/* Every other page goes at once, the others when the batch is over: much may have happened by then. */
+static void fetch(FlexRig *r, uint32_t i) {
+        uint8_t *to = r->staged + (size_t) i * MF_PAGE_BYTES;
+        struct mf_packed packed;
+
+        r->fetched[i] = mf_store_fetch(&r->st, &r->batch.move[i], &packed);
+        if (r->fetched[i] == MF_PACKED)
+                CHECK(flex_unpack(&packed, to) && mf_sum(to) == packed.sum, i);
+        else if (r->fetched[i] == 0)
+                copy_half(r, i, 0);
+}
+
+static void fetch_rest(FlexRig *r) {
+        for (uint32_t i = 0; i < r->batch.n; i++) {
+                if (i % 2 == 1)
+                        fetch(r, i);
+                if (r->fetched[i] == 0)
+                        copy_half(r, i, MF_PAGE_BYTES / 2);
+        }
 }
 
 /* Of the chunks that leave, what the disk has as well is there alone from now on. */
-static void leave_both(FlexRig *r, const uint64_t *used_before) {
-        for (uint32_t i = 0; i < r->batch.n_chunks; i++)
-                for (uint32_t bit = 0; bit < MLG_FLEX_CHUNK_PAGES; bit++) {
-                        uint32_t chunk = r->batch.chunk[i];
-                        uint32_t slot = r->owner[chunk * MLG_FLEX_CHUNK_PAGES + bit];
-
-                        if ((used_before[chunk] >> bit & 1) && r->slot[slot].place == FLEX_BOTH)
+static void leave_both(FlexRig *r, const uint32_t *chunk_before) {
+        for (uint32_t slot = 0; slot < r->n_slots; slot++)
+                for (uint32_t i = 0; i < r->batch.n_chunks; i++)
+                        if (r->slot[slot].place == FLEX_BOTH && chunk_before[slot] == r->batch.chunk[i])
                                 r->slot[slot].place = FLEX_DISK;
+}
+
+static uint32_t *chunks_of_slots(const FlexRig *r) {
+        uint32_t *chunk = zeroed(r->n_slots, sizeof(*chunk));
+
+        memset(chunk, 0xff, r->n_slots * sizeof(*chunk));
+        for (uint32_t part = 0; part < r->st.parts; part++)
+                for (uint32_t page = 0; page < r->n_chunks * MLG_FLEX_CHUNK_PAGES; page++) {
+                        uint32_t slot = mf_chunks_owner(&r->st.chunks, part << MF_PART_SHIFT | page);
+
+                        if (slot != MF_NONE)
+                                chunk[slot] = page / MLG_FLEX_CHUNK_PAGES;
                 }
+        return chunk;
 }
 
 bool flex_drain(FlexRig *r, uint32_t most) {
-        uint64_t *used;
+        uint32_t *chunk;
 
         if (r->moving || !r->st.has_disk)
                 return false;
-        used = zeroed(r->n_chunks, sizeof(*used));
-        for (uint32_t i = 0; i < r->n_chunks; i++)
-                used[i] = r->chunk[i].used;
+        chunk = chunks_of_slots(r);
         r->moving = mf_store_drain(&r->st, &r->batch, most);
         CHECK(r->batch.n_chunks <= most && r->moving == (r->batch.n_chunks > 0), most);
-        leave_both(r, used);
-        free(used);
+        leave_both(r, chunk);
+        free(chunk);
         for (uint32_t i = 0; i < r->batch.n; i++) {
                 FlexSlot *s = &r->slot[r->batch.move[i].slot];
 
                 CHECK(s->place == FLEX_POOL && !s->moving, r->batch.move[i].slot);
                 s->moving = true;
                 s->changed = false;
+                if (i % 2 == 0)
+                        fetch(r, i);
         }
-        copy_halves(r, 0);
         return r->moving;
 }
 
 void flex_drained(FlexRig *r, uint64_t failed, bool keep) {
         if (!r->moving)
                 return;
-        copy_halves(r, MF_PAGE_BYTES / 2);
+        fetch_rest(r);
         for (uint32_t i = 0; i < r->batch.n; i++) {
                 struct mf_move *m = &r->batch.move[i];
                 FlexSlot *s = &r->slot[m->slot];
 
+                if (r->fetched[i] == -ECANCELED) {
+                        CHECK(s->changed, m->slot);
+                        s->moving = s->changed = false;
+                        continue;
+                }
                 m->failed = failed >> (i % 64) & 1;
                 if (m->failed) /* who knows what is there now */
                         memset(disk_page(r, m->slot), 0xee, MF_PAGE_BYTES);
@@ -274,29 +407,34 @@ void flex_lose(FlexRig *r) {
                 CHECK(r->chunk[i].state == MF_AWAY, i);
 }
 
-uint8_t *flex_place(FlexRig *r, uint32_t slot) {
-        for (uint32_t i = 0; i < r->n_chunks; i++)
-                for (uint32_t bit = 0; bit < MLG_FLEX_CHUNK_PAGES; bit++) {
-                        uint32_t page = i * MLG_FLEX_CHUNK_PAGES + bit;
+uint8_t *flex_place(FlexRig *r, uint32_t slot, uint32_t *ret_bytes) {
+        uint32_t place = find_place(r, slot), parts;
+        uint16_t n;
+        uint8_t *at;
 
-                        if (mf_chunks_owner(&r->st.chunks, page) == slot)
-                                return mf_store_page(&r->st, page);
-                }
-        return NULL;
+        if (place == MF_NONE)
+                return NULL;
+        parts = mf_chunks_parts(&r->st.chunks, place);
+        at = mf_store_page(&r->st, place);
+        at += (place >> MF_PART_SHIFT) * (MF_PAGE_BYTES / parts & ~7u);
+        memcpy(&n, at, sizeof(n));
+        *ret_bytes = parts == 1 ? MF_PAGE_BYTES : n + (uint32_t) sizeof(n);
+        return at;
 }
 
 bool flex_spoil(FlexRig *r, uint32_t slot, uint32_t bit) {
-        uint8_t *place = flex_place(r, slot);
+        uint32_t n_bytes;
+        uint8_t *place = flex_place(r, slot, &n_bytes);
         uint64_t page[MF_PAGE_BYTES / 8];
         struct mf_numbers before, after;
 
         if (!place || r->slot[slot].place == FLEX_FREE)
                 return false;
         mf_store_numbers(&r->st, &before);
-        bit %= MF_PAGE_BYTES * 8;
+        bit %= n_bytes * 8;
         place[bit / 8] ^= (uint8_t) (1u << bit % 8);
-        CHECK(mf_store_read(&r->st, slot, page, true) == -EBADMSG, slot);
-        CHECK(mf_store_read(&r->st, slot, page, false) == -EBADMSG && flex_is(page, 0), slot);
+        CHECK(read_page(r, slot, page, true) == -EBADMSG, slot);
+        CHECK(read_page(r, slot, page, false) == -EBADMSG, slot);
         place[bit / 8] ^= (uint8_t) (1u << bit % 8);
         mf_store_numbers(&r->st, &after);
         CHECK(after.count[MF_N_WRONG] == before.count[MF_N_WRONG] + 1, slot);
@@ -304,34 +442,66 @@ bool flex_spoil(FlexRig *r, uint32_t slot, uint32_t bit) {
         return true;
 }
 
+/* The parts of each page, and what that comes to. */
+static void check_parts(const FlexRig *r, uint32_t i, uint64_t *pages, uint64_t *places, uint64_t *split) {
+        const struct mf_chunk *k = &r->chunk[i];
+
+        for (uint32_t bit = 0; bit < MLG_FLEX_CHUNK_PAGES; bit++) {
+                uint32_t parts = 0, used = 0, n_splits = 0;
+
+                for (uint32_t p = 0; p < MF_PARTS; p++) {
+                        used += k->used[p] >> bit & 1;
+                        n_splits += k->split[p] >> bit & 1;
+                        parts = k->split[p] >> bit & 1 ? p + 1 : parts;
+                }
+                CHECK(n_splits == (used > 0) && used <= parts && parts <= r->st.parts, i);
+                for (uint32_t p = parts; p < MF_PARTS; p++)
+                        CHECK(!(k->used[p] >> bit & 1), i);
+                *pages += used > 0;
+                *places += used;
+                *split += parts > 1 ? used : 0;
+        }
+}
+
+/* Those that have holes of a kind are in its list, once each, and no others. */
+static void check_holes(const FlexRig *r, uint32_t parts) {
+        uint32_t n = 0, i;
+
+        for (i = 0; i < r->n_chunks; i++)
+                n += r->chunk[i].state == MF_SEALED && has_hole(&r->chunk[i], parts);
+        for (i = r->st.chunks.holes[parts - 1].head; i != MF_NONE;
+             i = r->chunk[i].link[MF_BY_HOLES + parts - 1].next, n--)
+                CHECK(r->chunk[i].state == MF_SEALED && has_hole(&r->chunk[i], parts) && n > 0, i);
+        CHECK(n == 0, parts);
+}
+
 static void check_chunks(const FlexRig *r) {
         const struct mf_chunks *c = &r->st.chunks;
-        uint32_t held = 0, empty = 0, draining = 0, sealed = 0, holes = 0, filling = 0;
-        uint64_t pages = 0;
+        uint32_t held = 0, empty = 0, draining = 0, sealed = 0, filling = 0;
+        uint64_t pages = 0, places = 0, split = 0;
 
         for (uint32_t i = 0; i < c->n; i++) {
                 const struct mf_chunk *k = &r->chunk[i];
 
-                pages += (uint64_t) __builtin_popcountll(k->used);
+                check_parts(r, i, &pages, &places, &split);
                 held += k->state != MF_AWAY;
                 empty += k->state == MF_EMPTY;
                 draining += k->state == MF_DRAINING;
                 sealed += k->state == MF_SEALED;
                 filling += k->state == MF_FILLING;
-                holes += k->state == MF_SEALED && k->used != ~0ULL;
-                CHECK(k->used == 0 || k->state >= MF_FILLING, i);
-                CHECK(k->used != 0 || k->state != MF_SEALED, i);
+                CHECK(in_use(k) == 0 || k->state >= MF_FILLING, i);
+                CHECK(in_use(k) != 0 || k->state != MF_SEALED, i);
         }
         CHECK(held == c->n_held && empty == c->n_empty && draining == c->n_draining, held);
-        CHECK(pages == c->n_pages, (uint32_t) pages);
+        CHECK(pages == c->n_pages && places == c->n_places && split == c->n_split, (uint32_t) pages);
         CHECK(filling == (c->filling != MF_NONE), filling);
         for (uint32_t i = c->aged.head; i != MF_NONE; i = r->chunk[i].link[MF_BY_STATE].next, sealed--)
                 CHECK(r->chunk[i].state == MF_SEALED && sealed > 0, i);
         for (uint32_t i = c->empty.head; i != MF_NONE; i = r->chunk[i].link[MF_BY_STATE].next, empty--)
                 CHECK(r->chunk[i].state == MF_EMPTY && empty > 0, i);
-        for (uint32_t i = c->holes.head; i != MF_NONE; i = r->chunk[i].link[MF_BY_HOLES].next, holes--)
-                CHECK(r->chunk[i].state == MF_SEALED && holes > 0, i);
-        CHECK(sealed == 0 && empty == 0 && holes == 0, 0);
+        CHECK(sealed == 0 && empty == 0, 0);
+        for (uint32_t parts = 1; parts <= r->st.parts; parts++)
+                check_holes(r, parts);
 }
 
 void flex_check(FlexRig *r) {
@@ -344,7 +514,7 @@ void flex_check(FlexRig *r) {
                 dead += r->slot[i].place == FLEX_FREE && r->slot[i].moving;
         }
         mf_store_numbers(&r->st, &now);
-        CHECK(now.pool_pages == n[FLEX_POOL] + n[FLEX_BOTH] + dead, (uint32_t) now.pool_pages);
+        CHECK(now.in_pool == n[FLEX_POOL] + n[FLEX_BOTH] + dead, (uint32_t) now.in_pool);
         CHECK(now.count[MF_N_SAME] == n[FLEX_SAME], (uint32_t) n[FLEX_SAME]);
         CHECK(now.count[MF_N_ON_DISK] == n[FLEX_DISK], (uint32_t) n[FLEX_DISK]);
         CHECK(now.count[MF_N_LOST] == n[FLEX_LOST], (uint32_t) n[FLEX_LOST]);

@@ -3,7 +3,8 @@
  * plainest model of both: what was written last to each slot, and where it must lie by now. What the store
  * does is compared with it step by step; the first difference ends the program. Write-back reads the pool
  * half when it begins and half when it ends, as a disk may. The store verifies: no page of the pool or the
- * disk that is right is taken for a wrong one, and none that is wrong for a right one. */
+ * disk that is right is taken for a wrong one, and none that is wrong for a right one. Pages can be packed,
+ * by a code of the rig's own: some can not, the others come to very different sizes. */
 #pragma once
 
 #include <stdbool.h>
@@ -28,9 +29,11 @@ typedef struct FlexRig {
         uint32_t n_slots, n_chunks;
         struct mf_batch batch;
         bool moving; /* the batch is under way */
+        int *fetched; /* of each move: what there was to write */
 } FlexRig;
 
 void flex_rig_init(FlexRig *r, uint32_t n_slots, uint32_t n_chunks, bool has_disk);
+void flex_rig_init_packing(FlexRig *r, uint32_t n_slots, uint32_t n_chunks, bool has_disk);
 void flex_rig_done(FlexRig *r);
 
 /* Each says by its result what the store said. */
@@ -45,8 +48,8 @@ void flex_drained(FlexRig *r, uint64_t failed, bool keep);
 void flex_lose(FlexRig *r);
 /* One bit of a slot's page in the pool is another, and then right again; false: it is not in the pool. */
 bool flex_spoil(FlexRig *r, uint32_t slot, uint32_t bit);
-/* Where it lies in the pool; NULL: not there. */
-uint8_t *flex_place(FlexRig *r, uint32_t slot);
+/* Where it lies in the pool, and in how many bytes; NULL: not there. */
+uint8_t *flex_place(FlexRig *r, uint32_t slot, uint32_t *ret_bytes);
 
 /* All slots are read, and all numbers recounted. */
 void flex_check(FlexRig *r);
@@ -54,4 +57,7 @@ void flex_check(FlexRig *r);
 /* For tests with threads of their own. */
 void flex_fill(void *page, uint64_t stamp);
 bool flex_is(const void *page, uint64_t stamp);
+/* The page of a stamp, packed; with n = 0 if it cannot be. */
+void flex_pack(struct mf_packed *packed, uint64_t stamp);
+bool flex_unpack(const struct mf_packed *packed, void *page);
 void flex_copy_as_disk(void *to, const void *from, size_t bytes);

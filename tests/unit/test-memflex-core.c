@@ -234,6 +234,7 @@ static void test_crc32c(void **state) {
 
 static void test_wrong(void **state) {
         uint8_t page[MF_PAGE_BYTES], other[MF_PAGE_BYTES];
+        uint32_t n;
         FlexRig r;
 
         flex_rig_init(&r, 4 * PAGES, 2, true);
@@ -243,26 +244,165 @@ static void test_wrong(void **state) {
         assert_true(flex_spoil(&r, 5, MF_PAGE_BYTES * 8 - 1));
         assert_false(flex_spoil(&r, PAGES, 0));
 
-        memcpy(page, flex_place(&r, 1), sizeof(page)); /* crossed */
-        memcpy(other, flex_place(&r, 2), sizeof(page));
-        memcpy(flex_place(&r, 1), other, sizeof(page));
-        memcpy(flex_place(&r, 2), page, sizeof(page));
+        memcpy(page, flex_place(&r, 1, &n), sizeof(page)); /* crossed */
+        memcpy(other, flex_place(&r, 2, &n), sizeof(page));
+        memcpy(flex_place(&r, 1, &n), other, sizeof(page));
+        memcpy(flex_place(&r, 2, &n), page, sizeof(page));
         assert_int_equal(mf_store_read(&r.st, 1, other, false), -EBADMSG);
         assert_int_equal(mf_store_read(&r.st, 2, other, false), -EBADMSG);
         assert_int_equal(flex_write(&r, 1, 2000), 0); /* it is known by what is written now */
         assert_int_equal(flex_read(&r, 1), 0);
 
-        memcpy(page, flex_place(&r, 3), sizeof(page)); /* stale */
+        memcpy(page, flex_place(&r, 3, &n), sizeof(page)); /* stale */
         assert_int_equal(flex_write(&r, 3, 2001), 0);
-        memcpy(flex_place(&r, 3), page, sizeof(page));
+        memcpy(flex_place(&r, 3, &n), page, sizeof(page));
         assert_int_equal(mf_store_read(&r.st, 3, other, false), -EBADMSG);
 
-        memset(flex_place(&r, 4), 0, sizeof(page)); /* punched out; and it stays wrong on the disk */
+        memset(flex_place(&r, 4, &n), 0, sizeof(page)); /* punched out; and it stays wrong on the disk */
         assert_true(mf_store_drain(&r.st, &r.batch, 1));
         mf_store_drained(&r.st, &r.batch, false);
         assert_int_equal(mf_store_read(&r.st, 4, other, false), MF_DISK);
         memset(page, 0, sizeof(page));
         assert_int_not_equal(mf_store_sum(&r.st, 4), mf_sum(page));
+        flex_rig_done(&r);
+}
+
+/* --- packed --- */
+
+/* A stamp whose page comes to so many bytes. */
+static uint64_t stamp_of(uint32_t n_bytes, uint32_t which) {
+        struct mf_packed packed;
+
+        for (uint64_t stamp = 1000;; stamp++) {
+                flex_pack(&packed, stamp);
+                if (packed.n == n_bytes && which-- == 0)
+                        return stamp;
+        }
+}
+
+static void test_sizes(void **state) {
+        static const struct {
+                uint32_t bytes, parts;
+        } rows[] = { { 0, 1 },    { 12, 4 },   { 1022, 4 },          { 1023, 3 },
+                     { 1358, 3 }, { 1359, 2 }, { MF_PACKED_MOST, 2 } };
+        struct mf_numbers now;
+        FlexRig r;
+
+        for (uint32_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                flex_rig_init_packing(&r, 8 * PAGES, 1, true);
+                (void) flex_lend(&r, 0);
+                for (uint32_t k = 0; k < PAGES * rows[i].parts; k++)
+                        assert_int_equal(flex_write(&r, k, stamp_of(rows[i].bytes, k % 7)), 0);
+                assert_int_equal(flex_write(&r, 7 * PAGES, stamp_of(rows[i].bytes, 0)), MF_DISK);
+                mf_store_numbers(&r.st, &now);
+                assert_int_equal(now.pool_pages, PAGES);
+                assert_int_equal(now.in_pool, PAGES * rows[i].parts);
+                assert_int_equal(now.packed, rows[i].parts > 1 ? PAGES * rows[i].parts : 0);
+                assert_int_equal(now.count[MF_N_PACKED_BYTES], PAGES * rows[i].parts * rows[i].bytes);
+                flex_check(&r);
+                for (uint32_t k = 0; k < PAGES * rows[i].parts; k++)
+                        flex_free(&r, k);
+                assert_true(flex_give(&r));
+                flex_rig_done(&r);
+        }
+}
+
+/* What is written anew comes to another size. */
+static void test_resized(void **state) {
+        uint64_t whole = stamp_of(0, 0), half = stamp_of(MF_PACKED_MOST, 0), quarter = stamp_of(12, 0);
+        struct mf_numbers now;
+        FlexRig r;
+
+        flex_rig_init_packing(&r, 4 * PAGES, 1, true);
+        (void) flex_lend(&r, 0);
+        assert_int_equal(flex_write(&r, 0, half), 0);
+        assert_int_equal(flex_write(&r, 0, whole), 0);
+        assert_int_equal(flex_write(&r, 0, quarter), 0);
+        mf_store_numbers(&r.st, &now);
+        assert_int_equal(now.pool_pages, 1);
+        for (uint32_t i = 1; i < PAGES; i++)
+                assert_int_equal(flex_write(&r, i, whole), 0);
+        assert_int_equal(flex_write(&r, 0, half), MF_DISK); /* its own place is too small */
+        assert_int_equal(flex_write(&r, 0, whole), 0);
+        assert_int_equal(flex_write(&r, 1, quarter), 0); /* there is no other, but its own has room */
+        assert_int_equal(flex_write(&r, PAGES, quarter), MF_DISK);
+        mf_store_numbers(&r.st, &now);
+        assert_int_equal(now.pool_pages, PAGES);
+        assert_int_equal(now.packed, 0);
+        flex_check(&r);
+        flex_rig_done(&r);
+}
+
+/* The same while the disk is written from copies. */
+static void test_resized_under_way(void **state) {
+        uint64_t whole = stamp_of(0, 0), half = stamp_of(MF_PACKED_MOST, 0), quarter = stamp_of(12, 0);
+        FlexRig r;
+
+        flex_rig_init_packing(&r, 4 * PAGES, 2, true);
+        (void) flex_lend(&r, 0);
+        for (uint32_t i = 0; i < 8; i++)
+                assert_int_equal(flex_write(&r, i, i < 4 ? quarter : whole), 0);
+        assert_true(flex_drain(&r, 4));
+        assert_int_equal(r.batch.n, 8);
+        assert_int_equal(flex_write(&r, 0, half), -EAGAIN); /* nowhere, and not to the disk now */
+        assert_int_equal(flex_write(&r, 1, quarter), 0);
+        assert_int_equal(flex_write(&r, 5, quarter), 0); /* it has room where it is */
+        (void) flex_lend(&r, 1);
+        assert_int_equal(flex_write(&r, 2, half), 0); /* leaves its place */
+        flex_free(&r, 3);
+        assert_int_equal(flex_write(&r, 3, whole), 0);
+        flex_free(&r, 2);
+        flex_check(&r);
+        flex_drained(&r, 0, true);
+        flex_check(&r);
+        assert_int_equal(flex_write(&r, 0, half), 0);
+        while (flex_drain(&r, 4))
+                flex_drained(&r, 0, false);
+        flex_check(&r);
+        assert_true(flex_give(&r) && flex_give(&r));
+        flex_rig_done(&r);
+}
+
+static void test_batch(void **state) {
+        FlexRig r;
+
+        flex_rig_init_packing(&r, 8 * PAGES, 2, true);
+        (void) flex_lend(&r, 0);
+        (void) flex_lend(&r, 1);
+        for (uint32_t i = 0; i < 8 * PAGES; i++)
+                assert_int_equal(flex_write(&r, i, stamp_of(12, i % 5)), 0);
+        assert_true(flex_drain(&r, 4));
+        assert_int_equal(r.batch.n, MF_BATCH_PAGES);
+        assert_int_equal(r.batch.n_chunks, 1);
+        flex_drained(&r, 0, false);
+        flex_check(&r);
+        flex_rig_done(&r);
+}
+
+/* Whatever a broken pool says for a length. */
+static void test_wrong_length(void **state) {
+        static const uint16_t lengths[] = { 0, 1, 11, 13, 1022, 1023, 2046, 4096, 65535 };
+        uint64_t page[MF_PAGE_BYTES / 8];
+        struct mf_packed packed;
+        uint32_t n;
+        FlexRig r;
+
+        flex_rig_init_packing(&r, PAGES, 1, true);
+        (void) flex_lend(&r, 0);
+        assert_int_equal(flex_write(&r, 3, stamp_of(12, 0)), 0);
+        for (uint32_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+                int result;
+
+                memcpy(flex_place(&r, 3, &n), &lengths[i], sizeof(lengths[i]));
+                result = mf_store_read_packed(&r.st, 3, page, &packed, false);
+                assert_int_equal(result, lengths[i] >= 1 && lengths[i] <= 1022 ? MF_PACKED : -EBADMSG);
+        }
+        assert_true(mf_store_drain(&r.st, &r.batch, 1));
+        assert_int_equal(mf_store_fetch(&r.st, &r.batch.move[0], &packed), -EBADMSG);
+        r.batch.move[0].wrong = true;
+        mf_store_drained(&r.st, &r.batch, true);
+        assert_int_equal(mf_store_read(&r.st, 3, page, false), -EIO);
+        assert_true(flex_give(&r)); /* it keeps no chunk from going back */
         flex_rig_done(&r);
 }
 
@@ -298,10 +438,10 @@ static void test_any_order(void **state) {
 
         for (int round = 0; round < 40; round++) {
                 FlexRig r;
-
                 /* fewer, as many and more slots than the pool has pages */
-                flex_rig_init(&r, 64 + 97 * (uint32_t) (round % 10), 1 + (uint32_t) (round % 8),
-                              round % 4 != 3);
+                uint32_t n_slots = 64 + 97 * (uint32_t) (round % 10), n_chunks = 1 + (uint32_t) (round / 2 % 8);
+
+                (round % 2 ? flex_rig_init_packing : flex_rig_init)(&r, n_slots, n_chunks, round % 8 < 6);
                 for (int i = 0; i < 6000; i++) {
                         random_step(&r, &random);
                         if (i % 500 == 0)
@@ -324,7 +464,8 @@ static void test_any_order(void **state) {
 
 typedef struct Threads {
         struct mf_store st;
-        uint32_t words[THREAD_SLOTS], sums[THREAD_SLOTS], owner[THREAD_CHUNKS * PAGES];
+        uint32_t words[THREAD_SLOTS], sums[THREAD_SLOTS],
+                owner[THREAD_CHUNKS * PAGES * MF_PARTS];
         struct mf_chunk chunk[THREAD_CHUNKS];
         uint8_t pool[THREAD_CHUNKS * MLG_FLEX_CHUNK_BYTES], disk[THREAD_SLOTS][MF_PAGE_BYTES];
         struct mf_batch batch;
@@ -334,13 +475,17 @@ typedef struct Threads {
 typedef struct Writer {
         Threads *t;
         uint32_t first;
-        uint64_t stamp[THREAD_SLOTS], by_disk, by_pool, wrong;
+        uint64_t stamp[THREAD_SLOTS], by_disk, by_pool, by_packed, wrong;
 } Writer;
 
 static void look_at(Writer *w, uint32_t slot) {
         uint64_t page[MF_PAGE_BYTES / 8];
-        int result = mf_store_read(&w->t->st, slot, page, false);
+        struct mf_packed packed;
+        int result = mf_store_read_packed(&w->t->st, slot, page, &packed, false);
 
+        w->by_packed += result == MF_PACKED;
+        if (result == MF_PACKED)
+                result = flex_unpack(&packed, page) && mf_sum(page) == packed.sum ? 0 : -EBADMSG;
         if (result == MF_DISK) {
                 flex_copy_as_disk(page, w->t->disk[slot], MF_PAGE_BYTES);
                 w->wrong += mf_store_sum(&w->t->st, slot) != mf_sum(page);
@@ -352,9 +497,23 @@ static void look_at(Writer *w, uint32_t slot) {
 
 static uint32_t turns_of(const Threads *t) { return __atomic_load_n(&t->turns, __ATOMIC_RELAXED); }
 
+static void write_page(Writer *w, uint32_t slot, uint64_t stamp) {
+        uint64_t page[MF_PAGE_BYTES / 8];
+        struct mf_packed packed;
+        int result;
+
+        flex_fill(page, stamp);
+        flex_pack(&packed, stamp);
+        while ((result = mf_store_write_packed(&w->t->st, slot, page, &packed, false)) == -EAGAIN)
+                sched_yield();
+        if (result == MF_DISK)
+                flex_copy_as_disk(w->t->disk[slot], page, MF_PAGE_BYTES);
+        w->stamp[slot] = stamp;
+}
+
 static void *writer(void *arg) {
         Writer *w = arg;
-        uint64_t random = 77 + w->first, page[MF_PAGE_BYTES / 8];
+        uint64_t random = 77 + w->first;
 
         for (int i = 0; i < THREAD_STEPS || turns_of(w->t) < THREAD_TURNS; i++) {
                 uint32_t which = (uint32_t) (random_next(&random) % (THREAD_SLOTS / WRITERS));
@@ -362,10 +521,7 @@ static void *writer(void *arg) {
                 uint64_t value = random_next(&random);
 
                 if (value % 10 < 5) {
-                        w->stamp[slot] = value % 9 ? value | 256 : value % 256;
-                        flex_fill(page, w->stamp[slot]);
-                        if (mf_store_write(&w->t->st, slot, page, false) == MF_DISK)
-                                flex_copy_as_disk(w->t->disk[slot], page, MF_PAGE_BYTES);
+                        write_page(w, slot, value % 9 ? value | 256 : value % 256);
                 } else if (value % 10 < 6) {
                         mf_store_free(&w->t->st, slot);
                         w->stamp[slot] = 0;
@@ -375,6 +531,24 @@ static void *writer(void *arg) {
         }
         __atomic_fetch_sub(&w->t->running, 1, __ATOMIC_SEQ_CST);
         return NULL;
+}
+
+static void write_back(Threads *t, struct mf_move *m) {
+        uint64_t page[MF_PAGE_BYTES / 8];
+        struct mf_packed packed;
+
+        switch (mf_store_fetch(&t->st, m, &packed)) {
+        case MF_PACKED:
+                m->wrong = !flex_unpack(&packed, page) || mf_sum(page) != packed.sum;
+                flex_copy_as_disk(t->disk[m->slot], page, MF_PAGE_BYTES);
+                break;
+        case 0:
+                flex_copy_as_disk(t->disk[m->slot], mf_store_page(&t->st, m->page), MF_PAGE_BYTES);
+                break;
+        case -EBADMSG:
+                m->wrong = true;
+                break;
+        }
 }
 
 /* One turn of the worker: the host lends all, or calls all back. */
@@ -391,7 +565,7 @@ static uint64_t turn(Threads *t, bool lend) {
                         struct mf_move *m = &t->batch.move[i];
 
                         m->failed = m->page % 50 == 0 && moved % 2;
-                        flex_copy_as_disk(t->disk[m->slot], mf_store_page(&t->st, m->page), MF_PAGE_BYTES);
+                        write_back(t, m);
                 }
                 mf_store_drained(&t->st, &t->batch, false);
                 if (!__atomic_load_n(&t->running, __ATOMIC_SEQ_CST))
@@ -406,10 +580,11 @@ static void test_threads(void **state) {
         Threads *t = calloc(1, sizeof(*t));
         Writer *w = calloc(WRITERS, sizeof(*w));
         pthread_t thread[WRITERS];
-        uint64_t moved = 0, by_pool = 0, by_disk = 0;
+        uint64_t moved = 0, by_pool = 0, by_disk = 0, by_packed = 0;
 
         mf_store_init(&t->st, t->words, THREAD_SLOTS, true);
         mf_store_verify(&t->st, t->sums);
+        mf_store_pack(&t->st);
         assert_int_equal(mf_store_attach(&t->st, t->chunk, t->owner, THREAD_CHUNKS, t->pool), 0);
         t->running = WRITERS;
         for (uint32_t i = 0; i < WRITERS; i++) {
@@ -429,10 +604,12 @@ static void test_threads(void **state) {
                 assert_int_equal(w[i].wrong, 0);
                 by_pool += w[i].by_pool;
                 by_disk += w[i].by_disk;
+                by_packed += w[i].by_packed;
         }
-        printf("%" PRIu64 " pages written back, %" PRIu64 " read from the pool, %" PRIu64 " from the disk\n",
-               moved, by_pool, by_disk);
-        assert_true(moved > 0 && by_pool > 0 && by_disk > 0);
+        printf("%" PRIu64 " pages written back, %" PRIu64 " read from the pool, %" PRIu64
+               " of them packed, %" PRIu64 " from the disk\n",
+               moved, by_pool, by_packed, by_disk);
+        assert_true(moved > 0 && by_pool > by_packed && by_packed > 0 && by_disk > 0);
         mf_store_detach(&t->st);
         free(w);
         free(t);
@@ -646,6 +823,9 @@ int main(void) {
                 cmocka_unit_test(test_under_way),    cmocka_unit_test(test_both),
                 cmocka_unit_test(test_lost),         cmocka_unit_test(test_without_disk),
                 cmocka_unit_test(test_crc32c),       cmocka_unit_test(test_wrong),
+                cmocka_unit_test(test_sizes),        cmocka_unit_test(test_resized),
+                cmocka_unit_test(test_batch),        cmocka_unit_test(test_wrong_length),
+                cmocka_unit_test(test_resized_under_way),
                 cmocka_unit_test(test_any_order),    cmocka_unit_test(test_threads),
                 cmocka_unit_test(test_check),        cmocka_unit_test(test_link),
                 cmocka_unit_test(test_host_takes),

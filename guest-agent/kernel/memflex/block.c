@@ -17,15 +17,32 @@ static int do_page(struct mflex *m, bool write, u32 slot, struct page *page, boo
 	int result;
 
 	if (write)
-		result = mf_store_write(m->store, slot, bytes, try);
+		result = mflex_write_page(m, slot, bytes, try);
 	else
-		result = mf_store_read(m->store, slot, bytes, try);
+		result = mflex_read_page(m, slot, bytes, try);
 	kunmap_local(bytes);
 	if (result == -EBADMSG && !try)
 		mflex_tell_wrong(slot);
 	if (write && mflex_is_due(m))
 		mflex_look_soon(m);
 	return result;
+}
+
+/* A page on its way to the disk that has grown may have to wait: for the disk alone, which needs nobody
+ * here.
+ */
+static int do_page_for_sure(struct mflex *m, bool write, u32 slot, struct page *page)
+{
+	u32 batch;
+	int result;
+
+	for (;;) {
+		batch = smp_load_acquire(&m->n_batches);
+		result = do_page(m, write, slot, page, false);
+		if (result != -EAGAIN)
+			return result;
+		wait_event(m->batch_over, READ_ONCE(m->n_batches) != batch);
+	}
 }
 
 static void to_disk(struct mflex *m, struct bio *bio, u32 sum)
@@ -87,7 +104,7 @@ static void submit_bio_(struct bio *bio)
 		}
 		slot = iter.bi_sector >> SECTORS_SHIFT;
 		sum = mf_store_sum(m->store, slot);
-		result = do_page(m, write, slot, page.bv_page, false);
+		result = do_page_for_sure(m, write, slot, page.bv_page);
 		bio_advance_iter_single(bio, &iter, PAGE_SIZE);
 		if (result == MF_DISK) {
 			disk_bytes += PAGE_SIZE;
@@ -173,9 +190,9 @@ static int make_store(struct mflex *m, u64 pages)
 
 static int make_disk(struct mflex *m)
 {
-	/* a page that changes on its way has not the sum that was taken of it */
-	bool stable_writes =
-		m->sums || (m->backing && bdev_stable_writes(compat_disk_bdev(m->backing)));
+	/* a page that changes on its way has not the sum that was taken of it, nor what it was packed to */
+	bool stable_writes = m->sums || m->streams ||
+			     (m->backing && bdev_stable_writes(compat_disk_bdev(m->backing)));
 	struct gendisk *disk = compat_page_disk(stable_writes);
 	int err;
 
@@ -205,12 +222,15 @@ struct mflex *mflex_new(const char *backing, u32 quota_chunks)
 	mutex_init(&m->lock);
 	INIT_DELAYED_WORK(&m->look, mflex_look);
 	init_completion(&m->written);
+	init_waitqueue_head(&m->batch_over);
 	if (backing && *backing)
 		err = open_backing(m, backing, &pages);
 	if (err == 0)
 		err = make_store(m, pages);
 	if (err == 0 && mflex_verify)
 		err = mflex_verify_init(m);
+	if (err == 0)
+		err = mflex_compress_init(m);
 	if (err == 0)
 		err = bioset_init(&m->splits, MFLEX_POOL_BIOS, 0, BIOSET_NEED_RESCUER);
 	if (err == 0)
@@ -233,6 +253,7 @@ void mflex_free(struct mflex *m)
 		put_disk(m->disk);
 	}
 	cancel_delayed_work_sync(&m->look);
+	mflex_compress_done(m);
 	mflex_verify_done(m);
 	bioset_exit(&m->writes);
 	bioset_exit(&m->splits);

@@ -101,10 +101,11 @@ static void free_tables(struct mflex *m)
 
 static int attach(struct mflex *m, struct pci_dev *pdev, void __iomem *regs, void *base, u32 n_chunks)
 {
+	u32 n_places = MLG_FLEX_CHUNK_PAGES * m->store->parts;
 	int err;
 
 	m->chunk = kvcalloc(n_chunks, sizeof(*m->chunk), GFP_KERNEL);
-	m->owner = kvcalloc(n_chunks, MLG_FLEX_CHUNK_PAGES * sizeof(*m->owner), GFP_KERNEL);
+	m->owner = kvcalloc(n_chunks, n_places * sizeof(*m->owner), GFP_KERNEL);
 	m->serial = kvcalloc(n_chunks, 2, GFP_KERNEL);
 	err = !m->chunk || !m->owner || !m->serial ? -ENOMEM : 0;
 	if (err == 0)

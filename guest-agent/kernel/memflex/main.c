@@ -5,7 +5,8 @@
  *   block.c       /dev/memflex0: pages in and out         device.c      the ivshmem device of the pool
  *   worker.c      looks at what the host says             write-back.c  from the pool to the disk
  *   stats.c       /sys/block/memflex0                     swap-in.c     what memflexctl asks for
- *   verify.c      checksums of what is on the disk        core/         plain C, tested in user space
+ *   verify.c      checksums of what is on the disk        compress.c    pages that take less than a page
+ *   core/         plain C, tested in user space
  *
  * Locks, outer ones first: mflex_lock (there is one device), m->lock (its pool), and inside of core/store.h
  * that of a slot's bucket and that of the chunks. Pages come and go under the last two only, which are
@@ -33,6 +34,10 @@ bool mflex_write_ahead = true;
 module_param_named(write_ahead, mflex_write_ahead, bool, 0644);
 MODULE_PARM_DESC(write_ahead,
 		 "Write the oldest pages to the disk before the lent memory is full (default: Y)");
+
+char *mflex_algorithm = "none";
+module_param_named(comp_algorithm, mflex_algorithm, charp, 0444);
+MODULE_PARM_DESC(comp_algorithm, "Compress what goes to the lent memory: none, lz4, zstd");
 
 bool mflex_verify;
 module_param_named(verify, mflex_verify, bool, 0444);

@@ -7,6 +7,7 @@
 #include <linux/completion.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
 
 #include "../common/compat.h"
@@ -29,6 +30,10 @@ struct mflex {
 	compat_disk *backing; /* or NULL */
 	struct bio_set splits, writes, checks;
 	u32 *sums; /* NULL: nothing is verified */
+	const char *algorithm;
+	struct mflex_stream *streams; /* NULL: nothing is packed */
+	u32 n_streams;
+	void *unpacked; /* pages of a batch on their way to the disk */
 
 	struct delayed_work look;
 	bool hurry; /* somebody has asked for a look already */
@@ -49,8 +54,11 @@ struct mflex {
 
 	struct mf_batch batch;
 	struct mflex_run run[MF_BATCH_PAGES];
+	struct page *page[MF_BATCH_PAGES]; /* of each move */
 	atomic_t under_way;
 	struct completion written;
+	u32 n_batches; /* that are over */
+	wait_queue_head_t batch_over;
 };
 
 extern struct workqueue_struct *mflex_wq;
@@ -87,6 +95,16 @@ static inline bool mflex_is_due(const struct mflex *m)
 	       READ_ONCE(m->store->chunks.n_pages) > READ_ONCE(m->ahead_from_pages);
 }
 
+/* compress.c: with the module's parameter; done() also undoes half of it. Pages as core/store.h has them,
+ * but never packed. fetch(): what a move is to write to the disk; NULL: nothing.
+ */
+int mflex_compress_init(struct mflex *m);
+void mflex_compress_done(struct mflex *m);
+int mflex_write_page(struct mflex *m, u32 slot, const void *from, bool try);
+int mflex_read_page(struct mflex *m, u32 slot, void *to, bool try);
+struct page *mflex_fetch(struct mflex *m, u32 move);
+extern const char *const mflex_algorithms[]; /* ends with NULL */
+
 /* verify.c: with the module's parameter; done() also undoes half of it. */
 int mflex_verify_init(struct mflex *m);
 void mflex_verify_done(struct mflex *m);
@@ -95,5 +113,6 @@ void mflex_tell_wrong(u32 slot);
 
 extern const struct attribute_group *mflex_groups[];
 extern char *mflex_backing;
+extern char *mflex_algorithm;
 extern bool mflex_write_ahead;
 extern bool mflex_verify;

@@ -9,6 +9,9 @@
  *              called back and cannot be given; of what was written back: before there was need
  *   pool_stat  chunks: held, of them without a page, wanted, those we may have; epoch (0: no pool, or not
  *              yet); how often the host took the pool away
+ *   comp_algorithm  those there are; the one in use in brackets
+ *   comp_stat    packed, of those in the pool; pages of the pool that all of those take; written to the pool
+ *              packed, in all; bytes that these came to; written to the pool as they are, in all
  *   verify_stat  1: each page is verified (0: none); reads of what was not what was written
  */
 #include "memflex.h"
@@ -23,7 +26,7 @@ static ssize_t mm_stat_show(struct device *dev, struct device_attribute *attr, c
 	struct mf_numbers n;
 
 	mf_store_numbers(mflex_of(dev)->store, &n);
-	return sysfs_emit(buf, "%llu %llu %llu %llu\n", n.pool_pages, n.count[MF_N_SAME],
+	return sysfs_emit(buf, "%llu %llu %llu %llu\n", n.in_pool, n.count[MF_N_SAME],
 			  n.count[MF_N_ON_DISK], n.count[MF_N_LOST]);
 }
 
@@ -61,6 +64,26 @@ static ssize_t pool_stat_show(struct device *dev, struct device_attribute *attr,
 			  READ_ONCE(m->link.n_lost));
 }
 
+static ssize_t comp_algorithm_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	const char *const *name;
+	int n = 0;
+
+	for (name = mflex_algorithms; *name; name++)
+		n += sysfs_emit_at(buf, n, *name == mflex_of(dev)->algorithm ? "[%s] " : "%s ", *name);
+	return n + sysfs_emit_at(buf, n, "\n");
+}
+
+static ssize_t comp_stat_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	struct mf_numbers n;
+
+	mf_store_numbers(mflex_of(dev)->store, &n);
+	return sysfs_emit(buf, "%llu %llu %llu %llu %llu\n", n.packed, n.pool_pages,
+			  n.count[MF_N_PACKED_WRITES], n.count[MF_N_PACKED_BYTES],
+			  n.count[MF_N_POOL_WRITES] - n.count[MF_N_PACKED_WRITES]);
+}
+
 static ssize_t verify_stat_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
 	struct mflex *m = mflex_of(dev);
@@ -74,6 +97,8 @@ static DEVICE_ATTR_RO(mm_stat);
 static DEVICE_ATTR_RO(io_stat);
 static DEVICE_ATTR_RO(wb_stat);
 static DEVICE_ATTR_RO(pool_stat);
+static DEVICE_ATTR_RO(comp_algorithm);
+static DEVICE_ATTR_RO(comp_stat);
 static DEVICE_ATTR_RO(verify_stat);
 
 static struct attribute *mflex_attrs[] = {
@@ -81,6 +106,8 @@ static struct attribute *mflex_attrs[] = {
 	&dev_attr_io_stat.attr,
 	&dev_attr_wb_stat.attr,
 	&dev_attr_pool_stat.attr,
+	&dev_attr_comp_algorithm.attr,
+	&dev_attr_comp_stat.attr,
 	&dev_attr_verify_stat.attr,
 	NULL,
 };

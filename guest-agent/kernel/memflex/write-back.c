@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Write-back: the oldest chunks' pages go to their places on the disk, straight out of the pool; what is
- * adjacent there goes in one bio. The worker waits for all of a batch; only then is a chunk given back.
+/* Write-back: the oldest chunks' pages go to their places on the disk, straight out of the pool, or unpacked
+ * from there; what is adjacent there goes in one bio. The worker waits for all of a batch; only then is a
+ * chunk given back.
  */
 #include <linux/sort.h>
 
@@ -44,17 +45,19 @@ static void submit_run(struct mflex *m, struct mflex_run *run)
 	bio->bi_private = run;
 	bio->bi_end_io = on_written;
 	for (i = 0; i < run->n; i++)
-		__bio_add_page(bio, virt_to_page(mf_store_page(m->store, move[i].page)), PAGE_SIZE, 0);
+		__bio_add_page(bio, m->page[run->first + i], PAGE_SIZE, 0);
 	atomic_inc(&m->under_way);
 	submit_bio(bio);
 }
 
-static u32 run_length(const struct mf_batch *batch, u32 first)
+/* 0: there is nothing to write. */
+static u32 run_length(const struct mflex *m, u32 first)
 {
-	const struct mf_move *move = &batch->move[first];
-	u32 n = 1;
+	const struct mf_move *move = &m->batch.move[first];
+	u32 n = 0;
 
-	while (n < RUN_PAGES && first + n < batch->n && move[n].slot == move->slot + n)
+	while (n < RUN_PAGES && first + n < m->batch.n &&
+	       m->page[first + n] && move[n].slot == move->slot + n)
 		n++;
 	return n;
 }
@@ -62,15 +65,20 @@ static u32 run_length(const struct mf_batch *batch, u32 first)
 static void write_batch(struct mflex *m)
 {
 	struct blk_plug plug;
-	u32 first, n_runs = 0;
+	u32 i, n, n_runs = 0;
 
 	sort(m->batch.move, m->batch.n, sizeof(m->batch.move[0]), by_slot, NULL);
+	for (i = 0; i < m->batch.n; i++)
+		m->page[i] = mflex_fetch(m, i);
 	reinit_completion(&m->written);
 	atomic_set(&m->under_way, 1); /* ours, until all are submitted */
 	blk_start_plug(&plug);
-	for (first = 0; first < m->batch.n; first += m->run[n_runs++].n) {
-		m->run[n_runs] = (struct mflex_run){m, first, run_length(&m->batch, first)};
-		submit_run(m, &m->run[n_runs]);
+	for (i = 0; i < m->batch.n; i += n ?: 1) {
+		n = run_length(m, i);
+		if (n == 0)
+			continue;
+		m->run[n_runs] = (struct mflex_run){m, i, n};
+		submit_run(m, &m->run[n_runs++]);
 	}
 	blk_finish_plug(&plug);
 	one_less(m);
@@ -92,5 +100,7 @@ int mflex_write_back(struct mflex *m, u32 most, bool leave)
 				    ": %u of %u pages could not be written to the disk, and stay in the pool\n",
 				    n_failed, n);
 	mf_store_drained(m->store, &m->batch, !leave && mf_link_may_keep_all(&m->link, m->store));
+	smp_store_release(&m->n_batches, m->n_batches + 1);
+	wake_up_all(&m->batch_over);
 	return n && n_failed == n ? -EIO : (int)(n - n_failed);
 }

@@ -2,12 +2,12 @@
 /* flexload: more memory than the guest has, each page of which is told from all others and from its own
  * past.
  *
- *     flexload MIB PROCESSES     until SIGTERM; then every page is read once more, and the exit status says it all
+ *     flexload MIB PROCESSES [packs]     until SIGTERM; then every page is read once more: the exit status
  *
  * Each process fills its part, and then goes over it again and again, in order and at random, compares what
  * it finds, and writes a fifth of the pages anew. What a page should hold follows from its number and from
- * how often it was written, which is kept beside. One page in 16 is of one byte. /run/flexload has a line
- * of KEY=VALUE pairs.
+ * how often it was written, which is kept beside. One page in 16 is of one byte; with `packs` nine repeat
+ * themselves after 256 to 1800 bytes. /run/flexload has a line of KEY=VALUE pairs.
  *
  * A page that cannot be read (SIGBUS) is left for the next time, and counted as refused. What a process needs itself is locked, so
  * that it is one of those pages. */
@@ -158,15 +158,16 @@ static void tell(const Counts *c, uint32_t n, const char *state) {
 }
 
 int main(int argc, char **argv) {
-        uint64_t mib = argc == 3 ? strtoull(argv[1], NULL, 10) : 0;
-        uint32_t n = argc == 3 ? (uint32_t) strtoul(argv[2], NULL, 10) : 0, left, failed = 0;
+        uint64_t mib = argc >= 3 ? strtoull(argv[1], NULL, 10) : 0;
+        uint32_t n = argc >= 3 ? (uint32_t) strtoul(argv[2], NULL, 10) : 0, left, failed = 0;
         Counts *c = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
         if (mib == 0 || n == 0 || n > PROCESSES_MOST || c == MAP_FAILED) {
-                fprintf(stderr, "usage: flexload MIB PROCESSES\n");
+                fprintf(stderr, "usage: flexload MIB PROCESSES [packs]\n");
                 return 2;
         }
         (void) mlockall(MCL_CURRENT);
+        pattern_packs = argc == 4 && strcmp(argv[3], "packs") == 0;
         stop = (bool *) (c + n);
         signal(SIGTERM, on_signal);
         for (uint32_t i = 0; i < n; i++)

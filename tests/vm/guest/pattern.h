@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Patterns: what a page holds follows from a seed; pages of different seeds differ in each word. One in 16 is of one byte. */
+/* Patterns: what a page holds follows from a seed; pages of different seeds differ in each word. One in 16 is
+ * of one byte; where they are to pack, nine repeat themselves after 256 to 1800 bytes. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,7 +20,13 @@ static inline uint64_t seed_of(uint64_t page, uint32_t times) {
         return mix(page << 32 | times);
 }
 
+static bool pattern_packs;
+
 static inline uint64_t word_of(uint64_t seed, uint32_t i) {
+        static const uint32_t periods[16] = { 0, 32, 40, 64, 100, 110, 120, 150, 200, 225 };
+
+        if (pattern_packs && periods[seed % 16])
+                i %= periods[seed % 16];
         return seed % 16 == 0 ? (seed >> 8 & 0xff) * 0x0101010101010101u : seed * (i + 1) + i;
 }
 

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Store: see store.h. A slot is a word: its kind, flags, and a page of the pool or a byte. */
+/* Store: see store.h. A slot is a word: its kind, flags, and a place in the pool or a byte. */
 #include "store.h"
 
-#define WHERE 0xffffffu /* MLG_FLEX_CHUNKS_MAX chunks of 64 pages are just that many */
+#define PLACE 0x3ffffffu /* a page, and which part of it */
 #define CLEAN (1u << 27)
 #define BUSY (1u << 28)
 #define CHANGED (1u << 29)
 #define DEAD (1u << 30)
+#define POOL (4u << 24) /* the other bits of the kind are the part's */
 #define KIND (7u << 24)
 #define FREE (0u << 24)
 #define SAME (1u << 24)
-#define POOL (2u << 24)
-#define DISK (3u << 24)
-#define LOST (4u << 24)
+#define DISK (2u << 24)
+#define LOST (3u << 24)
 
-_Static_assert(MLG_FLEX_CHUNKS_MAX * (u64)MLG_FLEX_CHUNK_PAGES - 1 == WHERE, "pages fit into a slot's word");
+_Static_assert(PLACE < POOL && PLACE >> MF_PART_SHIFT == MF_PARTS - 1, "places fit into a slot's word");
 
 static struct mf_bucket *bucket_of(struct mf_store *st, u32 slot)
 {
@@ -23,7 +23,7 @@ static struct mf_bucket *bucket_of(struct mf_store *st, u32 slot)
 
 static u32 kind_of(u32 word)
 {
-	return word & KIND;
+	return word & POOL ? POOL : word & KIND;
 }
 
 /* Keeps the numbers of what is where. */
@@ -37,25 +37,25 @@ static void set_slot(struct mf_store *st, struct mf_bucket *b, u32 slot, u32 wor
 	st->slot[slot] = word;
 }
 
-static bool take_page(struct mf_store *st, u32 slot, u32 *ret_page)
+static bool take_place(struct mf_store *st, u32 slot, u32 parts, u32 *ret_place)
 {
 	bool got;
 
 	mf_lock(&st->chunks_lock);
-	got = mf_chunks_take(&st->chunks, slot, ret_page);
+	got = mf_chunks_take(&st->chunks, slot, parts, ret_place);
 	mf_unlock(&st->chunks_lock);
 	return got;
 }
 
-static void put_page_of(struct mf_store *st, u32 word)
+static void put_place_of(struct mf_store *st, u32 word)
 {
 	mf_lock(&st->chunks_lock);
-	(void)mf_chunks_put(&st->chunks, word & WHERE);
+	(void)mf_chunks_put(&st->chunks, word & PLACE);
 	mf_unlock(&st->chunks_lock);
 }
 
 /* The last word first: pages are more often alike at their beginning. */
-static bool is_same(const void *page, u8 *ret_byte)
+bool mf_page_is_same(const void *page, u8 *ret_byte)
 {
 	const u64 *word = page, all = (word[0] & 0xff) * 0x0101010101010101ULL;
 	u32 i;
@@ -77,10 +77,11 @@ void mf_store_init(struct mf_store *st, u32 *slot, u32 n_slots, bool has_disk)
 	st->slot = slot;
 	st->n_slots = n_slots;
 	st->has_disk = has_disk;
+	st->parts = 1;
 	for (i = 0; i < MF_BUCKETS; i++)
 		mf_lock_init(&st->bucket[i].lock);
 	mf_lock_init(&st->chunks_lock);
-	mf_chunks_init(&st->chunks, NULL, NULL, 0);
+	mf_chunks_init(&st->chunks, NULL, NULL, 0, 1);
 }
 
 void mf_store_verify(struct mf_store *st, u32 *sum)
@@ -88,41 +89,137 @@ void mf_store_verify(struct mf_store *st, u32 *sum)
 	st->sum = sum;
 }
 
-/* In the page that it has. */
-static void write_over(struct mf_store *st, struct mf_bucket *b, u32 slot, const void *from)
+void mf_store_pack(struct mf_store *st)
 {
-	u32 word = st->slot[slot] & ~(CLEAN | DEAD);
-
-	if (word & BUSY)
-		word |= CHANGED;
-	memcpy(mf_store_page(st, word & WHERE), from, MF_PAGE_BYTES);
-	set_slot(st, b, slot, word);
-	b->count[MF_N_POOL_WRITES]++;
+	st->parts = MF_PARTS;
 }
 
-static int write_anew(struct mf_store *st, struct mf_bucket *b, u32 slot, const void *from, bool try)
-{
-	u32 page;
+/* ---------------------------------------------------------------- places in the pool */
 
-	if (take_page(st, slot, &page)) {
-		memcpy(mf_store_page(st, page), from, MF_PAGE_BYTES);
-		set_slot(st, b, slot, POOL | page);
-		b->count[MF_N_POOL_WRITES]++;
-		return 0;
+/* What one part has room for; its length goes before it. */
+static u32 part_bytes(u32 parts)
+{
+	return MF_PAGE_BYTES / parts & ~7u;
+}
+
+static u8 *bytes_at(const struct mf_store *st, u32 place, u32 parts)
+{
+	return (u8 *)mf_store_page(st, place) + (place >> MF_PART_SHIFT) * part_bytes(parts);
+}
+
+static u32 parts_for(const struct mf_store *st, const struct mf_packed *packed)
+{
+	u32 parts = packed && packed->n ? st->parts : 1;
+
+	while (parts > 1 && packed->n + sizeof(u16) > part_bytes(parts))
+		parts--;
+	return parts;
+}
+
+/* What is to be written, and in how many parts of a page it has room. */
+struct input {
+	const void *from;
+	const struct mf_packed *packed;
+	u32 parts;
+};
+
+static void copy_in(struct mf_store *st, struct mf_bucket *b, const struct input *in, u32 place, u32 parts)
+{
+	u8 *at = bytes_at(st, place, parts);
+	u16 n;
+
+	b->count[MF_N_POOL_WRITES]++;
+	if (parts == 1) {
+		memcpy(at, in->from, MF_PAGE_BYTES);
+		return;
 	}
+	n = (u16)in->packed->n;
+	memcpy(at, &n, sizeof(n));
+	memcpy(at + sizeof(n), in->packed->bytes, n);
+	b->count[MF_N_PACKED_WRITES]++;
+	b->count[MF_N_PACKED_BYTES] += n;
+}
+
+/* The length is read once: others may write there. */
+static int copy_out_packed(const struct mf_store *st, u32 slot, u32 place, u32 parts, struct mf_packed *to)
+{
+	const u16 *at = (const void *)bytes_at(st, place, parts);
+	u32 n = READ_ONCE(*at);
+
+	if (n == 0 || n > part_bytes(parts) - sizeof(*at))
+		return -EBADMSG;
+	memcpy(to->bytes, at + 1, n);
+	to->n = n;
+	to->sum = mf_store_sum(st, slot);
+	return MF_PACKED;
+}
+
+/* ---------------------------------------------------------------- in */
+
+bool mf_store_has_room(struct mf_store *st)
+{
+	bool has;
+
+	mf_lock(&st->chunks_lock);
+	has = mf_chunks_has_room(&st->chunks);
+	mf_unlock(&st->chunks_lock);
+	return has;
+}
+
+/* Into the place that it has, or one of the right size; -EAGAIN: there is none. A place that a BUSY slot
+ * leaves is nobody's until the batch is over, as its chunk is DRAINING: the disk may go on reading there.
+ */
+static int write_over(struct mf_store *st, struct mf_bucket *b, u32 slot, const struct input *in)
+{
+	u32 word = st->slot[slot] & ~(CLEAN | DEAD), place = word & PLACE;
+	u32 has = mf_chunks_parts(&st->chunks, place), parts = has;
+
+	if (in->parts != has && take_place(st, slot, in->parts, &place)) {
+		put_place_of(st, word);
+		parts = in->parts;
+	} else if (in->parts < has) {
+		return -EAGAIN;
+	}
+	copy_in(st, b, in, place, parts);
+	set_slot(st, b, slot, (word & ~PLACE) | place | (word & BUSY ? CHANGED : 0));
+	return 0;
+}
+
+static int write_anew(struct mf_store *st, struct mf_bucket *b, u32 slot, const struct input *in)
+{
+	u32 place;
+
+	if (!take_place(st, slot, in->parts, &place))
+		return -EAGAIN;
+	copy_in(st, b, in, place, in->parts);
+	set_slot(st, b, slot, POOL | place);
+	return 0;
+}
+
+/* There is no place for it in the pool. */
+static int write_beyond(struct mf_store *st, struct mf_bucket *b, u32 slot, bool try)
+{
+	u32 word = st->slot[slot];
+
+	if (word & BUSY)
+		return -EAGAIN;
 	if (try)
 		return MF_DISK;
 	if (!st->has_disk) {
 		b->count[MF_N_ERRORS]++;
 		return -ENOSPC;
 	}
+	if (word & POOL)
+		put_place_of(st, word);
 	set_slot(st, b, slot, DISK);
 	b->count[MF_N_DISK_WRITES]++;
 	return MF_DISK;
 }
 
-int mf_store_write(struct mf_store *st, u32 slot, const void *from, bool try)
+int mf_store_write_packed(struct mf_store *st, u32 slot, const void *from, const struct mf_packed *packed,
+			  bool try)
 {
+	struct input in = {from, packed, parts_for(st, packed)};
 	struct mf_bucket *b = bucket_of(st, slot);
 	bool same;
 	u32 word, sum;
@@ -131,19 +228,19 @@ int mf_store_write(struct mf_store *st, u32 slot, const void *from, bool try)
 
 	if (slot >= st->n_slots)
 		return -ERANGE;
-	same = is_same(from, &byte);
+	same = mf_page_is_same(from, &byte);
 	sum = st->sum ? mf_sum(from) : 0;
 	mf_lock(&b->lock);
 	word = st->slot[slot];
 	if (same && !(word & BUSY)) {
 		if (kind_of(word) == POOL)
-			put_page_of(st, word);
+			put_place_of(st, word);
 		set_slot(st, b, slot, SAME | byte);
 		b->count[MF_N_SAME_WRITES]++;
-	} else if (kind_of(word) == POOL) {
-		write_over(st, b, slot, from);
 	} else {
-		result = write_anew(st, b, slot, from, try);
+		result = word & POOL ? write_over(st, b, slot, &in) : write_anew(st, b, slot, &in);
+		if (result == -EAGAIN)
+			result = write_beyond(st, b, slot, try);
 	}
 	if (st->sum && (result == 0 || (result == MF_DISK && !try)))
 		WRITE_ONCE(st->sum[slot], sum);
@@ -151,30 +248,46 @@ int mf_store_write(struct mf_store *st, u32 slot, const void *from, bool try)
 	return result;
 }
 
-static int read_pool(struct mf_store *st, struct mf_bucket *b, u32 slot, void *to, bool try)
-{
-	u32 page = st->slot[slot] & WHERE;
-	struct mf_chunk *chunk = &st->chunks.chunk[page / MLG_FLEX_CHUNK_PAGES];
+/* ---------------------------------------------------------------- out */
 
-	memcpy(to, mf_store_page(st, page), MF_PAGE_BYTES);
-	if (st->sum && mf_sum(to) != st->sum[slot]) {
-		memset(to, 0, MF_PAGE_BYTES);
+static int copy_out(struct mf_store *st, u32 slot, u32 place, void *to, struct mf_packed *packed)
+{
+	u32 parts = mf_chunks_parts(&st->chunks, place);
+
+	if (parts > 1)
+		return packed ? copy_out_packed(st, slot, place, parts, packed) : -EINVAL;
+	memcpy(to, mf_store_page(st, place), MF_PAGE_BYTES);
+	if (!st->sum || mf_sum(to) == st->sum[slot])
+		return 0;
+	memset(to, 0, MF_PAGE_BYTES);
+	return -EBADMSG;
+}
+
+static int read_pool(struct mf_store *st, struct mf_bucket *b, u32 slot, void *to, struct mf_packed *packed,
+		     bool try)
+{
+	u32 place = st->slot[slot] & PLACE;
+	struct mf_chunk *chunk = &st->chunks.chunk[(place & MF_PAGE_MASK) / MLG_FLEX_CHUNK_PAGES];
+	int result = copy_out(st, slot, place, to, packed);
+
+	if (result < 0) {
 		b->count[MF_N_WRONG] += !try;
-		return -EBADMSG;
+		return result;
 	}
 	b->count[MF_N_POOL_READS]++;
 	if (!READ_ONCE(chunk->read))
 		WRITE_ONCE(chunk->read, 1);
-	return 0;
+	return result;
 }
 
-static int read_slot(struct mf_store *st, struct mf_bucket *b, u32 slot, void *to, bool try)
+static int read_slot(struct mf_store *st, struct mf_bucket *b, u32 slot, void *to, struct mf_packed *packed,
+		     bool try)
 {
 	u32 word = st->slot[slot];
 
 	switch (word & DEAD ? FREE : kind_of(word)) {
 	case POOL:
-		return read_pool(st, b, slot, to, try);
+		return read_pool(st, b, slot, to, packed, try);
 	case DISK:
 		b->count[MF_N_DISK_READS] += !try;
 		return MF_DISK;
@@ -188,7 +301,7 @@ static int read_slot(struct mf_store *st, struct mf_bucket *b, u32 slot, void *t
 	}
 }
 
-int mf_store_read(struct mf_store *st, u32 slot, void *to, bool try)
+int mf_store_read_packed(struct mf_store *st, u32 slot, void *to, struct mf_packed *packed, bool try)
 {
 	struct mf_bucket *b = bucket_of(st, slot);
 	int result;
@@ -196,7 +309,7 @@ int mf_store_read(struct mf_store *st, u32 slot, void *to, bool try)
 	if (slot >= st->n_slots)
 		return -ERANGE;
 	mf_lock(&b->lock);
-	result = read_slot(st, b, slot, to, try);
+	result = read_slot(st, b, slot, to, packed, try);
 	mf_unlock(&b->lock);
 	return result;
 }
@@ -212,7 +325,7 @@ u32 mf_store_age(struct mf_store *st, u32 slot)
 	word = st->slot[slot];
 	if (kind_of(word) == POOL)
 		age = READ_ONCE(st->chunks.births) -
-		      READ_ONCE(st->chunks.chunk[(word & WHERE) / MLG_FLEX_CHUNK_PAGES].born);
+		      READ_ONCE(st->chunks.chunk[(word & MF_PAGE_MASK) / MLG_FLEX_CHUNK_PAGES].born);
 	else if (kind_of(word) == DISK || kind_of(word) == LOST)
 		age = MF_AGE_DISK;
 	mf_unlock(&b->lock);
@@ -243,7 +356,7 @@ void mf_store_free(struct mf_store *st, u32 slot)
 		st->slot[slot] = word | DEAD;
 	} else {
 		if (kind_of(word) == POOL)
-			put_page_of(st, word);
+			put_place_of(st, word);
 		set_slot(st, b, slot, FREE);
 	}
 	mf_unlock(&b->lock);
@@ -258,28 +371,28 @@ int mf_store_attach(struct mf_store *st, struct mf_chunk *chunk, u32 *owner, u32
 	if (n > MLG_FLEX_CHUNKS_MAX)
 		return -ERANGE;
 	mf_lock(&st->chunks_lock);
-	mf_chunks_init(&st->chunks, chunk, owner, n);
+	mf_chunks_init(&st->chunks, chunk, owner, n, st->parts);
 	st->pages = pages;
 	mf_unlock(&st->chunks_lock);
 	return 0;
 }
 
-static u32 owner_of(struct mf_store *st, u32 page)
+static u32 owner_of(struct mf_store *st, u32 place)
 {
 	u32 slot;
 
 	mf_lock(&st->chunks_lock);
-	slot = mf_chunks_owner(&st->chunks, page);
+	slot = mf_chunks_owner(&st->chunks, place);
 	mf_unlock(&st->chunks_lock);
 	return slot;
 }
 
-/* The bucket of the slot that the page is of, locked; NULL: it is nobody's. Between our look at its owner and the lock it
+/* The bucket of the slot that the place is of, locked; NULL: it is nobody's. Between our look at its owner and the lock it
  * may have been put, and taken by another slot: then it is nobody's that we are after.
  */
-static struct mf_bucket *lock_owner(struct mf_store *st, u32 page, u32 *ret_slot)
+static struct mf_bucket *lock_owner(struct mf_store *st, u32 place, u32 *ret_slot)
 {
-	u32 slot = owner_of(st, page), word;
+	u32 slot = owner_of(st, place), word;
 	struct mf_bucket *b;
 
 	if (slot == MF_NONE)
@@ -287,7 +400,7 @@ static struct mf_bucket *lock_owner(struct mf_store *st, u32 page, u32 *ret_slot
 	b = bucket_of(st, slot);
 	mf_lock(&b->lock);
 	word = st->slot[slot];
-	if (kind_of(word) == POOL && (word & WHERE) == page) {
+	if (kind_of(word) == POOL && (word & PLACE) == place) {
 		*ret_slot = slot;
 		return b;
 	}
@@ -296,29 +409,30 @@ static struct mf_bucket *lock_owner(struct mf_store *st, u32 page, u32 *ret_slot
 }
 
 /* What took it meanwhile was written later than the pool was closed only if it lies in no pool. */
-static void lose_page(struct mf_store *st, u32 page)
+static void lose_place(struct mf_store *st, u32 place)
 {
 	u32 slot, word;
-	struct mf_bucket *b = lock_owner(st, page, &slot);
+	struct mf_bucket *b = lock_owner(st, place, &slot);
 
 	if (!b)
 		return;
 	word = st->slot[slot];
-	put_page_of(st, word);
+	put_place_of(st, word);
 	set_slot(st, b, slot, word & CLEAN ? DISK : LOST);
 	mf_unlock(&b->lock);
 }
 
 void mf_store_lose(struct mf_store *st)
 {
-	u32 page, chunk, most;
+	u32 page, part, chunk, most;
 
 	mf_lock(&st->chunks_lock);
 	most = st->chunks.most;
 	st->chunks.most = 0;
 	mf_unlock(&st->chunks_lock);
-	for (page = 0; page < st->chunks.n * MLG_FLEX_CHUNK_PAGES; page++)
-		lose_page(st, page);
+	for (part = 0; part < st->parts; part++)
+		for (page = 0; page < st->chunks.n * MLG_FLEX_CHUNK_PAGES; page++)
+			lose_place(st, part << MF_PART_SHIFT | page);
 	while (mf_store_give(st, &chunk))
 		;
 	mf_store_limit(st, most);
@@ -328,7 +442,7 @@ void mf_store_detach(struct mf_store *st)
 {
 	mf_store_lose(st);
 	mf_lock(&st->chunks_lock);
-	mf_chunks_init(&st->chunks, NULL, NULL, 0);
+	mf_chunks_init(&st->chunks, NULL, NULL, 0, 1);
 	st->pages = NULL;
 	mf_unlock(&st->chunks_lock);
 }
@@ -363,39 +477,68 @@ void mf_store_limit(struct mf_store *st, u32 most)
 /* ---------------------------------------------------------------- write-back */
 
 /* One that was freed just now needs nothing: no page of a chunk that is DRAINING is taken anew. */
-static void mark(struct mf_store *st, struct mf_batch *batch, u32 page)
+static void mark(struct mf_store *st, struct mf_batch *batch, u32 place)
 {
 	u32 slot, word;
-	struct mf_bucket *b = lock_owner(st, page, &slot);
+	struct mf_bucket *b = lock_owner(st, place, &slot);
 
 	if (!b)
 		return;
 	word = st->slot[slot];
 	if (word & CLEAN) {
-		put_page_of(st, word);
+		put_place_of(st, word);
 		set_slot(st, b, slot, DISK);
 		b->count[MF_N_DROPPED]++;
 	} else {
 		st->slot[slot] = word | BUSY;
-		batch->move[batch->n++] = (struct mf_move){slot, page, false};
+		batch->move[batch->n++] = (struct mf_move){.slot = slot, .page = place};
 	}
 	mf_unlock(&b->lock);
 }
 
+static void mark_chunk(struct mf_store *st, struct mf_batch *batch, u32 chunk)
+{
+	u32 bit, part;
+
+	for (bit = 0; bit < MLG_FLEX_CHUNK_PAGES; bit++)
+		for (part = 0; part < st->parts; part++)
+			mark(st, batch, part << MF_PART_SHIFT | (chunk * MLG_FLEX_CHUNK_PAGES + bit));
+}
+
 bool mf_store_drain(struct mf_store *st, struct mf_batch *batch, u32 most)
 {
-	u32 i, bit;
+	u32 i;
 
+	/* a batch has room for all of their places */
+	most = plain_min(most, MF_BATCH_CHUNKS / st->parts);
 	batch->n_chunks = batch->n = 0;
 	mf_lock(&st->chunks_lock);
-	while (batch->n_chunks < plain_min(most, MF_BATCH_CHUNKS) &&
+	while (batch->n_chunks < most &&
 	       mf_chunks_drain(&st->chunks, &batch->chunk[batch->n_chunks]))
 		batch->n_chunks++;
 	mf_unlock(&st->chunks_lock);
 	for (i = 0; i < batch->n_chunks; i++)
-		for (bit = 0; bit < MLG_FLEX_CHUNK_PAGES; bit++)
-			mark(st, batch, batch->chunk[i] * MLG_FLEX_CHUNK_PAGES + bit);
+		mark_chunk(st, batch, batch->chunk[i]);
 	return batch->n_chunks > 0;
+}
+
+int mf_store_fetch(struct mf_store *st, const struct mf_move *move, struct mf_packed *packed)
+{
+	struct mf_bucket *b = bucket_of(st, move->slot);
+	u32 word, parts;
+	int result = 0;
+
+	mf_lock(&b->lock);
+	word = st->slot[move->slot];
+	if (word & (CHANGED | DEAD)) {
+		result = -ECANCELED;
+	} else {
+		parts = mf_chunks_parts(&st->chunks, move->page);
+		if (parts > 1)
+			result = copy_out_packed(st, move->slot, move->page, parts, packed);
+	}
+	mf_unlock(&b->lock);
+	return result;
 }
 
 static void end_move(struct mf_store *st, const struct mf_move *move, bool keep)
@@ -407,16 +550,21 @@ static void end_move(struct mf_store *st, const struct mf_move *move, bool keep)
 	word = st->slot[move->slot];
 	if (word & DEAD)
 		after = FREE;
-	else if (move->failed || word & CHANGED)
-		after = POOL | (word & WHERE);
+	else if (word & CHANGED)
+		after = POOL | (word & PLACE);
+	else if (move->wrong)
+		after = LOST;
+	else if (move->failed)
+		after = POOL | (word & PLACE);
 	else if (keep)
-		after = POOL | CLEAN | (word & WHERE);
+		after = POOL | CLEAN | (word & PLACE);
 	else
 		after = DISK;
 	b->count[MF_N_ERRORS] += move->failed;
-	b->count[MF_N_WRITTEN_BACK] += !move->failed;
+	b->count[MF_N_WRONG] += move->wrong;
+	b->count[MF_N_WRITTEN_BACK] += !move->failed && !move->wrong;
 	if (kind_of(after) != POOL)
-		put_page_of(st, word);
+		put_place_of(st, word);
 	set_slot(st, b, move->slot, after);
 	mf_unlock(&b->lock);
 }
@@ -446,6 +594,8 @@ void mf_store_numbers(struct mf_store *st, struct mf_numbers *ret)
 		mf_unlock(&st->bucket[i].lock);
 	}
 	mf_lock(&st->chunks_lock);
+	ret->in_pool = st->chunks.n_places;
+	ret->packed = st->chunks.n_split;
 	ret->pool_pages = st->chunks.n_pages;
 	ret->held = st->chunks.n_held;
 	ret->empty = st->chunks.n_empty;
