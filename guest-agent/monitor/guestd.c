@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "order.h"
 #include "port.h"
 #include "session.h"
 
@@ -35,6 +36,7 @@ typedef struct Guestd {
 
         FactsReader reader;
         Session session;
+        Order order;
         MlgMonitorStream in;
         int epoll, port, trigger; /* -1: closed */
         uint64_t window_usec;     /* that the trigger got */
@@ -111,6 +113,8 @@ static void print_facts(const MlgFacts *f, bool alarm) {
                 [MLG_FACT(MLG_FIELD_REFAULTS)] = "refault_kib", [MLG_FACT(MLG_FIELD_PSI_SOME)] = "psi_some_usec",
                 [MLG_FACT(MLG_FIELD_PSI_FULL)] = "psi_full_usec", [MLG_FACT(MLG_FIELD_OOM_KILLS)] = "oom_kills",
                 [MLG_FACT(MLG_FIELD_COLD)] = "cold_kib", [MLG_FACT(MLG_FIELD_COLD_AGE)] = "cold_age_sec",
+                [MLG_FACT(MLG_FIELD_SWAPPED)] = "swapped_kib", [MLG_FACT(MLG_FIELD_SWAP_IN_NUMBER)] = "swap_in_number",
+                [MLG_FACT(MLG_FIELD_SWAP_IN_STATE)] = "swap_in_state", [MLG_FACT(MLG_FIELD_SWAP_IN_DONE)] = "swap_in_done_kib",
         };
 
         printf("alarm=%d", alarm);
@@ -135,6 +139,7 @@ static void report(Guestd *g, bool alarm, uint64_t now) {
         MlgFacts facts;
 
         facts_read(&g->reader, now, facts_free_kib(), &facts);
+        order_facts(&g->order, &facts);
         g->due_usec = now + (g->session.interval_usec > g->least_usec ? g->session.interval_usec : g->least_usec);
         if (g->print)
                 print_facts(&facts, alarm);
@@ -153,6 +158,16 @@ static void say_hello(Guestd *g, uint64_t now) {
         send_frame(g, &frame, now);
 }
 
+/* Answered at once: the host says it again until it is. */
+static void take_order(Guestd *g, uint64_t now) {
+        bool ran = g->order.out >= 0;
+
+        order_take(&g->order, g->session.order_number, g->session.order_kib);
+        if (!ran && g->order.out >= 0 && watch(g, g->order.out, EPOLLIN) < 0)
+                close_fd(&g->order.out); /* it goes on, but nobody will hear of it */
+        report(g, false, now);
+}
+
 static void take_frames(Guestd *g, uint64_t now) {
         bool is_new = false, any_new = false, changed = false;
         MlgMonitorFrame f;
@@ -169,10 +184,14 @@ static void take_frames(Guestd *g, uint64_t now) {
         }
         if (changed)
                 set_trigger(g, g->session.stall_usec, g->session.window_usec);
-        if (any_new)
+        if (any_new) {
+                order_forget(&g->order);
                 say_hello(g, now);
+        }
         if (changed && g->session.id != 0)
                 report(g, false, now);
+        if (g->session.order_number > g->order.number)
+                take_order(g, now);
 }
 
 static void read_port(Guestd *g, uint64_t now) {
@@ -253,6 +272,8 @@ static int run(Guestd *g) {
                                 report(g, true, now);
                         else if (events[i].data.fd == g->port)
                                 read_port(g, now);
+                        else if (events[i].data.fd == g->order.out && order_readable(&g->order))
+                                report(g, false, now);
                 }
                 if (now >= g->due_usec)
                         on_due(g, now);
@@ -331,7 +352,8 @@ static int parse_options(Guestd *g, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-        Guestd g = { .port_path = PORT_PATH, .root = "", .epoll = -1, .port = -1, .trigger = -1 };
+        Guestd g = { .port_path = PORT_PATH, .root = "", .order = { .program = ORDER_PROGRAM, .out = -1 },
+                     .epoll = -1, .port = -1, .trigger = -1 };
         struct sigaction act = { .sa_handler = on_signal };
         MlgMonitorFrame defaults = { .type = MLG_MONITOR_HELLO, .session = 1 };
         bool is_new;
@@ -342,6 +364,7 @@ int main(int argc, char **argv) {
         (void) sigaction(SIGTERM, &act, NULL);
         (void) sigaction(SIGINT, &act, NULL);
         (void) signal(SIGPIPE, SIG_IGN);
+        (void) signal(SIGCHLD, SIG_IGN); /* nobody waits for what carried out an order */
         r = facts_open(&g.reader, g.root);
         if (r < 0) {
                 fprintf(stderr, "memlego-guestd: cannot open /proc/meminfo: %s\n", strerror(-r));

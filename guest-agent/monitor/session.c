@@ -24,6 +24,18 @@ static void take_settings(Session *s, const MlgMonitorFrame *f) {
         s->stall_usec = field(f, MLG_FIELD_STALL, STALL_USEC, 1000, s->window_usec);
 }
 
+/* Said again until we answer: only a greater number is another one. */
+static void take_order(Session *s, const MlgMonitorFrame *f) {
+        uint64_t number = 0, kib = 0;
+
+        (void) mlg_monitor_frame_get(f, MLG_FIELD_ORDER_NUMBER, &number);
+        (void) mlg_monitor_frame_get(f, MLG_FIELD_ORDER_KIB, &kib);
+        if (number <= s->order_number || kib == 0)
+                return;
+        s->order_number = number;
+        s->order_kib = kib;
+}
+
 bool session_take(Session *s, const MlgMonitorFrame *f, bool *ret_is_new) {
         *ret_is_new = false;
         if (f->type == MLG_MONITOR_HELLO && f->session != 0) {
@@ -38,6 +50,8 @@ bool session_take(Session *s, const MlgMonitorFrame *f, bool *ret_is_new) {
                 s->heard = f->sequence;
         if (f->ack > s->acked && f->ack <= s->sequence)
                 s->acked = f->ack;
+        if (f->type == MLG_MONITOR_SWAP_IN)
+                take_order(s, f);
         if (f->type != MLG_MONITOR_CONFIG)
                 return false;
         take_settings(s, f);

@@ -26,6 +26,11 @@
  *     guest  REPORT ...  each interval, only the fields that changed since a report that was acknowledged
  *     guest  ALARM  ...  the same, at once when the kernel says that tasks wait for memory
  *     host   CONFIG ...  when it wants another interval
+ *     host   SWAP_IN     number N, up to so many KiB: memory was granted, swap in now
+ *     guest  REPORT ...  swap-in number N runs, and how far it is; then how it ended
+ *
+ * SWAP_IN is repeated until a report has its number; numbers count from 1 in each session, and one that is not greater than the last is
+ * no new order. A guest that cannot swap in never tells a number, not even 0, and is not asked.
  *
  * Bytes that nobody read before the host's end of the channel was closed are lost, in whole frames or in the middle of
  * one. Hence fields are repeated until they are acknowledged, and a new connection is a new session: what is left of an
@@ -56,6 +61,7 @@ typedef enum MlgMonitorType {
         MLG_MONITOR_ALARM = 3,
         MLG_MONITOR_ACK = 4,
         MLG_MONITOR_CONFIG = 5,
+        MLG_MONITOR_SWAP_IN = 6,
 } MlgMonitorType;
 
 /* Never reuse a number. */
@@ -68,6 +74,10 @@ typedef enum MlgMonitorField {
         MLG_FIELD_INTERVAL = 8,       /* microseconds between two reports */
         MLG_FIELD_STALL = 9,          /* microseconds that tasks wait within ... */
         MLG_FIELD_WINDOW = 10,        /* ... so many, for an alarm */
+
+        /* SWAP_IN */
+        MLG_FIELD_ORDER_NUMBER = 11,
+        MLG_FIELD_ORDER_KIB = 12,     /* no more than that */
 
         /* REPORT and ALARM; sizes in KiB */
         MLG_FIELD_TOTAL = 16,
@@ -84,9 +94,13 @@ typedef enum MlgMonitorField {
         MLG_FIELD_OOM_KILLS = 27,
         MLG_FIELD_COLD = 28,
         MLG_FIELD_COLD_AGE = 29,
+        MLG_FIELD_SWAPPED = 30,        /* swapped out, and not in memory as well */
+        MLG_FIELD_SWAP_IN_NUMBER = 31, /* the last order of this session that was taken; 0: none yet */
+        MLG_FIELD_SWAP_IN_STATE = 32,  /* MlgSwapInState */
+        MLG_FIELD_SWAP_IN_DONE = 33,   /* what was brought in by it so far */
 } MlgMonitorField;
 #define MLG_FIELD_FIRST_VALUE MLG_FIELD_TOTAL
-#define MLG_FIELD_LAST_VALUE MLG_FIELD_COLD_AGE
+#define MLG_FIELD_LAST_VALUE MLG_FIELD_SWAP_IN_DONE
 #define MLG_FIELD_VALUES (MLG_FIELD_LAST_VALUE - MLG_FIELD_FIRST_VALUE + 1)
 #define MLG_FIELD_BIT(id) (UINT32_C(1) << ((id) - MLG_FIELD_FIRST_VALUE)) /* in sets of values */
 

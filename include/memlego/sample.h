@@ -80,7 +80,22 @@ typedef enum MlgMonitorHave {
         MLG_MONITOR_PSI = 1 << 5,      /* psi_some_usec, psi_full_usec */
         MLG_MONITOR_OOM = 1 << 6,      /* oom_kills */
         MLG_MONITOR_COLD = 1 << 7,     /* cold_kib, cold_age_sec */
+        MLG_MONITOR_SWAPPED = 1 << 8,  /* swapped_kib */
+        MLG_MONITOR_SWAP_IN_TOLD = 1 << 9, /* swap_in_number, _state, _done_kib: it can swap in when told to */
 } MlgMonitorHave;
+
+/* Of a swap-in that the host has ordered. Never reuse a number. */
+typedef enum MlgSwapInState {
+        MLG_SWAP_IN_NONE,
+        MLG_SWAP_IN_RUNNING,
+        MLG_SWAP_IN_DONE,      /* all there was */
+        MLG_SWAP_IN_LIMIT,     /* as much as was ordered */
+        MLG_SWAP_IN_WATERMARK, /* as much as there was room for */
+        MLG_SWAP_IN_PRESSURE,  /* memory was short again */
+        MLG_SWAP_IN_ABORTED,   /* somebody in the guest stopped it */
+        MLG_SWAP_IN_FAILED,
+        _MLG_SWAP_IN_STATE_MAX,
+} MlgSwapInState;
 
 /* What a program inside the guest (memlego-guestd, or the QEMU guest agent) told, unchecked: all that is known as of
  * its last message. Counters are since the guest's boot. */
@@ -100,6 +115,8 @@ typedef struct MlgRawMonitor {
         uint64_t oom_kills;
         uint64_t cold_kib;      /* memory not touched for cold_age_sec, by the kernel's own ages (MGLRU or DAMON) */
         uint64_t cold_age_sec;
+        uint64_t swapped_kib;   /* swapped out, and not in memory as well */
+        uint64_t swap_in_number, swap_in_state, swap_in_done_kib; /* state: MlgSwapInState, or nonsense */
 } MlgRawMonitor;
 
 /* The memory cgroup of a guest's QEMU on the host, unchecked. Counters are since it was made. */

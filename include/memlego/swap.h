@@ -36,8 +36,12 @@ typedef struct MlgSwapStatus {
         uint64_t wanted_kib, held_kib, device_kib, disk_kib;
         uint64_t used_kib, same_kib, on_disk_kib;
         uint64_t pool_reads, disk_reads, pool_writes, disk_writes, written_back, errors;
+        /* It was told to swap in so often, the last time up to so much; and what it says of that. */
+        uint64_t swap_ins, swap_in_kib, swap_in_done_kib;
+        MlgSwapInState swap_in;
 } MlgSwapStatus;
 
 /* Of the pages that were read, those that came from the host's memory. */
 uint32_t mlg_swap_hits_permille(const MlgSwapStatus *s);
 const char *mlg_swap_state_to_string(MlgSwapState s); /* "talks", ... */
+const char *mlg_swap_in_state_to_string(MlgSwapInState s); /* "running", ... */

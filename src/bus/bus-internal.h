@@ -57,7 +57,7 @@ typedef struct MlgBusPipeView {
 
 typedef struct MlgBusSwapView {
         MlgSwapStatus st;
-        const char *state, *attach;
+        const char *state, *attach, *swap_in;
         uint64_t shares, epoch, hits_permille;
 } MlgBusSwapView;
 

@@ -26,7 +26,8 @@ static const struct {
         NUMBER("OnDiskKiB", on_disk_kib),  NUMBER("PoolReads", pool_reads),
         NUMBER("DiskReads", disk_reads),   NUMBER("PoolWrites", pool_writes),
         NUMBER("DiskWrites", disk_writes), NUMBER("WrittenBack", written_back),
-        NUMBER("Errors", errors),
+        NUMBER("Errors", errors),          NUMBER("SwapIns", swap_ins),
+        NUMBER("SwapInKiB", swap_in_kib),  NUMBER("SwapInDoneKiB", swap_in_done_kib),
 };
 
 static uint64_t number_at(const MlgSwapStatus *s, size_t offset) {
@@ -42,6 +43,7 @@ static int append_swap(sd_bus_message *m, size_t i, const void *list) {
         const char *const texts[][2] = {
                 { "Guest", s->name }, { "UUID", s->uuid },      { "Section", s->section },
                 { "Path", s->path },  { "State", state_of(s) }, { "Attach", s->attach ? "auto" : "manual" },
+                { "SwapIn", mlg_swap_in_state_to_string(s->swap_in) },
         };
         int r = sd_bus_message_open_container(m, 'a', "{sv}");
 
@@ -91,6 +93,7 @@ static bool find_swap(MlgBus *b, const char *path) {
                                 .st = all[i],
                                 .state = state_of(&all[i]),
                                 .attach = all[i].attach ? "auto" : "manual",
+                                .swap_in = mlg_swap_in_state_to_string(all[i].swap_in),
                                 .shares = all[i].shares,
                                 .epoch = all[i].epoch,
                                 .hits_permille = mlg_swap_hits_permille(&all[i]),
@@ -164,6 +167,10 @@ static const sd_bus_vtable swap_vtable[] = {
         SD_BUS_PROPERTY("DiskWrites", "t", NULL, VIEW(st.disk_writes), 0),
         SD_BUS_PROPERTY("WrittenBack", "t", NULL, VIEW(st.written_back), 0),
         SD_BUS_PROPERTY("Errors", "t", NULL, VIEW(st.errors), 0),
+        SD_BUS_PROPERTY("SwapIns", "t", NULL, VIEW(st.swap_ins), 0),
+        SD_BUS_PROPERTY("SwapInKiB", "t", NULL, VIEW(st.swap_in_kib), 0),
+        SD_BUS_PROPERTY("SwapInDoneKiB", "t", NULL, VIEW(st.swap_in_done_kib), 0),
+        SD_BUS_PROPERTY("SwapIn", "s", NULL, VIEW(swap_in), 0),
 
         SD_BUS_VTABLE_END,
 };

@@ -107,6 +107,18 @@ static const char *const swap_state_names[] = {
 };
 static_assert(G_N_ELEMENTS(swap_state_names) == _MLG_SWAP_STATE_MAX, "swap_state_names[] misses a value");
 
+static const char *const swap_in_state_names[] = {
+        [MLG_SWAP_IN_NONE] = "none",
+        [MLG_SWAP_IN_RUNNING] = "running",
+        [MLG_SWAP_IN_DONE] = "done",
+        [MLG_SWAP_IN_LIMIT] = "limit",
+        [MLG_SWAP_IN_WATERMARK] = "watermark",
+        [MLG_SWAP_IN_PRESSURE] = "pressure",
+        [MLG_SWAP_IN_ABORTED] = "aborted",
+        [MLG_SWAP_IN_FAILED] = "failed",
+};
+static_assert(G_N_ELEMENTS(swap_in_state_names) == _MLG_SWAP_IN_STATE_MAX, "swap_in_state_names[] misses a value");
+
 static const char *const pipe_pair_state_names[] = {
         [MLG_PIPE_PAIR_COMING] = "coming",
         [MLG_PIPE_PAIR_SERVING] = "serving",
@@ -150,6 +162,10 @@ const char *mlg_pipe_state_to_string(MlgPipeState s) {
 
 const char *mlg_pipe_reason_to_string(enum mlg_pipe_reason r) {
         return NAME_OF(pipe_reason_names, r);
+}
+
+const char *mlg_swap_in_state_to_string(MlgSwapInState s) {
+        return NAME_OF(swap_in_state_names, s);
 }
 
 const char *mlg_swap_state_to_string(MlgSwapState s) {

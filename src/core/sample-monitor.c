@@ -74,6 +74,8 @@ static bool possible(const MlgRawMonitor *r, uint64_t most_actual_kib, uint64_t 
                 return false;
         if ((have & MLG_MONITOR_SWAP) && (r->swap_in_kib >= MLG_IMPOSSIBLE_KIB || r->swap_out_kib >= MLG_IMPOSSIBLE_KIB))
                 return false;
+        if ((have & MLG_MONITOR_SWAPPED) && r->swapped_kib >= MLG_IMPOSSIBLE_KIB)
+                return false;
         if ((have & MLG_MONITOR_PSI) && r->psi_full_usec > r->psi_some_usec)
                 return false;
         return !(have & MLG_MONITOR_COLD) || r->cold_kib <= most_actual_kib;
@@ -149,12 +151,21 @@ static bool take_paging(const MlgRawMonitor *r, const MlgRawMonitor *b, uint64_t
         return ok;
 }
 
+/* A swap-in that the host has ordered went on between the two: what was read, and waited for, was wanted by nobody but us, and there is
+ * room for it. */
+static bool swaps_in(const MlgRawMonitor *r, const MlgRawMonitor *b) {
+        return (r->have & b->have & MLG_MONITOR_SWAP_IN_TOLD) &&
+               (r->swap_in_state == MLG_SWAP_IN_RUNNING || b->swap_in_state == MLG_SWAP_IN_RUNNING ||
+                r->swap_in_number != b->swap_in_number);
+}
+
 /* Everything that is a difference. False: a counter ran backwards, or too fast. */
 static bool take_rates(MlgSampler *st, const MlgRawMonitor *r, uint64_t now_usec, MlgSample *s) {
         const MlgMonitorPoint *p = base_of(&st->monitor, now_usec);
         const MlgRawMonitor *base = p ? &p->raw : NULL;
         uint64_t dt_usec = p ? now_usec - p->at_usec : 0;
         bool ok = take_kills(st, r, now_usec, s);
+        uint64_t alarm_usec = s->alarm_usec;
 
         if (!r->slow) /* the balloon's statistics tell that sooner */
                 ok &= take_paging(r, base, dt_usec, s);
@@ -163,11 +174,25 @@ static bool take_rates(MlgSampler *st, const MlgRawMonitor *r, uint64_t now_usec
                 return ok;
         ok &= mlg_sampler_rate(r->have & base->have & MLG_MONITOR_REFAULTS, r->refault_kib, base->refault_kib, dt_usec,
                                &s->refault_kib_per_sec);
-        return take_stalls(r, base, dt_usec, now_usec, s) && ok;
+        ok &= take_stalls(r, base, dt_usec, now_usec, s);
+        if (swaps_in(r, base)) {
+                s->swap_in_kib_per_sec = s->refault_kib_per_sec = 0;
+                s->stall_some_permille = s->stall_full_permille = 0;
+                s->alarm_usec = alarm_usec;
+        }
+        return ok;
+}
+
+/* What it has out there. By the counters alone that is too much once programs have ended, and too little, down to nothing, where the same
+ * pages are read again and again without being written. */
+static uint64_t swapped_kib(const MlgRawMonitor *r) {
+        if (r->have & MLG_MONITOR_SWAPPED)
+                return r->swapped_kib;
+        return r->have & MLG_MONITOR_SWAP ? mlg_sub_sat(r->swap_out_kib, r->swap_in_kib) : 0;
 }
 
 static void take_sizes(MlgSampler *st, const MlgRawMonitor *r, uint64_t least_kib, uint64_t most_kib, MlgSample *s) {
-        uint64_t swapped = r->have & MLG_MONITOR_SWAP ? mlg_sub_sat(r->swap_out_kib, r->swap_in_kib) : 0;
+        uint64_t swapped = swapped_kib(r);
 
         s->source = MLG_SOURCE_MONITOR;
         s->is_new = true;

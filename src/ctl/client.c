@@ -527,6 +527,10 @@ static const Field swap_fields[] = {
         { "DiskWrites", 't', G_STRUCT_OFFSET(MlgCtlSwap, disk_writes) },
         { "WrittenBack", 't', G_STRUCT_OFFSET(MlgCtlSwap, written_back) },
         { "Errors", 't', G_STRUCT_OFFSET(MlgCtlSwap, errors) },
+        { "SwapIns", 't', G_STRUCT_OFFSET(MlgCtlSwap, swap_ins) },
+        { "SwapInKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, swap_in_kib) },
+        { "SwapInDoneKiB", 't', G_STRUCT_OFFSET(MlgCtlSwap, swap_in_done_kib) },
+        { "SwapIn", 's', G_STRUCT_OFFSET(MlgCtlSwap, swap_in) },
 };
 
 static int read_counts(sd_bus_message *m, GArray **field) {

@@ -83,11 +83,12 @@ typedef struct MlgCtlPipePair {
 
 /* A guest that is lent memory to swap into; the strings are owned. */
 typedef struct MlgCtlSwap {
-        char *guest, *uuid, *section, *path, *state, *attach;
+        char *guest, *uuid, *section, *path, *state, *attach, *swap_in;
         uint64_t shares, epoch, pool_kib, quota_kib, target_kib, lent_kib, backed_kib, charged_kib;
         uint64_t call_backs, met, late, callback_usec;
         uint64_t wanted_kib, held_kib, device_kib, disk_kib, used_kib, same_kib, on_disk_kib, hits_permille;
         uint64_t pool_reads, disk_reads, pool_writes, disk_writes, written_back, errors;
+        uint64_t swap_ins, swap_in_kib, swap_in_done_kib;
 } MlgCtlSwap;
 
 void mlg_ctl_decision_clear(MlgCtlDecision *d);

@@ -29,6 +29,7 @@ void mlg_ctl_swap_clear(MlgCtlSwap *s) {
         g_clear_pointer(&s->path, g_free);
         g_clear_pointer(&s->state, g_free);
         g_clear_pointer(&s->attach, g_free);
+        g_clear_pointer(&s->swap_in, g_free);
 }
 
 bool mlg_ctl_swap_is(const MlgCtlSwap *s, const char *guest) {
@@ -81,11 +82,22 @@ static void size_line(GString *out, const char *what, uint64_t kib, const char *
         line(out, what, text);
 }
 
+/* What came in of what was granted; words of the guest. */
+static char *swap_in_text(const MlgCtlSwap *s, const MlgStyle *style) {
+        g_autofree char *done = mlg_format_kib(s->swap_in_done_kib), *limit = mlg_format_kib(s->swap_in_kib),
+                        *state = clean(s->swap_in ? s->swap_in : "", style);
+
+        if (s->swap_ins == 0)
+                return g_strdup("never told to");
+        return g_strdup_printf("told to %" PRIu64 " times; the last one: %s of %s, %s", s->swap_ins, done, limit,
+                               g_str_equal(state, "none") ? "not answered yet" : state);
+}
+
 static void show(const MlgCtlSwap *s, const MlgStyle *style, GString *out) {
         g_autofree char *guest = clean(s->guest, style), *section = clean(s->section, style),
                         *path = clean(s->path, style);
         g_autofree char *state = clean(s->state, style), *late = NULL, *reads = NULL, *writes = NULL;
-        g_autofree char *last = mlg_format_whole_sec(s->callback_usec);
+        g_autofree char *last = mlg_format_whole_sec(s->callback_usec), *swap_in = swap_in_text(s, style);
 
         late = g_strdup_printf("%" PRIu64 ", met %" PRIu64 ", late %" PRIu64 "; the last one took %s",
                                s->call_backs, s->met, s->late, last);
@@ -107,6 +119,7 @@ static void show(const MlgCtlSwap *s, const MlgStyle *style, GString *out) {
         line(out, "Call-backs", late);
         line(out, "Read", reads);
         line(out, "Written", writes);
+        line(out, "Swap-in", swap_in);
         line(out, "Socket", path);
 }
 
@@ -131,6 +144,7 @@ static json_object *to_json(const MlgCtlSwap *s) {
         const char *const texts[][2] = {
                 { "guest", s->guest }, { "uuid", s->uuid },   { "section", s->section },
                 { "path", s->path },   { "state", s->state }, { "attach", s->attach },
+                { "swap_in", s->swap_in ? s->swap_in : "none" },
         };
         const struct {
                 const char *key;
@@ -162,6 +176,9 @@ static json_object *to_json(const MlgCtlSwap *s) {
                 { "disk_writes", s->disk_writes },
                 { "written_back", s->written_back },
                 { "errors", s->errors },
+                { "swap_ins", s->swap_ins },
+                { "swap_in_kib", s->swap_in_kib },
+                { "swap_in_done_kib", s->swap_in_done_kib },
         };
         json_object *o = json_object_new_object();
 

@@ -67,13 +67,23 @@ static bool number_after(const char *line, const char *key, uint64_t *ret) {
         return errno == 0;
 }
 
-void mlg_facts_parse_meminfo(const char *text, MlgFacts *f) {
-        uint64_t v;
+/* Three lines make one value: of what is out some is still in memory as well. */
+static const char *const swap_keys[] = { "SwapTotal:", "SwapFree:", "SwapCached:" };
 
-        for (; *text; text = next_line(text))
+void mlg_facts_parse_meminfo(const char *text, MlgFacts *f) {
+        uint64_t v, swap[3] = { 0, 0, 0 };
+        unsigned int n_swap = 0;
+
+        for (; *text; text = next_line(text)) {
                 for (const Key *k = meminfo_keys; k->name; k++)
                         if (*text == *k->name && number_after(text, k->name, &v))
                                 set(f, k->id, v);
+                for (size_t i = 0; *text == 'S' && i < sizeof(swap) / sizeof(swap[0]); i++)
+                        if (number_after(text, swap_keys[i], &swap[i]))
+                                n_swap++;
+        }
+        if (n_swap == 3)
+                set(f, MLG_FIELD_SWAPPED, swap[0] > swap[1] + swap[2] ? swap[0] - swap[1] - swap[2] : 0);
 }
 
 void mlg_facts_parse_vmstat(const char *text, uint64_t page_kib, MlgFacts *f) {
@@ -159,6 +169,10 @@ void mlg_raw_monitor_set(MlgRawMonitor *raw, uint8_t id, uint64_t value) {
                 ROW(OOM_KILLS, oom_kills),
                 ROW(COLD, cold_kib),
                 ROW(COLD_AGE, cold_age_sec),
+                ROW(SWAPPED, swapped_kib),
+                ROW(SWAP_IN_NUMBER, swap_in_number),
+                ROW(SWAP_IN_STATE, swap_in_state),
+                ROW(SWAP_IN_DONE, swap_in_done_kib),
 #undef ROW
         };
 

@@ -151,6 +151,14 @@ static int send_settings(MlgChannel *c, MlgMonitorType type, uint64_t now) {
         return send_frame(c, &f, now);
 }
 
+static void send_order(MlgChannel *c, uint64_t now) {
+        MlgMonitorFrame f = { .type = MLG_MONITOR_SWAP_IN };
+
+        (void) mlg_monitor_frame_add(&f, MLG_FIELD_ORDER_NUMBER, c->order_number);
+        (void) mlg_monitor_frame_add(&f, MLG_FIELD_ORDER_KIB, c->order_kib);
+        (void) send_frame(c, &f, now);
+}
+
 /* What was sent and QEMU has not taken yet: the guest does not listen, and one HELLO that waits for it is enough. */
 static bool has_unread(const MlgChannel *c) {
         int n = 0;
@@ -164,6 +172,7 @@ static void say_hello(MlgChannel *c, uint64_t now) {
                 return;
         c->session = g_random_int_range(1, G_MAXINT32);
         c->sequence = c->heard = c->known = 0;
+        c->order_number = c->order_kib = 0;
         c->raw = (MlgRawMonitor) {};
         (void) send_settings(c, MLG_MONITOR_HELLO, now);
 }
@@ -317,7 +326,11 @@ static bool take_frames(MlgChannel *c, uint64_t now) {
                 refuse(c, sentence(r < 0 ? r : -EBADMSG), now);
                 return false;
         }
-        return c->heard == heard || n_fields == 0 || send_frame(c, &ack, now) != -EPIPE;
+        if (c->heard == heard)
+                return true;
+        if (c->order_number > c->raw.swap_in_number) /* it has not answered to it: said again with each report */
+                send_order(c, now);
+        return c->fd >= 0 && (n_fields == 0 || send_frame(c, &ack, now) != -EPIPE);
 }
 
 void mlg_channel_readable(MlgChannel *c, uint64_t now) {
@@ -353,4 +366,13 @@ void mlg_channel_want_interval(MlgChannel *c, uint64_t interval_usec, uint64_t n
         c->interval_usec = interval_usec;
         if (c->fd >= 0 && c->link == MLG_MONITOR_LINK_TALKS)
                 (void) send_settings(c, MLG_MONITOR_CONFIG, now);
+}
+
+uint64_t mlg_channel_swap_in(MlgChannel *c, uint64_t limit_kib, uint64_t now) {
+        if (c->fd < 0 || c->link != MLG_MONITOR_LINK_TALKS || (c->raw.have & MLG_MONITOR_SWAP_IN_TOLD) == 0)
+                return 0;
+        c->order_number++;
+        c->order_kib = limit_kib;
+        send_order(c, now);
+        return c->fd >= 0 ? c->order_number : 0;
 }

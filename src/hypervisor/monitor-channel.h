@@ -38,6 +38,7 @@ typedef struct MlgChannel {
         uint32_t known;         /* MLG_FIELD_BITs that were told in this session */
         MlgRawMonitor raw;
         uint64_t interval_usec, interval_told_usec;
+        uint64_t order_number, order_kib; /* the last swap-in that was ordered in this session; 0: none */
         int64_t allowance;      /* bytes that it may still say now; negative: too many were read */
         uint64_t allowed_usec;  /* when that was reckoned */
         unsigned int quiets;    /* in a row */
@@ -50,3 +51,4 @@ void mlg_channel_readable(MlgChannel *c, uint64_t now_usec); /* epoll says so */
 void mlg_channel_due(MlgChannel *c, uint64_t now_usec);      /* due_usec has come */
 uint64_t mlg_channel_next_usec(const MlgChannel *c);         /* when mlg_channel_due() should be called */
 void mlg_channel_want_interval(MlgChannel *c, uint64_t interval_usec, uint64_t now_usec);
+uint64_t mlg_channel_swap_in(MlgChannel *c, uint64_t limit_kib, uint64_t now_usec); /* see mlg_monitors_swap_in() */

@@ -94,6 +94,9 @@ uint32_t mlg_monitor_features(uint32_t known) {
                 { MLG_MONITOR_PSI, MLG_FIELD_BIT(MLG_FIELD_PSI_SOME) | MLG_FIELD_BIT(MLG_FIELD_PSI_FULL) },
                 { MLG_MONITOR_OOM, MLG_FIELD_BIT(MLG_FIELD_OOM_KILLS) },
                 { MLG_MONITOR_COLD, MLG_FIELD_BIT(MLG_FIELD_COLD) | MLG_FIELD_BIT(MLG_FIELD_COLD_AGE) },
+                { MLG_MONITOR_SWAPPED, MLG_FIELD_BIT(MLG_FIELD_SWAPPED) },
+                { MLG_MONITOR_SWAP_IN_TOLD, MLG_FIELD_BIT(MLG_FIELD_SWAP_IN_NUMBER) | MLG_FIELD_BIT(MLG_FIELD_SWAP_IN_STATE) |
+                                                    MLG_FIELD_BIT(MLG_FIELD_SWAP_IN_DONE) },
         };
         uint32_t features = 0;
 

@@ -153,3 +153,12 @@ void mlg_monitors_want_interval(MlgMonitors *m, const char *uuid, uint64_t inter
         mlg_channel_want_interval(c, interval_usec, now_usec);
         m->next_usec = mlg_min(m->next_usec, mlg_channel_next_usec(c));
 }
+
+uint64_t mlg_monitors_swap_in(MlgMonitors *m, const char *uuid, uint64_t limit_kib, uint64_t now_usec) {
+        MlgChannel *c = g_hash_table_lookup(m->channels, uuid);
+        uint64_t number = c ? mlg_channel_swap_in(c, limit_kib, now_usec) : 0;
+
+        if (c) /* what could not be written has closed it */
+                m->next_usec = mlg_min(m->next_usec, mlg_channel_next_usec(c));
+        return number;
+}

@@ -29,5 +29,8 @@ const MlgPollable *mlg_monitors_pollable(const MlgMonitors *m);
 /* The guest's channel is at this socket; "": it has none. One that changes, or a new instance of the guest, is connected
  * anew. */
 void mlg_monitors_put(MlgMonitors *m, const char *uuid, uint32_t instance, const char *path);
+/* Tells the guest to swap in up to so much. The order's number, which its reports have from the time when it has taken it; 0: it
+ * cannot be told. */
+uint64_t mlg_monitors_swap_in(MlgMonitors *m, const char *uuid, uint64_t limit_kib, uint64_t now_usec);
 /* How often it should report; it is told when that changes. */
 void mlg_monitors_want_interval(MlgMonitors *m, const char *uuid, uint64_t interval_usec, uint64_t now_usec);

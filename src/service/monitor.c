@@ -7,8 +7,10 @@
  * A channel that is added to a running guest (Monitor=attach) stays: it is not ours to take away, and it is gone when the
  * guest is off. */
 #include <errno.h>
+#include <inttypes.h>
 
 #include "memlego/names.h"
+#include "memlego/swap.h"
 #include "service/daemon-private.h"
 #include "service/log.h"
 #include "util/util.h"
@@ -76,6 +78,24 @@ void mlg_daemon_want_monitor(MlgDaemon *d, MlgVm *vm) {
                 attach(d, vm, now);
 }
 
+/* Memory that came may be for what had to be swapped out for want of it. */
+static void order_swap_in(MlgDaemon *d, MlgVm *vm, const MlgRawMonitor *raw, uint64_t now) {
+        bool arrived = vm->target_kib == 0 || vm->actual_kib >= vm->target_kib;
+        MlgSwapInState before = vm->swap_in.state;
+        uint64_t kib;
+
+        mlg_swap_in_take(&vm->swap_in, raw, vm->swap_in_number);
+        if (vm->swap_in.state != before && vm->swap_in.state > MLG_SWAP_IN_RUNNING)
+                mlg_log(MLG_LOG_DEBUG, "Guest %s: swapped in %" PRIu64 " MiB: %s", vm->name,
+                        vm->swap_in.done_kib / MLG_KIB_PER_MIB, mlg_swap_in_state_to_string(vm->swap_in.state));
+        kib = mlg_swap_in_offer(&vm->swap_in, raw, vm->actual_kib, arrived, now);
+        if (kib == 0)
+                return;
+        vm->swap_in_number = mlg_monitors_swap_in(d->monitors, vm->uuid, kib, now);
+        mlg_log(MLG_LOG_DEBUG, "Guest %s: it got memory, and is told to swap in up to %" PRIu64 " MiB", vm->name,
+                kib / MLG_KIB_PER_MIB);
+}
+
 static void on_report(const char *uuid, const MlgRawMonitor *raw, void *userdata) {
         MlgDaemon *d = userdata;
         uint64_t now = mlg_loop_now_usec(d->loop);
@@ -88,6 +108,8 @@ static void on_report(const char *uuid, const MlgRawMonitor *raw, void *userdata
                         mlg_log(MLG_LOG_DEBUG, "Guest %s: tasks wait for memory", vm->name);
                 mlg_daemon_turn_soon(d, mlg_max(now + TURN_SOON_USEC, d->turned_usec + TURN_LEAST_USEC));
         }
+        if (!d->dry_run && vm->settings.mode < MLG_MODE_OBSERVE)
+                order_swap_in(d, vm, raw, now);
         mlg_monitors_want_interval(d->monitors, uuid, mlg_vm_monitor_interval_usec(vm, now), now);
 }
 

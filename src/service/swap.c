@@ -439,6 +439,17 @@ void mlg_daemon_tend_swaps(MlgDaemon *d) {
 
 /* ---- what clients ask ---- */
 
+static void tell_swap_in(const MlgDaemon *d, const Swap *s, MlgSwapStatus *ret) {
+        const MlgVm *vm = mlg_engine_find(d->engine, s->uuid);
+
+        if (!vm)
+                return;
+        ret->swap_ins = vm->swap_in.n_told;
+        ret->swap_in_kib = vm->swap_in.limit_kib;
+        ret->swap_in_done_kib = vm->swap_in.done_kib;
+        ret->swap_in = vm->swap_in.state;
+}
+
 size_t mlg_daemon_swaps(MlgSwapStatus *ret, size_t max, void *daemon) {
         const MlgDaemon *d = daemon;
         size_t n = 0;
@@ -454,6 +465,7 @@ size_t mlg_daemon_swaps(MlgSwapStatus *ret, size_t max, void *daemon) {
                 ret[n].shares = s->settings.shares;
                 ret[n].going = s->going;
                 ret[n].charged_kib = s->charge_kib;
+                tell_swap_in(d, s, &ret[n]);
         }
         return n;
 }

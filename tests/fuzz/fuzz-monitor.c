@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Fuzz target: the monitor protocol, as both ends read it. Whatever the bytes: no crash, there is always room for more,
- * and what was understood is the same after it was written and read again. */
+ * and what was understood is the same after it was written and read again. Orders to swap in are never greater than what came,
+ * nothing impossible is believed of them, and the guest never takes one twice. */
 #include <string.h>
 
+#include "../../guest-agent/monitor/session.h"
+#include "core/swap-in.h"
 #include "fuzz.h"
+#include "hypervisor/guest-facts.h"
 #include "memlego/monitor-proto.h"
 #include "util/util.h"
 
@@ -20,7 +24,44 @@ static void check(const MlgMonitorFrame *f) {
                 g_assert(again.fields[i].id == f->fields[i].id && again.fields[i].value == f->fields[i].value);
 }
 
+typedef struct Ends {
+        Session session;     /* the guest's */
+        MlgSwapIn swap_in;   /* the host's */
+        MlgRawMonitor raw;
+        uint32_t known;
+        uint64_t now_usec, actual_kib;
+} Ends;
+
+static void to_guest(Ends *e, const MlgMonitorFrame *f) {
+        Session before = e->session;
+        bool is_new;
+
+        (void) session_take(&e->session, f, &is_new);
+        g_assert(is_new || e->session.order_number >= before.order_number);
+        g_assert(e->session.order_number == before.order_number || is_new || e->session.order_kib > 0);
+}
+
+/* Its memory goes up and down with what it says. */
+static void to_host(Ends *e, const MlgMonitorFrame *f) {
+        uint64_t base_kib = e->swap_in.base_kib, kib;
+
+        for (uint32_t i = 0; i < f->n_fields; i++)
+                if (f->fields[i].id >= MLG_FIELD_FIRST_VALUE && f->fields[i].id <= MLG_FIELD_LAST_VALUE) {
+                        mlg_raw_monitor_set(&e->raw, f->fields[i].id, f->fields[i].value);
+                        e->known |= MLG_FIELD_BIT(f->fields[i].id);
+                }
+        e->raw.have = mlg_monitor_features(e->known);
+        e->now_usec += f->ack;
+        e->actual_kib = 1 + f->sequence;
+        mlg_swap_in_take(&e->swap_in, &e->raw, e->swap_in.n_told);
+        kib = mlg_swap_in_offer(&e->swap_in, &e->raw, e->actual_kib, f->type & 1, e->now_usec);
+        g_assert(kib == 0 || (base_kib > 0 && kib <= e->actual_kib - base_kib && kib <= e->raw.free_kib));
+        g_assert(e->swap_in.state < _MLG_SWAP_IN_STATE_MAX);
+        g_assert(e->swap_in.done_kib <= e->swap_in.limit_kib + 64 * MLG_KIB_PER_MIB);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        Ends ends = { .now_usec = MLG_USEC_PER_SEC };
         MlgMonitorStream s = {};
         MlgMonitorFrame f;
         int r = 0;
@@ -35,8 +76,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 mlg_monitor_stream_filled(&s, n);
                 data += n;
                 size -= n;
-                while ((r = mlg_monitor_stream_next(&s, &f)) > 0)
+                while ((r = mlg_monitor_stream_next(&s, &f)) > 0) {
                         check(&f);
+                        to_guest(&ends, &f);
+                        to_host(&ends, &f);
+                }
         }
         return 0;
 }

@@ -577,7 +577,8 @@ static void test_swaps(void **state) {
                   .path = (char *) "/run/memlego/pipe/u-1~swap.sock", .state = (char *) "talks", .quota_kib = 524288,
                   .target_kib = 65536, .lent_kib = 32768, .used_kib = 30000, .same_kib = 1024, .on_disk_kib = 4096,
                   .hits_permille = 990, .call_backs = 3, .met = 2, .late = 1, .callback_usec = 4000000, .pool_reads = 990,
-                  .disk_reads = 10, .pool_writes = 8000, .disk_writes = 20, .written_back = 300 },
+                  .disk_reads = 10, .pool_writes = 8000, .disk_writes = 20, .written_back = 300,
+                  .swap_ins = 2, .swap_in_kib = 65536, .swap_in_done_kib = 40960, .swap_in = (char *) "watermark" },
                 { .guest = (char *) "\033[2J", .uuid = (char *) "u-2", .section = (char *) "", .path = (char *) "/x",
                   .state = (char *) "late", .attach = (char *) "manual" },
         };

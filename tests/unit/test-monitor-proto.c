@@ -10,7 +10,9 @@
 
 #include <cmocka.h>
 #include <glib.h>
+#include <glib/gstdio.h>
 
+#include "../../guest-agent/monitor/order.h"
 #include "../../guest-agent/monitor/session.h"
 #include "memlego/sample.h"
 
@@ -198,9 +200,30 @@ static void test_facts_that_are_not_there(void **state) {
 
         mlg_facts_parse_meminfo("MemTotal:\nMemFree: -3 kB\nMemAvailable", &f);
         mlg_facts_parse_vmstat("pswpin x\n\npswpout", 4, &f);
+        mlg_facts_parse_meminfo("SwapTotal: 5 kB\nSwapFree: 1 kB\nSwapC: 1 kB\n", &f);
         mlg_facts_parse_pressure("some avg10=0.00\nfull\nother total=5\n", &f);
         mlg_facts_parse_lru_gen("memcg 1 /\n node 0\n", 4, &f);
         assert_int_equal(f.known, 0);
+}
+
+/* What is out, and not in memory as well. */
+static void test_swapped(void **state) {
+        static const struct {
+                const char *text;
+                uint64_t value;
+        } rows[] = {
+                { "SwapCached: 10 kB\nMemFree: 5 kB\nSwapTotal: 1000 kB\nSwapFree: 600 kB\n", 390 },
+                { "SwapCached: 0 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n", 0 },
+                { "SwapCached: 900 kB\nSwapTotal: 1000 kB\nSwapFree: 600 kB\n", 0 }, /* not of one moment */
+        };
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                MlgFacts f = { .known = 0 };
+
+                mlg_facts_parse_meminfo(rows[i].text, &f);
+                assert_true(mlg_monitor_features(f.known) & MLG_MONITOR_SWAPPED);
+                assert_true(f.values[MLG_FACT(MLG_FIELD_SWAPPED)] == rows[i].value);
+        }
 }
 
 static void put_file(const char *dir, const char *path, const char *text) {
@@ -352,6 +375,90 @@ static void test_a_host_that_asks_too_much(void **state) {
         assert_int_equal(s.stall_usec, s.window_usec);
 }
 
+/* ---- orders ---- */
+
+static void order(Session *s, uint32_t session, uint64_t number, uint64_t kib) {
+        MlgMonitorFrame f = { .type = MLG_MONITOR_SWAP_IN, .session = session, .sequence = 2 };
+        bool is_new;
+
+        assert_true(mlg_monitor_frame_add(&f, MLG_FIELD_ORDER_NUMBER, number));
+        assert_true(mlg_monitor_frame_add(&f, MLG_FIELD_ORDER_KIB, kib));
+        assert_false(session_take(s, &f, &is_new)); /* no settings */
+        assert_false(is_new);
+}
+
+static void test_order(void **state) {
+        MlgMonitorFrame empty = { .type = MLG_MONITOR_SWAP_IN, .session = 5, .sequence = 3 };
+        Session s = { .id = 0 };
+        bool is_new;
+
+        order(&s, 5, 1, 100); /* nobody has said hello */
+        assert_int_equal(s.order_number, 0);
+        hear(&s, MLG_MONITOR_HELLO, 5, 0);
+        order(&s, 4, 1, 100); /* of another session */
+        assert_int_equal(s.order_number, 0);
+        order(&s, 5, 1, 0);
+        assert_int_equal(s.order_number, 0);
+        order(&s, 5, 1, 100);
+        order(&s, 5, 1, 700); /* said again */
+        assert_int_equal(s.order_kib, 100);
+        order(&s, 5, 3, 300);
+        order(&s, 5, 2, 200); /* an older one */
+        (void) session_take(&s, &empty, &is_new);
+        assert_int_equal(s.order_number, 3);
+        assert_int_equal(s.order_kib, 300);
+        hear(&s, MLG_MONITOR_HELLO, 6, 0);
+        assert_int_equal(s.order_number, 0);
+}
+
+static void test_order_lines(void **state) {
+        uint64_t st = 77, done = 77;
+
+        assert_true(order_parse("state=waiting done_kib=5 swapped_kib=9 usec=1", &st, &done));
+        assert_int_equal(st, MLG_SWAP_IN_RUNNING);
+        assert_int_equal(done, 5);
+        assert_true(order_parse("state=watermark done_kib=6", &st, &done));
+        assert_int_equal(st, MLG_SWAP_IN_WATERMARK);
+        assert_false(order_parse("state=lost done_kib=7", &st, &done));
+        assert_false(order_parse("state=donedonedonedonedonedone done_kib=7", &st, &done));
+        assert_false(order_parse("done_kib=7", &st, &done));
+        assert_false(order_parse("", &st, &done));
+        assert_int_equal(done, 6);
+}
+
+static void run_order(const char *script, MlgSwapInState want, uint64_t want_kib) {
+        g_autofree char *dir = g_dir_make_tmp("mlg-order-XXXXXX", NULL), *program = g_build_filename(dir, "p", NULL);
+        Order o = { .program = program, .out = -1 };
+        GPollFD p = { .events = G_IO_IN };
+
+        assert_true(g_file_set_contents(program, script, -1, NULL));
+        assert_int_equal(g_chmod(program, 0700), 0);
+        order_take(&o, 1, 1000);
+        order_take(&o, 2, 5000); /* the same, for another number */
+        assert_int_equal(o.number, 2);
+        do {
+                p.fd = o.out;
+                assert_int_equal(g_poll(&p, 1, 20000), 1);
+        } while (!order_readable(&o));
+        assert_int_equal(o.out, -1);
+        assert_int_equal(o.state, want);
+        assert_int_equal(o.done_kib, want_kib);
+        (void) g_unlink(program);
+        (void) g_rmdir(dir);
+}
+
+static void test_order_is_carried_out(void **state) {
+        Order none = { .program = "/nonexistent/p", .out = -1 };
+
+        run_order("#!/bin/sh\n[ \"$*\" = \"swap-in --report --limit 1\" ] || exit 1\n"
+                  "echo state=running done_kib=1; printf 'state=limit done'; printf '_kib=1024 usec=1\\n'\n",
+                  MLG_SWAP_IN_LIMIT, 1024);
+        run_order("#!/bin/sh\necho state=running done_kib=3\n", MLG_SWAP_IN_FAILED, 3);
+        run_order("#!/bin/sh\nhead -c 3000 /dev/zero | tr '\\0' x; echo; echo state=done done_kib=9\n", MLG_SWAP_IN_DONE, 9);
+        order_take(&none, 1, 1000);
+        assert_int_equal(none.state, MLG_SWAP_IN_FAILED);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_there_and_back),
@@ -362,6 +469,10 @@ int main(void) {
                 cmocka_unit_test(test_there_is_always_room),
                 cmocka_unit_test(test_facts),
                 cmocka_unit_test(test_facts_that_are_not_there),
+                cmocka_unit_test(test_swapped),
+                cmocka_unit_test(test_order),
+                cmocka_unit_test(test_order_lines),
+                cmocka_unit_test(test_order_is_carried_out),
                 cmocka_unit_test(test_calm),
                 cmocka_unit_test(test_calm_goes_by_size),
                 cmocka_unit_test(test_only_what_changed_since_an_acknowledged_report),

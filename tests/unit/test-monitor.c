@@ -221,6 +221,50 @@ static void test_a_conversation(void **state) {
         assert_int_equal(f->n_alarms, 1);
 }
 
+static void guest_can(Guest *g, uint64_t number, uint64_t state) {
+        MlgFacts facts = { .known = MLG_FIELD_BIT(MLG_FIELD_SWAP_IN_NUMBER) | MLG_FIELD_BIT(MLG_FIELD_SWAP_IN_STATE) |
+                                MLG_FIELD_BIT(MLG_FIELD_SWAP_IN_DONE) };
+        MlgMonitorFrame frame;
+
+        facts.values[MLG_FACT(MLG_FIELD_SWAP_IN_NUMBER)] = number;
+        facts.values[MLG_FACT(MLG_FIELD_SWAP_IN_STATE)] = state;
+        session_report(&g->session, &facts, false, &frame);
+        guest_send(g, &frame);
+}
+
+/* Said until it is answered, one number for each; those who cannot are not asked. */
+static void test_orders(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(mlg_monitors_swap_in(f->m, A, 1024, f->now_usec), 0); /* nobody is there */
+        begin(f, &f->a, A);
+        assert_int_equal(mlg_monitors_swap_in(f->m, A, 1024, f->now_usec), 0); /* an old monitor */
+        assert_false(guest_hear(&f->a));
+        assert_int_equal(f->a.session.order_number, 0);
+        guest_can(&f->a, 0, 0);
+        turn(f);
+        assert_int_equal(mlg_monitors_swap_in(f->m, A, 1024, f->now_usec), 1);
+        assert_false(guest_hear(&f->a));
+        assert_int_equal(f->a.session.order_number, 1);
+        assert_int_equal(f->a.session.order_kib, 1024);
+        f->a.session.order_number = f->a.session.order_kib = 0; /* as if it was lost */
+        guest_report(&f->a, 300, false);
+        turn(f);
+        assert_false(guest_hear(&f->a));
+        assert_int_equal(f->a.session.order_kib, 1024);
+        guest_can(&f->a, 1, MLG_SWAP_IN_RUNNING);
+        turn(f);
+        assert_int_equal(f->raw[0].swap_in_state, MLG_SWAP_IN_RUNNING);
+        f->a.session.order_kib = 0;
+        guest_report(&f->a, 200, false);
+        turn(f);
+        assert_false(guest_hear(&f->a));
+        assert_int_equal(f->a.session.order_kib, 0); /* answered: not said again */
+        assert_int_equal(mlg_monitors_swap_in(f->m, A, 2048, f->now_usec), 2);
+        assert_false(guest_hear(&f->a));
+        assert_int_equal(f->a.session.order_number, 2);
+}
+
 static void test_intervals(void **state) {
         Fixture *f = *state;
 
@@ -388,7 +432,7 @@ static void test_no_socket(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
         const struct CMUnitTest tests[] = {
-                TEST(a_conversation),
+                TEST(a_conversation), TEST(orders),
                 TEST(acknowledged_is_what_has_fields),
                 TEST(intervals),
                 TEST(what_is_left_of_another_session_is_passed_over),

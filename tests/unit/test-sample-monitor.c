@@ -150,6 +150,38 @@ static void test_rates_are_of_about_a_second(void **state) {
         assert_in_range(last(f)->swap_in_kib_per_sec, 300, 360);
 }
 
+/* What is brought in by our order is neither wanted by programs, nor waited for by them. */
+static void test_a_swap_in_is_no_need(void **state) {
+        Fixture *f = *state;
+        uint64_t used_kib;
+
+        f->raw.have |= MLG_MONITOR_SWAPPED | MLG_MONITOR_SWAP_IN_TOLD;
+        f->raw.swapped_kib = 100 * MIB;
+        settle(f);
+        used_kib = last(f)->used_kib;
+        for (int i = 0; i < 4; i++) { /* ordered, running, running, ended */
+                f->raw.swap_in_number = 1;
+                f->raw.swap_in_state = i < 3 ? MLG_SWAP_IN_RUNNING : MLG_SWAP_IN_DONE;
+                f->raw.swap_in_kib += 50 * MIB;
+                f->raw.refault_kib += 50 * MIB;
+                f->raw.psi_some_usec += SEC * 9 / 10;
+                f->raw.alarm = true;
+                (void) tell_after(f, SEC);
+                assert_int_equal(last(f)->swap_in_kib_per_sec, 0);
+                assert_int_equal(last(f)->stall_some_permille, 0);
+                assert_int_equal(last(f)->alarm_usec, 0);
+                assert_int_equal(last(f)->used_kib, used_kib);
+        }
+        f->raw.swap_in_kib += 10 * MIB; /* these are programs again, and want what they read within the next seconds ... */
+        (void) tell_after(f, SEC);
+        assert_int_equal(last(f)->swap_in_kib_per_sec, 10 * MIB);
+        assert_int_equal(last(f)->used_kib, used_kib + 40 * MIB);
+        f->raw.swapped_kib = 5 * MIB; /* ... but no more than they have out there, however often it was read */
+        f->raw.swap_in_kib += 10 * MIB;
+        (void) tell_after(f, SEC);
+        assert_int_equal(last(f)->used_kib, used_kib + 5 * MIB);
+}
+
 /* Each row spoils a good message; the guest then goes by its balloon, and comes back with the next good ones. */
 #define SPOIL(name, statement) \
         static void spoil_##name(MlgRawMonitor *r) { \
@@ -170,6 +202,7 @@ SPOIL(full_over_some, r->psi_full_usec = r->psi_some_usec + 1)
 SPOIL(kills_backwards, r->oom_kills--)
 SPOIL(cold_over_all, r->cold_kib = GIB + 1)
 SPOIL(lists, r->active_kib = UINT64_MAX)
+SPOIL(swapped, (r->have |= MLG_MONITOR_SWAPPED, r->swapped_kib = UINT64_MAX))
 
 static const struct {
         const char *what;
@@ -182,7 +215,7 @@ static const struct {
         { "refaults backwards", spoil_refaults_backwards }, { "stalls backwards", spoil_stall_backwards },
         { "more stall than time", spoil_stall_longer_than_time }, { "full > some", spoil_full_over_some },
         { "kills backwards", spoil_kills_backwards }, { "more cold than all", spoil_cold_over_all },
-        { "lists", spoil_lists },
+        { "lists", spoil_lists }, { "swapped out", spoil_swapped },
 };
 
 /* The QEMU guest agent: no sizes, seconds apart. */
@@ -313,6 +346,7 @@ int main(void) {
                 TEST(its_sizes_count_instead_of_the_balloons),
                 TEST(it_stands_in_for_a_driver_without_statistics),
                 TEST(rates_are_of_about_a_second),
+                TEST(a_swap_in_is_no_need),
                 TEST(the_agent_adds_to_the_balloon),
                 TEST(lies),
                 TEST(pressure),

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What was swapped out comes back in batches when the balloon gives memory: before it is touched, hot pages first, within limits
-# timeout: 400
+# timeout: 500
 # suite: all
 . "$(dirname "$0")/lib.sh"
+need_daemon
 POOL_MIB=256 LOAD_MIB=180
 export AGENT_TIMEOUT=60 VIRSH_TIMEOUT=90
 
@@ -12,15 +13,16 @@ flex_server_start() { # QUOTA_MIB: A's pool, without memlegod
         "$(program tests/flex-server)" /run/flex-A.sock $POOL_MIB "$1" <>"$T/flex" >"$T/flex.log" 2>&1 &
         wait_until 10 "the server of the pool listens" "[ -S /run/flex-A.sock ]"
 }
-back() { guest_run -t 60 A 'cat /run/flexback' | tr ' ' '\n' | sed -n "s/^$1=//p"; } # KEY
+G=A # the guest that is meant
+back() { guest_run -t 60 $G 'cat /run/flexback' | tr ' ' '\n' | sed -n "s/^$1=//p"; } # KEY
 back_did() { [ "$(back did) $(back n)" = "$1 $2" ]; }
 program_touches() { # N: it goes over all of its memory, as the Nth thing that it does
-        guest_run A 'kill -USR1 $(pidof flexback)'
+        guest_run $G 'kill -USR1 $(pidof flexback)'
         wait_until 120 "it has touched all" back_did touched "$1"
         expect_eq 0 "$(back bad)" "wrong pages"
 }
 rate() { echo $((LOAD_MIB * 1000000 / ($1 + 1))) MiB/s; } # USEC
-swapped_kib() { guest_run -t 60 A 'sed -n "s/^VmSwap:[^0-9]*\([0-9]*\).*/\1/p" /proc/$(pidof flexback)/status'; }
+swapped_kib() { guest_run -t 60 $G 'sed -n "s/^VmSwap:[^0-9]*\([0-9]*\).*/\1/p" /proc/$(pidof flexback)/status'; }
 swap_out() { # the balloon takes what the program has
         guest_set_mib A 144
         wait_until 90 "the balloon has taken it" actual_at_most A 150
@@ -104,3 +106,35 @@ guest_run A 'echo Y >/sys/module/zswap/parameters/enabled'
 expect_match 'zswap is on.*echo N' "$(guest_run A 'memflexctl status 2>&1')" "status with zswap"
 expect_eq "" "$(complaints)" "complaints of the kernel"
 guest_destroy A
+
+step "memlegod orders it when it grants"
+guest_start B --extra --mib 384 --vcpus 2 --monitor --devices "$(backing_disk B)"
+G=B
+daemon_start "[Host]
+GuestMemory=900M" "[Guest *]
+SettleSec=2
+[Swap idle]
+Guests=B
+Quota=64M"
+swap() { ctl swap show --json | jq -r "[.swaps[] | select(.guest == \"B\") | .$1] | .[0] // \"none\""; } # KEY
+guest_run B 'modprobe virtio_blk'
+wait_until 60 "B has its device" '[ "$(swap state)" = silent ]'
+guest_run B 'memflexctl setup --backing /dev/vda'
+wait_until 30 "it is lent memory" '[ "$(swap lent_kib)" -gt 0 ]'
+guest_spawn B "exec flexback $LOAD_MIB" >/dev/null
+wait_until 60 "the program has written all" back_did wrote 1
+ctl set B 144M --hold=10min
+wait_until 120 "the balloon has taken it" actual_at_most B 150
+wait_until 60 "most of the program is swapped out" '[ "$(swapped_kib)" -gt $((70 * 1024)) ]'
+out=$(swapped_kib) before=$(swap swap_ins)
+ctl set B 384M --hold=10min
+wait_until 60 "memlegod has told B to swap in" '[ "$(swap swap_ins)" -gt '"$before"' ]'
+wait_until 60 "it has done so" "says '^done\$' swap swap_in"
+wait_until 60 "all of the program is back" '[ "$(swapped_kib)" -lt $((8 * 1024)) ]'
+pass "$out KiB were out; $(ctl swap show B | grep Swap-in)"
+program_touches 2
+pass "then: $(back major) major faults"
+expect_between 0 2200 "$(back major)" "major faults afterwards"
+expect_between 1 2048 "$(guest_run B 'grep Rss: /proc/$(pidof memlego-guestd)/smaps_rollup' | tr -dc 0-9)" "KiB of memlego-guestd"
+expect_eq "" "$(guest_run B 'ps | grep [m]emflexctl || true')" "what is left of memflexctl"
+daemon_stop
