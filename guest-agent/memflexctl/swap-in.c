@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,8 @@ typedef struct SwapIn {
         Tiers tiers;
         Scan scan;
         size_t next_ahead;
+        pthread_t reader[AHEAD_BLOCKS];
+        bool reads[AHEAD_BLOCKS]; /* it is there, and to be waited for */
         uint64_t watermark_kib, done_kib, reclaims;
         uint64_t started_usec, looked_usec, reported_usec;
 } SwapIn;
@@ -211,15 +214,34 @@ static bool has_room(SwapIn *s) {
 
 /* ---- pages ---- */
 
-/* Reads are begun, and the pages come into the swap cache, where a fault finds them. */
-static void prefetch(const Block *b) {
+/* Pages come into the swap cache, where a fault finds them. A kernel to which the device says that it answers at once (6.3 on) waits
+ * for the disk here, page by page: so each block has a thread. */
+static void *prefetch(void *block) {
+        const Block *b = block;
         struct iovec range = { .iov_base = (void *) (uintptr_t) b->address, .iov_len = BLOCK_BYTES };
         int fd = (int) syscall(SYS_pidfd_open, b->pid, 0);
 
         if (fd < 0)
-                return;
+                return NULL;
         (void) syscall(SYS_process_madvise, fd, &range, 1, MADV_WILLNEED, 0);
         (void) close(fd);
+        return NULL;
+}
+
+/* Before the block is mapped, too: two who read the same page at the same time wait for each other by the clock. */
+static void join_reader(SwapIn *s, size_t at) {
+        size_t i = at % AHEAD_BLOCKS;
+
+        if (s->reads[i])
+                (void) pthread_join(s->reader[i], NULL);
+        s->reads[i] = false;
+}
+
+static void start_reader(SwapIn *s, size_t at) {
+        size_t i = at % AHEAD_BLOCKS;
+
+        join_reader(s, at);
+        s->reads[i] = pthread_create(&s->reader[i], NULL, prefetch, &s->scan.blocks[at]) == 0;
 }
 
 /* As far as there is room for all that was not begun before; `room_kib` is what may still come, and be taken. */
@@ -233,7 +255,7 @@ static void prefetch_ahead(SwapIn *s, size_t at, uint64_t room_kib) {
                         break;
                 room_kib -= kib;
                 if (b->disk_pages > 0)
-                        prefetch(b);
+                        start_reader(s, s->next_ahead);
         }
 }
 
@@ -275,6 +297,7 @@ static Ending bring_all(SwapIn *s) {
                 if (!has_room(s))
                         return stop ? ENDING_ABORTED : ENDING_PRESSURE;
                 prefetch_ahead(s, i, plan_room_kib(s->done_kib, s->o->limit_kib, left_kib, s->watermark_kib));
+                join_reader(s, i);
                 map_block(s, b);
                 if (now_usec() - s->reported_usec >= REPORT_USEC)
                         tell(s, "running");
@@ -296,6 +319,7 @@ static void find_watermark(SwapIn *s) {
 
 static int run(SwapIn *s) {
         char *swaps = files_read("/proc/swaps");
+        Ending end;
         int r;
 
         if (!plan_type_of(swaps, DEVICE, &s->tiers.type, &s->tiers.any_type))
@@ -308,7 +332,10 @@ static int run(SwapIn *s) {
                 return complain("cannot look for what is swapped out", strerror(-r));
         s->reclaims = reclaims();
         tell(s, "running");
-        return tell_end(s, bring_all(s));
+        end = bring_all(s);
+        for (size_t i = 0; i < AHEAD_BLOCKS; i++)
+                join_reader(s, i);
+        return tell_end(s, end);
 }
 
 /* The pages are others', but we are what is killed for them. */

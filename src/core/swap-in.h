@@ -13,7 +13,7 @@
 
 /* What is remembered of a guest; zero-initialised. */
 typedef struct MlgSwapIn {
-        uint64_t base_kib;  /* it had so much when it was last told to, or least since */
+        uint64_t base_kib;  /* of what it has, what it had at the least, and what it was told to fill since */
         uint64_t told_usec; /* when that was; 0: never */
         uint64_t n_told;
         uint64_t limit_kib; /* of the last one ... */

@@ -95,6 +95,25 @@ static void test_answers(void **state) {
         assert_int_equal(mlg_swap_in_offer(&s, &raw, 400 * MIB, true, 30 * SEC), 100 * MIB);
 }
 
+/* Where there was no room, or others needed it, the rest comes later. */
+static void test_rest(void **state) {
+        MlgRawMonitor raw = report(500, 40);
+        MlgSwapIn s = { 0 };
+
+        (void) mlg_swap_in_offer(&s, &raw, 200 * MIB, true, SEC);
+        assert_int_equal(mlg_swap_in_offer(&s, &raw, 300 * MIB, true, 2 * SEC), 40 * MIB);
+        raw.free_kib = 90 * MIB;
+        assert_int_equal(mlg_swap_in_offer(&s, &raw, 300 * MIB, true, 5 * SEC), 60 * MIB);
+        raw.swap_in_number = 2;
+        raw.swap_in_state = MLG_SWAP_IN_PRESSURE;
+        raw.swap_in_done_kib = 10 * MIB;
+        for (int i = 0; i < 3; i++)
+                mlg_swap_in_take(&s, &raw, 2);
+        assert_int_equal(mlg_swap_in_offer(&s, &raw, 300 * MIB, true, 20 * SEC), 0);
+        assert_int_equal(mlg_swap_in_offer(&s, &raw, 300 * MIB, true, 40 * SEC), 50 * MIB);
+        assert_int_equal(mlg_swap_in_offer(&s, &raw, 300 * MIB, true, 80 * SEC), 0);
+}
+
 /* Who runs for ever, or whose session is gone while it runs, is told again some day. */
 static void test_no_end(void **state) {
         MlgRawMonitor raw = report(500, 300);
@@ -118,6 +137,7 @@ int main(void) {
                 cmocka_unit_test(test_how_much),
                 cmocka_unit_test(test_again),
                 cmocka_unit_test(test_answers),
+                cmocka_unit_test(test_rest),
                 cmocka_unit_test(test_no_end),
         };
 
