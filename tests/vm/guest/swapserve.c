@@ -12,7 +12,7 @@
  * of full speed were reached, and that half second does not count. /run/swapserve has a line of KEY=VALUE:
  *
  *     state=filling|full|squeezed|granted|back per_s= full_per_s= least_per_s= recovery_ms= wrong=
- *     state=filling|working|done fill_ms= job_ms= wrong= */
+ *     state=filling|working|half|done fill_ms= job_ms= wrong= */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -199,8 +199,11 @@ static void do_job(uint64_t n_requests) {
                 write_value(p);
         filled = now_msec() - begin;
         tell_job("working", filled, 0);
-        for (uint64_t i = 0; i < n_requests && !stop; i++)
+        for (uint64_t i = 0; i < n_requests && !stop; i++) {
                 one_request();
+                if (i == n_requests / 2)
+                        tell_job("half", filled, 0);
+        }
         for (uint64_t p = 0; p < n_pages && !stop; p++)
                 read_value(p);
         tell_job("done", filled, now_msec() - begin);
