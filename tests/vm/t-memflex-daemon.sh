@@ -59,7 +59,7 @@ DAEMON_WRAP="$B/tests/fd-store" daemon_start "[Host]
 GuestMemory=560M
 Reserve=5%" "$(policy A)"
 wait_until 40 "A has its device, and memlegod sees its QEMU" '[ "$(swap A state)" = silent ]'
-guest_run A 'modprobe mempipe && modprobe virtio_blk && modprobe memflex backing=/dev/vda'
+guest_run A 'modprobe mempipe && modprobe virtio_blk && modprobe memflex backing=/dev/vda verify=1'
 wait_until 20 "A's session runs" flex_runs A
 guest_run A 'mkswap /dev/memflex0 >/dev/null && swapon /dev/memflex0'
 wait_until 20 "it is lent something" '[ "$(swap A lent_kib)" -gt 0 ]'
@@ -123,7 +123,7 @@ guest_spawn A "exec flexload 300 2" >/dev/null
 lent_again
 guest_reboot A
 wait_until 60 "nothing is lent to it" '[ "$(swap A lent_kib)" = 0 ] && [ "$(ctl status --json | jq .host.lent_kib)" -lt 1024 ]' # tables stay
-guest_run A 'modprobe mempipe && modprobe virtio_blk && modprobe memflex backing=/dev/vda'
+guest_run A 'modprobe mempipe && modprobe virtio_blk && modprobe memflex backing=/dev/vda verify=1'
 wait_until 20 "A's session runs" flex_runs A
 guest_run A 'mkswap /dev/memflex0 >/dev/null && swapon /dev/memflex0'
 guest_spawn A "exec flexload 200 2" >/dev/null

@@ -45,7 +45,7 @@ guest_wait $GUESTS
 for g in $GUESTS; do
         guest_run $g 'modprobe -a virtio_blk dm-mod dm-delay dm-flakey mempipe'
         expect_eq /dev/dm-0 "$(disk_is $g healthy)" "the disk's device"
-        guest_run $g 'modprobe memflex backing=/dev/dm-0'
+        guest_run $g 'modprobe memflex backing=/dev/dm-0 verify=1'
         wait_until 20 "$g's session runs" flex_runs $g
         flex_say $g callback 600000 # nobody is late
 done
