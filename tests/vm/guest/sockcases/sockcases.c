@@ -15,8 +15,8 @@
 
 #include "sockcases.h"
 
-#define CASE_SEC 20
-#define READY_MSEC 5000
+#define CASE_SEC 40
+#define READY_MSEC 15000
 
 static const char *ready_file;
 
