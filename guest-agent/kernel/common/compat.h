@@ -77,6 +77,7 @@ typedef fmode_t compat_disk_mode;
 #else
 typedef blk_mode_t compat_disk_mode;
 #endif
+
 /* At once: some milliseconds of work. */
 #define COMPAT_DISCARD_SECTORS ((64u << 20) >> SECTOR_SHIFT)
 

@@ -361,6 +361,14 @@ static bool is_same_tuple(const struct mpipe_tuple *t, const struct mlg_pipe_mes
 	       t->local_port == m->tuple.server_port && t->remote_port == m->tuple.client_port;
 }
 
+/* It may have been closed before we have looked. Inside of the device. */
+static bool client_waits(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *m)
+{
+	const struct mlg_pipe_slot *shared = mp_slot(dev->base, peer, mp_message_slot(m));
+
+	return READ_ONCE(shared->gen) == m->gen && READ_ONCE(shared->client_done) != m->gen;
+}
+
 /* Socket locked, inside of the device. A reason to refuse, or 0; -EAGAIN: later. */
 static int server_attach(struct mpipe_conn *conn, struct sock *sk, struct mpipe_dev *dev, u32 peer,
 			 const struct mlg_pipe_message *m)
@@ -382,8 +390,7 @@ static int server_attach(struct mpipe_conn *conn, struct sock *sk, struct mpipe_
 		return MLG_PIPE_BAD_PROOF;
 	if (again) /* it has not heard our answer */
 		return 0;
-	if (READ_ONCE(shared->gen) != m->gen || READ_ONCE(shared->server) != dev->self ||
-	    READ_ONCE(shared->client_done) == m->gen)
+	if (READ_ONCE(shared->server) != dev->self || !client_waits(dev, peer, m))
 		return MLG_PIPE_NO_SLOT;
 	if (xa_load(&dev->pipes, mpipe_key(peer, slot))) /* its last pipe is not forgotten yet */
 		return -EAGAIN;
@@ -408,14 +415,6 @@ static void answer(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_messag
 			      ROLE_SERVER);
 	/* the ring is full: the client gives up by itself, and leaves the slot */
 	(void)mpipe_peer_send(dev, peer, &m);
-}
-
-/* It may have been closed before we have looked. Inside of the device. */
-static bool client_waits(struct mpipe_dev *dev, u32 peer, const struct mlg_pipe_message *m)
-{
-	const struct mlg_pipe_slot *shared = mp_slot(dev->base, peer, mp_message_slot(m));
-
-	return READ_ONCE(shared->gen) == m->gen && READ_ONCE(shared->client_done) != m->gen;
 }
 
 /* Inside of the device. False: there is no such socket yet, or its slot is not free. */
