@@ -50,13 +50,16 @@ iperf() { # WHAT GUEST-THAT-SENDS[KEY-OF-THAT-DIRECTION]... -- OPTIONS...
         done
 }
 
-fetch() { # WHAT URL: the programs, one connection each, by their checksums
+# A connection's first bytes go by TCP until its ends have met, half a MiB of them or so: files of more than one.
+LARGE='cd /programs && for f in $(find bin lib -type f -size +1023k | sort); do'
+
+fetch() { # WHAT URL: the large ones, one connection each, by their checksums
         local got
         mark
-        got=$(guest_run -t 200 A "cd /programs/bin && for f in *; do
+        got=$(guest_run -t 200 A "$LARGE
                 curl -gsSf $2/\$f >/run/got || exit; echo \"\$(sha256sum </run/got | cut -d' ' -f1)  \$f\"; done")
         expect_eq "$SUMS" "$got" "files fetched: $1"
-        by_pipe B $((BYTES / 2)) 50 "$1" # a connection's first bytes go before its ends have met
+        by_pipe B $((BYTES / 2)) 50 "$1"
         pass "$1: $(wc -l <<<"$got") files, one connection each"
 }
 
@@ -100,7 +103,7 @@ done
 expect_match 'is mempipe loaded' "$(guest_run A 'mempipe-stat 2>&1 || true')" "mempipe-stat without the module"
 expect_match "is a number, not 'x'" "$(guest_run A 'mempipe-stat x 2>&1 || true')" "mempipe-stat with nonsense"
 pipe_load A B
-SUMS=$(guest_run -t 120 A 'cd /programs/bin && sha256sum *') BYTES=$(guest_run A 'cat /programs/bin/* | wc -c')
+SUMS=$(guest_run -t 120 A "$LARGE sha256sum \$f; done") BYTES=$(guest_run A "{ $LARGE cat \$f; done; } | wc -c")
 
 step "iperf3"
 serve_in B 5201 iperf3 -s
@@ -135,10 +138,10 @@ expect_eq 0 "$(redis B "EVAL \"local w, bad = redis.call('GET', 'key:__rand_int_
         return bad\" 0")" "values that are not what was sent"
 pass "redis-benchmark's values are right"
 mark
-guest_run -t 120 A 'cd /programs/bin && for f in *; do redis-cli -h 10.0.0.2 -x SET $f <$f || exit; done' >/dev/null
+guest_run -t 120 A "$LARGE redis-cli -h 10.0.0.2 -x SET \$f <\$f || exit; done" >/dev/null
 for g in A B; do # A by the pipe, B at home; a reader of raw values gets a newline more
-        got=$(guest_run -t 120 $g 'cd /programs/bin && for f in *; do
-                redis-cli -h 10.0.0.2 GET $f | head -c $(wc -c <$f) | sha256sum | sed "s/-\$/$f/"; done')
+        got=$(guest_run -t 120 $g "$LARGE
+                redis-cli -h 10.0.0.2 GET \$f | head -c \$(wc -c <\$f) | sha256sum | sed s,-\\$,\$f,; done")
         expect_eq "$SUMS" "$got" "values that $g reads"
 done
 by_pipe A $((BYTES / 2)) 50 "large values, set"
@@ -155,9 +158,9 @@ guest_run B "mkdir -p /var/lib/nginx /run/put && echo 'user root; worker_process
                 server { listen 81; sendfile off; }
         }' >/run/nginx.conf && nginx -e /run/nginx.log -c /run/nginx.conf"
 wait_until 20 "nginx serves" serves B 81
-fetch "sendfile, IPv4" http://10.0.0.2/bin
-fetch "sendfile, IPv6" 'http://[fd00::2]/bin'
-fetch "read and write" http://10.0.0.2:81/bin
+fetch "sendfile, IPv4" http://10.0.0.2
+fetch "sendfile, IPv6" 'http://[fd00::2]'
+fetch "read and write" http://10.0.0.2:81
 mark
 said=$(guest_run -t 200 A 'cd /programs && curl -sSf -w "%{stderr}%{num_connects} " $(for f in lib/*; do echo http://10.0.0.2/$f; done) 2>/run/connects |
         sha256sum && cat lib/* | sha256sum && tr " " "\n" </run/connects | grep -c 1')

@@ -342,7 +342,7 @@ void mpipe_peers_exit(void);
 
 /* rendezvous.c */
 void mpipe_rendezvous_begin(struct mpipe_conn *conn);    /* any context */
-void mpipe_rendezvous_hurry(struct mpipe_conn *conn);    /* bytes went by TCP */
+void mpipe_rendezvous_hurry(struct mpipe_conn *conn, const struct sock *sk); /* bytes went by TCP, or come */
 void mpipe_rendezvous_end(struct mpipe_conn *conn);      /* it is closed; any context */
 void mpipe_rendezvous_work(struct work_struct *work);
 void mpipe_rendezvous_expire(struct mpipe_dev *dev);

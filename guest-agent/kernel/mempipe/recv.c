@@ -173,6 +173,8 @@ static ssize_t recv_once(struct mpipe_conn *conn, struct sock *sk, struct msghdr
 	look_at_tcp(sk, &tcp);
 	at = where(conn, &tcp, &most);
 	n = at < 0 ? at : 0;
+	if (at == MP_READ_TCP)
+		mpipe_rendezvous_hurry(conn, sk);
 	*ret = at != MP_WAIT ? REST_MORE : tcp.ended ? REST_END : REST_WAIT;
 	if (at == MP_READ_PIPE && left > 0) {
 		n = recv_pipe(conn, msg, left, flags);

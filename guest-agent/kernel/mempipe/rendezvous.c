@@ -17,7 +17,7 @@
 #define ANSWER_MSEC 500 /* the client waits for the server's module, then asks again: either ring may have been out of step */
 #define ASKS 4
 #define HELLO_MSEC 5	 /* who is closed sooner never asks: two doorbells and two wakes for a few packets */
-#define HELLO_BYTES MLG_PIPE_CHUNK_BYTES /* who has sent as much by TCP asks at once */
+#define HELLO_BYTES MLG_PIPE_CHUNK_BYTES /* who has sent as much by TCP, or been sent, asks at once */
 #define RETRY_MSEC 2	 /* the server's handshake may be behind our HELLO, a ring may be full */
 #define RETRIES 100
 #define WAITS 10	 /* of the server, each twice as long as the one before up to 32 ms: about as long in all */
@@ -203,9 +203,12 @@ void mpipe_rendezvous_begin(struct mpipe_conn *conn)
 }
 
 /* Socket locked. */
-void mpipe_rendezvous_hurry(struct mpipe_conn *conn)
+void mpipe_rendezvous_hurry(struct mpipe_conn *conn, const struct sock *sk)
 {
-	if (conn->state != MPIPE_NEW || conn->server || conn->tcp_sent < HELLO_BYTES || conn->n_tries > 0)
+	if (conn->state != MPIPE_NEW || conn->server || conn->n_tries > 0)
+		return;
+	/* the number of the first byte is right until 4 GiB have come: long after it has been asked */
+	if (conn->tcp_sent < HELLO_BYTES && READ_ONCE(tcp_sk(sk)->rcv_nxt) - conn->isn_server < HELLO_BYTES)
 		return;
 	refcount_inc(&conn->ref);
 	if (mod_delayed_work(mpipe_wq, &conn->work, 0))

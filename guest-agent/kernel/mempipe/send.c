@@ -279,7 +279,7 @@ static int send_tcp(struct mpipe_conn *conn, struct sock *sk, struct msghdr *msg
 	if (n > 0) {
 		conn->tcp_sent += n;
 		mpipe_count_add(MPIPE_N_TX_TCP, n);
-		mpipe_rendezvous_hurry(conn);
+		mpipe_rendezvous_hurry(conn, sk);
 	}
 	return n;
 }
