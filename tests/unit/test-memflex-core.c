@@ -729,6 +729,7 @@ static void test_link(void **state) {
         assert_int_equal(h.section->epoch, h.header->epoch);
         assert_false(mf_link_tell(&link, &r.st, false));
         assert_int_equal(h.section->want_chunks, 0);
+        assert_true(mf_link_is_short(&link, &r.st)); /* as soon as anybody writes */
         assert_true(mf_link_tell(&link, &r.st, true));
         assert_int_equal(h.section->want_chunks, MF_SLACK_CHUNKS);
 

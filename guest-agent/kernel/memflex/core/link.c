@@ -115,6 +115,7 @@ bool mf_link_look(struct mf_link *link, struct mf_store *st, u32 session)
 		return true;
 	}
 	link->target = READ_ONCE(header_of(link)->target_chunks);
+	link->quota = plain_min(READ_ONCE(header_of(link)->quota_chunks), link->n_chunks);
 	/* what is over the target must not be filled anew while it is emptied, unless there is no disk */
 	mf_store_limit(st, st->has_disk ? link->target : MF_NONE);
 	return begun;
@@ -193,7 +194,6 @@ static u32 wanted(struct mf_link *link, const struct mf_numbers *now)
 
 	adapt_slack(link, in_use);
 	want = in_use + plain_max(link->slack, in_use / 4) + missed / MLG_FLEX_CHUNK_PAGES;
-	link->quota = plain_min(READ_ONCE(header_of(link)->quota_chunks), link->n_chunks);
 	return want < link->quota ? (u32)want : link->quota;
 }
 
