@@ -51,6 +51,10 @@ static void to_disk(struct mflex *m, struct bio *bio, u32 sum)
 		mflex_read_verified(m, bio, sum);
 		return;
 	}
+	if (bio_op(bio) == REQ_OP_WRITE) {
+		mflex_write_told(m, bio);
+		return;
+	}
 	bio_set_dev(bio, compat_disk_bdev(m->backing));
 	submit_bio_noacct(bio);
 }
@@ -83,7 +87,8 @@ static void submit_bio_(struct bio *bio)
 	struct mflex *m = bio->bi_bdev->bd_disk->private_data;
 	bool write = bio_op(bio) == REQ_OP_WRITE;
 	struct bvec_iter iter = bio->bi_iter;
-	u32 disk_bytes = 0, disk_sum = 0, slot, sum;
+	bool one_read = !write && iter.bi_size == PAGE_SIZE, ahead = false;
+	u32 disk_bytes = 0, disk_sum = 0, slot = 0, sum;
 	int result;
 
 	if (bio_op(bio) == REQ_OP_DISCARD || bio_op(bio) == REQ_OP_WRITE_ZEROES) {
@@ -106,6 +111,9 @@ static void submit_bio_(struct bio *bio)
 		sum = mf_store_sum(m->store, slot);
 		result = do_page_for_sure(m, write, slot, page.bv_page);
 		bio_advance_iter_single(bio, &iter, PAGE_SIZE);
+		ahead = one_read && result == MF_DISK;
+		if (!write && result == MF_DISK)
+			result = mflex_read_was_ahead(m, slot, page.bv_page, sum);
 		if (result == MF_DISK) {
 			disk_bytes += PAGE_SIZE;
 			disk_sum = mf_sum_on(disk_sum, sum);
@@ -122,6 +130,8 @@ static void submit_bio_(struct bio *bio)
 		to_disk(m, bio, disk_sum);
 	else
 		bio_endio(bio);
+	if (ahead)
+		mflex_read_ahead(m, slot);
 }
 
 #ifdef COMPAT_HAS_RW_PAGE
@@ -232,6 +242,8 @@ struct mflex *mflex_new(const char *backing, u32 quota_chunks)
 	if (err == 0)
 		err = mflex_compress_init(m);
 	if (err == 0)
+		err = mflex_read_ahead_init(m);
+	if (err == 0)
 		err = bioset_init(&m->splits, MFLEX_POOL_BIOS, 0, BIOSET_NEED_RESCUER);
 	if (err == 0)
 		err = bioset_init(&m->writes, MFLEX_POOL_BIOS, 0, BIOSET_NEED_BVECS);
@@ -253,6 +265,7 @@ void mflex_free(struct mflex *m)
 		put_disk(m->disk);
 	}
 	cancel_delayed_work_sync(&m->look);
+	mflex_read_ahead_exit(m);
 	mflex_compress_done(m);
 	mflex_verify_done(m);
 	bioset_exit(&m->writes);

@@ -6,7 +6,7 @@
  *   worker.c      looks at what the host says             write-back.c  from the pool to the disk
  *   stats.c       /sys/block/memflex0                     swap-in.c     what memflexctl asks for
  *   verify.c      checksums of what is on the disk        compress.c    pages that take less than a page
- *   core/         plain C, tested in user space
+ *   read-ahead.c  of the disk                             core/         plain C, tested in user space
  *
  * Locks, outer ones first: mflex_lock (there is one device), m->lock (its pool), and inside of core/store.h
  * that of a slot's bucket and that of the chunks. Pages come and go under the last two only, which are
@@ -34,6 +34,10 @@ bool mflex_write_ahead = true;
 module_param_named(write_ahead, mflex_write_ahead, bool, 0644);
 MODULE_PARM_DESC(write_ahead,
 		 "Write the oldest pages to the disk before the lent memory is full (default: Y)");
+
+bool mflex_reads_ahead = true;
+module_param_named(read_ahead, mflex_reads_ahead, bool, 0644);
+MODULE_PARM_DESC(read_ahead, "Read on where pages are read from the disk one after the other (default: Y)");
 
 char *mflex_algorithm = "none";
 module_param_named(comp_algorithm, mflex_algorithm, charp, 0444);

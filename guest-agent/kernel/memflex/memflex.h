@@ -34,6 +34,7 @@ struct mflex {
 	struct mflex_stream *streams; /* NULL: nothing is packed */
 	u32 n_streams;
 	void *unpacked; /* pages of a batch on their way to the disk */
+	struct mflex_read_ahead *ra; /* NULL: there is no disk */
 
 	struct delayed_work look;
 	bool hurry; /* somebody has asked for a look already */
@@ -111,8 +112,21 @@ void mflex_verify_done(struct mflex *m);
 void mflex_read_verified(struct mflex *m, struct bio *bio, u32 sum); /* all of it from the disk */
 void mflex_tell_wrong(u32 slot);
 
+/* read-ahead.c: windows of the disk that are read before they are asked for; exit() also undoes half of init().
+ * was_ahead(): a page that is on the disk: 0; MF_DISK: read it there; -EBADMSG. write_told(): straight to
+ * the disk. forget(): before what was written back is on the disk alone.
+ */
+int mflex_read_ahead_init(struct mflex *m);
+void mflex_read_ahead_exit(struct mflex *m);
+void mflex_read_ahead(struct mflex *m, u32 slot); /* it was read, and is on the disk */
+int mflex_read_was_ahead(struct mflex *m, u32 slot, struct page *page, u32 sum);
+void mflex_write_told(struct mflex *m, struct bio *bio);
+void mflex_read_ahead_forget(struct mflex *m, const struct mf_move *move, u32 n);
+void mflex_read_ahead_numbers(struct mflex *m, u64 *ret_read, u64 *ret_taken);
+
 extern const struct attribute_group *mflex_groups[];
 extern char *mflex_backing;
 extern char *mflex_algorithm;
 extern bool mflex_write_ahead;
+extern bool mflex_reads_ahead;
 extern bool mflex_verify;

@@ -9,6 +9,7 @@
  *              called back and cannot be given; of what was written back: before there was need
  *   pool_stat  chunks: held, of them without a page, wanted, those we may have; epoch (0: no pool, or not
  *              yet); how often the host took the pool away
+ *   ra_stat    read from the disk ahead; of these, asked for later (which io_stat says were read from the disk)
  *   comp_algorithm  those there are; the one in use in brackets
  *   comp_stat    packed, of those in the pool; pages of the pool that all of those take; written to the pool
  *              packed, in all; bytes that these came to; written to the pool as they are, in all
@@ -64,6 +65,14 @@ static ssize_t pool_stat_show(struct device *dev, struct device_attribute *attr,
 			  READ_ONCE(m->link.n_lost));
 }
 
+static ssize_t ra_stat_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	u64 n_read, n_taken;
+
+	mflex_read_ahead_numbers(mflex_of(dev), &n_read, &n_taken);
+	return sysfs_emit(buf, "%llu %llu\n", n_read, n_taken);
+}
+
 static ssize_t comp_algorithm_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
 	const char *const *name;
@@ -97,6 +106,7 @@ static DEVICE_ATTR_RO(mm_stat);
 static DEVICE_ATTR_RO(io_stat);
 static DEVICE_ATTR_RO(wb_stat);
 static DEVICE_ATTR_RO(pool_stat);
+static DEVICE_ATTR_RO(ra_stat);
 static DEVICE_ATTR_RO(comp_algorithm);
 static DEVICE_ATTR_RO(comp_stat);
 static DEVICE_ATTR_RO(verify_stat);
@@ -106,6 +116,7 @@ static struct attribute *mflex_attrs[] = {
 	&dev_attr_io_stat.attr,
 	&dev_attr_wb_stat.attr,
 	&dev_attr_pool_stat.attr,
+	&dev_attr_ra_stat.attr,
 	&dev_attr_comp_algorithm.attr,
 	&dev_attr_comp_stat.attr,
 	&dev_attr_verify_stat.attr,

@@ -99,6 +99,7 @@ int mflex_write_back(struct mflex *m, u32 most, bool leave)
 		pr_warn_ratelimited(MFLEX_NAME
 				    ": %u of %u pages could not be written to the disk, and stay in the pool\n",
 				    n_failed, n);
+	mflex_read_ahead_forget(m, m->batch.move, n);
 	mf_store_drained(m->store, &m->batch, !leave && mf_link_may_keep_all(&m->link, m->store));
 	smp_store_release(&m->n_batches, m->n_batches + 1);
 	wake_up_all(&m->batch_over);
