@@ -7,6 +7,7 @@ need_daemon
 
 of() { ctl status --json | jq -r ".guests[] | select(.name == \"$1\") | .$2"; } # GUEST KEY
 polls() { ctl status --json | jq .host.polls; }
+late() { ctl status --json | jq .host.polls_late; }
 stalls() { local n; n=$(of "$1" stall_some_permille) && [ "$n" != null ] && [ "$n" -ge 50 ]; }
 
 step "two guests whose agents are asked, one whose agent is not"
@@ -37,14 +38,16 @@ guest_run A 'killall gload' || say "the load is gone already"
 step "an agent that hangs delays nobody"
 agent_pid=$(guest_run B 'pidof qemu-ga')
 console_run B "kill -STOP $agent_pid"
-n=$(polls)
+n=$(polls) n_late=$(late)
 wait_until 60 "it is said" daemon_logged "Guest B: its QEMU guest agent does not say how memory is"
 wait_until 30 "polls went on" "[ \$(polls) -gt $((n + 20)) ]"
 expect_eq "fresh managed" "$(of B trust) $(of B state)" "B, by its balloon"
 expect_eq "none null" "$(of B monitor) $(of B stall_some_permille)" "what its agent told"
 expect_eq agent "$(of A monitor)" "A's agent"
-expect_eq 0 "$(ctl status --json | jq .host.polls_late)" "late polls"
-pass "$(($(polls) - n)) polls meanwhile"
+# one that was waited for would make each of them late; a busy machine may one
+n=$(($(polls) - n)) n_late=$(($(late) - n_late))
+expect_between 0 $((n / 4)) $n_late "late polls, of $n"
+pass "$n polls meanwhile, $n_late of them late"
 
 step "and is asked again when it is back"
 console_run B "kill -CONT $agent_pid"
