@@ -77,6 +77,21 @@ for g in $GUESTS; do
         guest_run -t 60 $g 'swapoff /dev/memflex0'
         wait_until 20 "$g has no chunk" '[ "$(stat_of '$g' pool_stat 1) $(stat_of '$g' mm_stat 1)" = "0 0" ]'
         wait_until 10 "the host has them" '[ "$(flex_lent_kib '$g')" = 0 ]'
+done
+
+step "nothing is lent: what is read from the disk in order is read ahead"
+for g in $GUESTS; do
+        flex_say $g target 0
+        wait_until 20 "$g knows that" '[ "$(stat_of '$g' pool_stat 4)" = 0 ]'
+        pass "$g: $(guest_run -t 120 $g 'mkswap /dev/memflex0 >/dev/null && swaptime /dev/memflex0 24 out seq' | tr '\n' ' ')" # and compares every page
+        pass "$g: pages read ahead, and of these asked for: $(guest_run $g 'cat /sys/block/memflex0/ra_stat')"
+        more_than $g ra_stat 2 3000 || fail "most of its 6144 pages were not read ahead"
+        expect_eq "0 0" "$(stat_of $g wb_stat 3) $(stat_of $g verify_stat 2)" "errors, and wrong pages"
+        flex_say $g target $QUOTA_MIB
+done
+
+step "another module's life"
+for g in $GUESTS; do
         guest_run $g 'rmmod memflex && modprobe memflex backing=/dev/vda'
         wait_until 20 "a new session of $g runs" flex_runs $g
 done

@@ -50,8 +50,8 @@ iperf() { # WHAT GUEST-THAT-SENDS[KEY-OF-THAT-DIRECTION]... -- OPTIONS...
         done
 }
 
-# A connection's first bytes go by TCP until its ends have met, half a MiB of them or so: files of more than one.
-LARGE='cd /programs && for f in $(find bin lib -type f -size +1023k | sort); do'
+# A connection's first bytes go by TCP until its ends have met, half a MiB of them or so: files of one to five.
+LARGE='cd /programs && for f in $(find bin lib -type f -size +1023k -size -5000k | sort); do'
 
 fetch() { # WHAT URL: the large ones, one connection each, by their checksums
         local got
