@@ -83,7 +83,7 @@ function check_quoted(header,    list) {
 }
 
 function check_system(header) {
-        if (FILENAME ~ /^include\/memlego\/.*-abi\.h$/ && header ~ /^linux\/(build_bug|stddef|types)\.h$/)
+        if (FILENAME ~ /^include\/memlego\/.*-abi\.h$/ && header ~ /^linux\/(build_bug|ioctl|stddef|types)\.h$/)
                 return # shared with kernel modules
         if (FILENAME ~ /^(src\/(core|predict|policies)|include\/memlego)\// && !is_pure(header))
                 bad("<" header ">: this layer is pure (no clock, no files, no libraries but GLib)")
