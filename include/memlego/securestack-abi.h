@@ -103,7 +103,7 @@ struct mlg_ss_range {
 
 /* PROTECT: read once, before anything is done. Then: all ranges are copied, then zeroed, then the stack is
  * cleared.
- *     EPERM       the file belongs to another process image, or has been adopted from by one
+ *     EPERM       the file belongs to another process image, or has a snapshot in it
  *     EACCES      the site lies in no mapping as described above
  *     EINVAL      no range, or too many; an empty one; one that wraps around; more to clear than
  *                 clear_bytes_max
