@@ -1,0 +1,2 @@
+#include "sscases.h"
+void measure(void) { }
