@@ -9,7 +9,7 @@ step "securestack.ko"
 expect_fails "sscases without the module" guest_run A 'sscases 2>/dev/null'
 guest_run A 'modprobe securestack'
 expect_match '^crw-rw-rw-' "$(guest_run A 'ls -l /dev/securestack')" "the device's mode"
-for part in reading forging; do
+for part in reading forging frames limits measure; do
         step "$part"
         said=$(guest_run -t 120 A "sscases $part 2>&1 || true")
         say "$said"

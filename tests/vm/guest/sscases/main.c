@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "sscases.h"
@@ -119,9 +120,10 @@ int main(int argc, char **argv) {
                 { "reading", cases_reading }, { "forging", cases_forging }, { "frames", cases_frames },
                 { "limits", cases_limits },   { "measure", measure },
         };
+        const struct rlimit deep = { 64 << 20, 64 << 20 }; /* ten thousand frames with a list of ranges each */
 
         count = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        if (count == MAP_FAILED)
+        if (count == MAP_FAILED || setrlimit(RLIMIT_STACK, &deep) < 0)
                 return 2;
         device = open_device();
         for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
