@@ -33,7 +33,7 @@ for kernel in stable 6.12; do
         done
         (cd "$tree/$version/build" && bash -c "$(described "$release" 'MAKE[0]')") >"$T/make.log" 2>&1 || { tail -n 30 "$T/make.log"; fail "it does not build for $release"; }
         built=()
-        for i in 0 1; do
+        for i in 0 1 2; do
                 built+=("$tree/$version/build/$(described "$release" "BUILT_MODULE_LOCATION[$i]")/$(described "$release" "BUILT_MODULE_NAME[$i]").ko")
                 expect_eq "$release" "$(modinfo -F vermagic "${built[i]}" | cut -d' ' -f1)" "the kernel that ${built[i]##*/} is for"
         done
