@@ -42,8 +42,9 @@
  * What it is not. While the bytes are in the process, before PROTECT and after RESTORE, whoever shares it
  * can read them: other threads, handlers of signals, a debugger, and so a callee that runs arbitrary code
  * and leaves something behind that waits (a thread, a timer, a changed pointer or a patched function
- * elsewhere). Copies that the program made elsewhere it has to name as well. A file of code that the
- * process's user may write to can be changed below its mapping.
+ * elsewhere). Copies that the program made elsewhere it has to name as well. What is not protected can be
+ * written to, return addresses of frames further up among it. A file of code that the process's user may
+ * write to can be changed below its mapping.
  *
  * All is failed closed. What cannot be protected is refused before a byte is touched. A RESTORE that matched
  * an entry and cannot write all of it back ends the process with SIGKILL: its frame must not run without its
@@ -157,7 +158,9 @@ struct mlg_ss_protect {
  *     EDQUOT, ENOMEM
  * ADOPT:
  *     ENOENT      there is no snapshot in this file, or it has been adopted
- *     EPERM       this is no such child: a violation */
+ *     EPERM       this is no such child: a violation
+ *     EBUSY       the child has protected something already; the snapshot is gone, as it is with
+ *     ENOMEM */
 
 /* STAT: what the calling thread has in this file. */
 struct mlg_ss_stat {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Fuzz target: SecureStack's entries against their model (unit/securestack-rig.c). The input is a list of steps: ranges
- * are protected at some place, restored at the same or another one, written over, copied for a child; memory and quota
- * run out. Nothing comes back but to whom it belongs, and as it was. */
+/* Fuzz target: SecureStack's entries against their model (unit/securestack-rig.c). The input is a list of
+ * steps: ranges are protected at some place, restored at the same or another one, written over, copied for a
+ * child; memory and quota run out. Nothing comes back but to whom it belongs, and as it was. */
 #include "fuzz.h"
 #include "steps.h"
 
@@ -9,7 +9,9 @@
 
 static struct ss_where next_where(Input *in) {
         uint8_t where = next_byte(in), site = next_byte(in);
-        struct ss_where w = ss_rig_where(SS_RIG_STACK + (where & 0x80 ? SS_RIG_STACK : 0) + 64u * (where & 0x7f), site % 4);
+        struct ss_where w = ss_rig_where(SS_RIG_STACK + (where & 0x80 ? SS_RIG_STACK : 0) +
+                                                 64u * (where & 0x7f),
+                                         site % 4);
 
         if (site >= 252)
                 w.code_at++;

@@ -104,7 +104,8 @@ static int model_range(const struct mlg_ss_range *range, uint32_t n, bool *secre
         if (n == 0 || n > MLG_SS_RANGES_MAX)
                 return -EINVAL;
         for (uint32_t i = 0; i < n; i++)
-                if (range[i].bytes == 0 || range[i].flags > 1 || range[i].address + range[i].bytes < range[i].address)
+                if (range[i].bytes == 0 || range[i].flags > 1 ||
+                    range[i].address + range[i].bytes < range[i].address)
                         return -EINVAL;
         for (uint32_t exception = 0; exception <= 1; exception++)
                 for (uint32_t i = 0; i < n; i++)
@@ -116,7 +117,11 @@ static int model_range(const struct mlg_ss_range *range, uint32_t n, bool *secre
 static void model_protect(SsRig *r, const struct ss_where *w, const bool *secret, uint32_t flags) {
         SsRigEntry *e = &r->entry[r->n++];
 
-        *e = (SsRigEntry) { .sp = w->sp, .site = w->site, .code = w->code, .code_at = w->code_at, .flags = flags };
+        *e = (SsRigEntry){ .sp = w->sp,
+                           .site = w->site,
+                           .code = w->code,
+                           .code_at = w->code_at,
+                           .flags = flags };
         memcpy(e->secret, secret, sizeof(e->secret));
         memcpy(e->image, r->expected, sizeof(e->image));
         for (uint32_t i = 0; i < SS_RIG_BYTES; i++)
@@ -174,7 +179,8 @@ static void move_back(SsRig *r, struct ss_entry *e) {
         }
 }
 
-int ss_rig_protect(SsRig *r, const struct ss_where *w, const struct mlg_ss_range *range, uint32_t n, uint32_t flags) {
+int ss_rig_protect(SsRig *r, const struct ss_where *w, const struct mlg_ss_range *range, uint32_t n,
+                   uint32_t flags) {
         bool secret[SS_RIG_BYTES] = { false };
         struct ss_entry *e = NULL;
         struct ss_spans spans = { 0 };
@@ -188,7 +194,8 @@ int ss_rig_protect(SsRig *r, const struct ss_where *w, const struct mlg_ss_range
         err = ss_entry_new(&r->t, &spans, &r->max, &e);
         MUST((err == -ENOSPC) == (r->n == SS_RIG_ENTRIES));
         MUST(err != -ENOMEM || ss_rig_allocs_left == 0);
-        MUST(err != -EDQUOT || r->quota.bytes + sizeof(*e) + spans.n * sizeof(spans.span[0]) + spans.bytes > r->max.user_bytes);
+        MUST(err != -EDQUOT || r->quota.bytes + sizeof(*e) + spans.n * sizeof(spans.span[0]) + spans.bytes >
+                                       r->max.user_bytes);
         if (err == 0) {
                 e->flags = flags;
                 move_out(r, e);
@@ -234,7 +241,8 @@ int ss_rig_fork(SsRig *r) {
                 do
                         MUST(i > 0);
                 while (!(r->entry[--i].flags & MLG_SS_FORK));
-                MUST(e->sp == r->entry[i].sp && e->site == r->entry[i].site && e->flags == r->entry[i].flags);
+                MUST(e->sp == r->entry[i].sp && e->site == r->entry[i].site &&
+                     e->flags == r->entry[i].flags);
                 MUST(e->code == r->entry[i].code && e->code_at == r->entry[i].code_at);
                 for (u32 s = 0, at = 0; s < e->n; s++)
                         for (u64 a = e->span[s].from; a < e->span[s].to; a++)

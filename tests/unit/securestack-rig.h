@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* SecureStack's rig: the entries of one thread, a process's memory to protect in, and beside them the plainest
- * model of both: bytes with a mark each instead of ranges, and a whole image of the memory for each entry.
- * What the core does is compared with it step by step; the first difference ends the program. The core's
- * memory is the rig's: it is counted, must be wiped where it is freed, and fails when a test says so. */
+/* SecureStack's rig: the entries of one thread, a process's memory to protect in, and beside them the
+ * plainest model of both: bytes with a mark each instead of ranges, and a whole image of the memory for each
+ * entry. What the core does is compared with it step by step; the first difference ends the program. The
+ * core's memory is the rig's: it is counted, must be wiped where it is freed, and fails when a test says so.
+ * */
 #pragma once
 
 #include <stdbool.h>
@@ -44,7 +45,8 @@ void ss_rig_done(SsRig *r); /* all is wiped, freed and given back */
 struct ss_where ss_rig_where(uint64_t sp, uint64_t site);
 
 /* What the module does, by its result; both are checked against the model. */
-int ss_rig_protect(SsRig *r, const struct ss_where *w, const struct mlg_ss_range *range, uint32_t n, uint32_t flags);
+int ss_rig_protect(SsRig *r, const struct ss_where *w, const struct mlg_ss_range *range, uint32_t n,
+                   uint32_t flags);
 int ss_rig_restore(SsRig *r, const struct ss_where *w);
 int ss_rig_write(SsRig *r, uint32_t at, uint32_t bytes, uint8_t value); /* as a callee would */
 int ss_rig_fork(SsRig *r); /* a copy for a child, compared and wiped */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* SecureStack's core: lists of ranges, whose entry is whose, frames that are gone, stacks of coroutines, limits, and
- * any order of everything against the model. */
+/* SecureStack's core: lists of ranges, whose entry is whose, frames that are gone, stacks of coroutines,
+ * limits, and any order of everything against the model. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,7 +70,8 @@ static void test_ranges(void **state) {
                 if (ss_spans_of(rows[i].in, rows[i].n, &spans) != 0 || spans.n != rows[i].n_out)
                         fail_msg("%s: %u spans, expected %u", rows[i].what, spans.n, rows[i].n_out);
                 for (uint32_t s = 0; s < spans.n; s++) {
-                        if (spans.span[s].from != BASE + rows[i].out[s].from || spans.span[s].to != BASE + rows[i].out[s].to)
+                        if (spans.span[s].from != BASE + rows[i].out[s].from ||
+                            spans.span[s].to != BASE + rows[i].out[s].to)
                                 fail_msg("%s: span %u is another one", rows[i].what, s);
                         bytes += spans.span[s].to - spans.span[s].from;
                 }
@@ -209,7 +210,8 @@ static void test_two_stacks(void **state) {
         (void) state;
         ss_rig_init(&r, PLENTY);
         assert_int_equal(protect(&r, SP, 1), 0);
-        assert_int_equal(protect(&r, OTHER_SP, 1), 0); /* a handler, higher up: the frame below is not gone */
+        assert_int_equal(protect(&r, OTHER_SP, 1),
+                         0); /* a handler, higher up: the frame below is not gone */
         assert_int_equal(protect(&r, SP - 64, 1), 0);  /* coroutines take turns */
         assert_int_equal(protect(&r, OTHER_SP - 64, 1), 0);
         assert_int_equal(r.t.depth, 4);
@@ -325,7 +327,8 @@ static void random_step(SsRig *r, uint64_t *seed) {
         else if (what < 16)
                 (void) ss_rig_restore(r, &w);
         else if (what < 18)
-                (void) ss_rig_write(r, random_below(seed, SS_RIG_BYTES), 1 + random_below(seed, 64), (uint8_t) (what + n));
+                (void) ss_rig_write(r, random_below(seed, SS_RIG_BYTES), 1 + random_below(seed, 64),
+                                    (uint8_t) (what + n));
         else if (what < 19)
                 (void) ss_rig_fork(r);
         else

@@ -86,23 +86,25 @@ static bool is_child_of(const struct ss_snapshot *s)
 }
 
 /* Entries, with the account that they are on. */
-static void take_over(struct ss_thread *t, struct ss_snapshot *s)
+static int take_over(struct ss_thread *t, struct ss_snapshot *s)
 {
+	if (t->entries.top)
+		return -EBUSY;
 	ss_entries_wipe(&t->entries);
 	swap(t->entries, s->entries);
 	swap(t->user, s->user);
+	return 0;
 }
 
 static long adopt(struct ss_file *f, struct ss_snapshot *s)
 {
 	struct ss_vault *v = ss_vault_of(f, true);
 	struct ss_thread *t = IS_ERR(v) ? ERR_CAST(v) : ss_thread_make(v);
+	int err = IS_ERR(t) ? PTR_ERR(t) : take_over(t, s);
 
-	if (IS_ERR(t))
-		return PTR_ERR(t);
-	take_over(t, s);
-	ss_count(SS_N_ADOPTS, 1);
-	return 0;
+	if (err == 0)
+		ss_count(SS_N_ADOPTS, 1);
+	return err;
 }
 
 long ss_adopt(struct ss_file *f)

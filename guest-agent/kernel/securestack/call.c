@@ -62,8 +62,8 @@ static long end_process(enum ss_counter why)
 	return -EFAULT;
 }
 
-/* All or nothing: if memory cannot be zeroed to its end, all gets back what was there, the one that failed as far as
- * it can be written to.
+/* All or nothing: if memory cannot be zeroed to its end, all gets back what was there, the one that failed
+ * as far as it can be written to.
  */
 static long move_out(struct ss_entry *e)
 {
@@ -82,11 +82,12 @@ static long move_out(struct ss_entry *e)
 static int place_call(struct ss_thread *t, u64 site, struct ss_where *w)
 {
 	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *stack;
 	int err;
 
 	mmap_read_lock(mm);
-	ss_place(mm, site, w);
-	err = w->code ? ss_check_private(mm, t->spans.span, t->spans.n) : -EACCES;
+	stack = ss_place(mm, site, w);
+	err = w->code ? ss_check_private(mm, stack, t->spans.span, t->spans.n) : -EACCES;
 	if (err == 0)
 		ss_keep_code(w->code);
 	mmap_read_unlock(mm);
@@ -153,13 +154,14 @@ long ss_protect(struct ss_file *f, const void __user *arg)
 static int find(struct ss_thread *t, struct ss_where *w, struct ss_entry **ret, int *ret_private)
 {
 	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *stack;
 	int err;
 
 	mmap_read_lock(mm);
-	ss_place(mm, instruction_pointer(current_pt_regs()), w);
+	stack = ss_place(mm, instruction_pointer(current_pt_regs()), w);
 	err = ss_entry_find(&t->entries, w, ret);
 	if (err == 0)
-		*ret_private = ss_check_private(mm, (*ret)->span, (*ret)->n);
+		*ret_private = ss_check_private(mm, stack, (*ret)->span, (*ret)->n);
 	mmap_read_unlock(mm);
 	return err;
 }

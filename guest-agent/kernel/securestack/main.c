@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* securestack.ko: keeps what programs have on their stacks, while they call functions that they do not trust.
- * memlego/securestack-abi.h has the contract with them, and why it holds.
+/* securestack.ko: keeps what programs have on their stacks, while they call functions that they do not
+ * trust. memlego/securestack-abi.h has the contract with them, and why it holds.
  *
  *   call.c     PROTECT, RESTORE, CLEAR               adopt.c   entries for the child of a fork
  *   place.c    where a thread is, in what code       vault.c   whose entries are where; users
  *   stats.c    /sys/class/misc/securestack, log      core/     plain C, tested in user space
  *
- * Lives. A vault is found by its mm (mmu_notifier_get), is shared by the files of that mm, and is empty from the
- * moment that the mm is: at exit and exec, whoever has the files. A thread's entries belong to that task: it alone
- * touches them while it lives, so there is no lock for them; when it is dead who sweeps the vault wipes them, and
- * when the mm is gone its notifier. What may sleep (memory of programs, allocations) is done without any spinlock.
+ * Lives. A vault is found by its mm (mmu_notifier_get), is shared by the files of that mm, and is empty from
+ * the moment that the mm is: at exit and exec, whoever has the files. A thread's entries belong to that
+ * task: it alone touches them while it lives, so there is no lock for them; when it is dead who sweeps the
+ * vault wipes them, and when the mm is gone its notifier. What may sleep (memory of programs, allocations)
+ * is done without any spinlock.
  *
  * Locks, outer ones first: ss_file.lock; mmap_lock of current's mm, for reading; ss_vault.lock, the table of
  * users, a quota's.

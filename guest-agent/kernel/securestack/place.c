@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Place: where a thread is in its program, whether the code there can be relied on, and whether memory is its own. */
+/* Place: where a thread is in its program, whether the code there can be relied on, and whether memory is
+ * its own.
+ */
 #include <linux/mm.h>
 #include <linux/ptrace.h>
 #include <linux/sched/task_stack.h>
@@ -9,50 +11,54 @@
 
 static struct vm_area_struct *vma_at(struct mm_struct *mm, u64 address)
 {
-	struct vm_area_struct *vma = address < TASK_SIZE ? find_vma(mm, address) : NULL;
-
-	return vma && vma->vm_start <= address ? vma : NULL;
+	return address < TASK_SIZE ? vma_lookup(mm, address) : NULL;
 }
 
-/* Code that a file shows and nobody has changed: in a private mapping without an anon_vma no page was ever written,
- * by whatever way (mprotect, /proc/self/mem, ptrace).
+/* Code that a file shows and nobody has changed: in a private mapping without an anon_vma no page was ever
+ * written, by whatever way (mprotect, /proc/self/mem, ptrace).
  */
 static bool is_sound(const struct vm_area_struct *vma)
 {
-	return vma && vma->vm_file && (vma->vm_flags & VM_EXEC) && !(vma->vm_flags & (VM_WRITE | VM_MAYSHARE)) &&
-	       !vma->anon_vma;
+	return vma && vma->vm_file && (vma->vm_flags & VM_EXEC) &&
+	       !(vma->vm_flags & (VM_WRITE | VM_MAYSHARE)) && !vma->anon_vma;
 }
 
 /* The stack pointer may be below what was touched of the stack so far. */
-static void place_stack(struct mm_struct *mm, struct ss_where *w)
+static struct vm_area_struct *place_stack(struct mm_struct *mm, struct ss_where *w)
 {
-	struct vm_area_struct *vma = w->sp < TASK_SIZE ? find_vma(mm, w->sp) : NULL;
+	struct vm_area_struct *vma = vma_at(mm, w->sp);
 
-	if (!vma || (vma->vm_start > w->sp && !(vma->vm_flags & VM_GROWSDOWN)))
-		return;
+	if (!vma && w->sp < TASK_SIZE) {
+		vma = find_vma(mm, w->sp);
+		if (vma && !(vma->vm_flags & VM_GROWSDOWN))
+			vma = NULL;
+	}
+	if (!vma)
+		return NULL;
 	w->stack_from = min_t(u64, vma->vm_start, w->sp);
 	w->stack_to = vma->vm_end;
+	return vma;
 }
 
-void ss_place(struct mm_struct *mm, u64 site, struct ss_where *ret)
+struct vm_area_struct *ss_place(struct mm_struct *mm, u64 site, struct ss_where *ret)
 {
-	struct vm_area_struct *vma = vma_at(mm, site);
+	struct vm_area_struct *code = vma_at(mm, site);
 
 	*ret = (struct ss_where){.sp = user_stack_pointer(current_pt_regs()), .site = site};
-	place_stack(mm, ret);
-	if (!is_sound(vma))
-		return;
-	ret->code = vma->vm_file;
-	ret->code_at = ((u64)vma->vm_pgoff << PAGE_SHIFT) + (site - vma->vm_start);
+	if (is_sound(code)) {
+		ret->code = code->vm_file;
+		ret->code_at = ((u64)code->vm_pgoff << PAGE_SHIFT) + (site - code->vm_start);
+	}
+	return place_stack(mm, ret);
 }
 
-static int check_span(struct mm_struct *mm, const struct ss_span *span)
+static int check_span(struct mm_struct *mm, struct vm_area_struct *vma, const struct ss_span *span)
 {
 	u64 at = span->from;
 
 	while (at < span->to) {
-		struct vm_area_struct *vma = vma_at(mm, at);
-
+		if (!vma || at < vma->vm_start || at >= vma->vm_end)
+			vma = vma_at(mm, at);
 		if (!vma || !(vma->vm_flags & VM_WRITE))
 			return -EFAULT;
 		if (vma->vm_flags & VM_MAYSHARE)
@@ -62,13 +68,13 @@ static int check_span(struct mm_struct *mm, const struct ss_span *span)
 	return 0;
 }
 
-int ss_check_private(struct mm_struct *mm, const struct ss_span *span, u32 n)
+int ss_check_private(struct mm_struct *mm, struct vm_area_struct *stack, const struct ss_span *span, u32 n)
 {
 	int err = 0;
 	u32 i;
 
 	for (i = 0; i < n && err == 0; i++)
-		err = check_span(mm, &span[i]);
+		err = check_span(mm, stack, &span[i]);
 	return err;
 }
 
@@ -100,7 +106,7 @@ static void clear_piece(u64 from, u64 to)
 	left = clear_user(u64_to_user_ptr(from), to - from);
 	pagefault_enable();
 	if (left && !is_zero(from, to))
-		left = clear_user(u64_to_user_ptr(from), to - from); /* else it cannot be written, nor have been */
+		left = clear_user(u64_to_user_ptr(from), to - from); /* else nobody can write there */
 }
 
 void ss_clear_below(const struct ss_where *w, u32 bytes)

@@ -61,8 +61,8 @@ u32 ss_call_max(void);
 u32 ss_clear_max(void);
 void ss_limits_now(struct ss_limits *ret);
 
-/* vault.c: the vault that this file has for current's mm; -EPERM: it is another one's, or there is a snapshot in
- * it. With `bind` one that is nobody's yet becomes current's, without it it is NULL.
+/* vault.c: the vault that this file has for current's mm; -EPERM: it is another one's, or there is a
+ * snapshot in it. With `bind` one that is nobody's yet becomes current's, without it it is NULL.
  */
 struct ss_vault *ss_vault_of(struct ss_file *f, bool bind);
 void ss_vault_put(struct ss_vault *v);
@@ -74,12 +74,13 @@ void ss_entries_init(struct ss_entries *t, struct ss_user *user);
 void ss_keep_code(const void *code);
 u64 ss_bytes_held(void); /* by all users */
 
-/* place.c: with mm's map locked for reading. Where current is in user space, if `site` is where it returns to.
- * `code` is NULL where no call may be trusted to be the one that was protected.
+/* place.c: with mm's map locked for reading. Where current is in user space, if `site` is where it returns
+ * to; the mapping of its stack, or NULL. `code` is NULL where no call may be trusted to be the one that was
+ * protected.
  */
-void ss_place(struct mm_struct *mm, u64 site, struct ss_where *ret);
-/* -EFAULT: not writable memory; -EOPNOTSUPP: shared. */
-int ss_check_private(struct mm_struct *mm, const struct ss_span *span, u32 n);
+struct vm_area_struct *ss_place(struct mm_struct *mm, u64 site, struct ss_where *ret);
+/* -EFAULT: not writable memory; -EOPNOTSUPP: shared. Most is on the stack, which was looked up already. */
+int ss_check_private(struct mm_struct *mm, struct vm_area_struct *stack, const struct ss_span *span, u32 n);
 /* Without that lock: zeroes so many bytes below the red zone, on the stack of `w`. */
 void ss_clear_below(const struct ss_where *w, u32 bytes);
 

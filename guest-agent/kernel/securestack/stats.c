@@ -3,10 +3,12 @@
  *
  *   call_stat       PROTECTs, RESTOREs, CLEARs, SNAPSHOTs, ADOPTs that were done; bytes that were moved out
  *   held_stat       now: entries, bytes on users' accounts; entries that ended because their frame was gone
- *   refused_stat    PROTECTs and SNAPSHOTs that were refused: no sound code at the site; shared memory; too much
- *                   at once; nested too deep; beyond the user's quota; no memory; nonsense, or no memory there
- *   violation_stat  another process's file; no entry for this place; no entry at all; traced since; it could not be
- *                   written back; no child of the snapshot's maker. The fourth and fifth ended the process.
+ *   refused_stat    PROTECTs and SNAPSHOTs that were refused: no sound code at the site; shared memory;
+ *                   too much at once; nested too deep; beyond the user's quota; no memory; nonsense, or no
+ *                   memory there
+ *   violation_stat  another process's file; no entry for this place; no entry at all; traced since; it could
+ *                   not be written back; no child of the snapshot's maker. The fourth and fifth ended the
+ *                   process.
  *
  * Counters are each processor's own, so that threads do not meet there.
  */
@@ -23,8 +25,8 @@ struct counters {
 static DEFINE_PER_CPU(struct counters, counters);
 
 static const char *const violations[SS_COUNTERS] = {
-	[SS_N_FOREIGN] = "used a file of another process, or of what it was before exec: open the device anew",
-	[SS_N_PLACE] = "wanted back what was protected by another frame, from another place, or on another stack",
+	[SS_N_FOREIGN] = "used a file of another process, or from before exec: open the device anew",
+	[SS_N_PLACE] = "wanted back what was protected by another frame or from another place",
 	[SS_N_NOTHING] = "wanted something back, and nothing of this thread's is protected",
 	[SS_N_TRACED] = "is traced since it protected something: ended",
 	[SS_N_LOST] = "cannot get back what was protected, its memory is no longer there, or shared: ended",

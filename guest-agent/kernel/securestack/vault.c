@@ -71,7 +71,9 @@ u64 ss_bytes_held(void)
 
 /* ---------------------------------------------------------------- entries' code */
 
-/* A mapping's file is kept as long as it is compared with, so that nothing else can come to lie at its address. */
+/* A mapping's file is kept as long as it is compared with, so that nothing else can come to lie at its
+ * address.
+ */
 void ss_keep_code(const void *code)
 {
 	get_file((struct file *)code);

@@ -110,8 +110,8 @@ static bool on_same_stack(const struct ss_entry *e, const struct ss_where *w)
 	return e->sp >= w->stack_from && e->sp < w->stack_to;
 }
 
-/* Frames below are gone. Of those at the same height only that is which waited for the same restore, and what came
- * after it; there is one for each site at most, so this is no long way.
+/* Frames below are gone. Of those at the same height only that is which waited for the same restore, and
+ * what came after it; there is one for each site at most, so this is no long way.
  */
 u32 ss_entries_drop_dead(struct ss_entries *t, const struct ss_where *w)
 {

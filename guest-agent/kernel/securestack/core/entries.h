@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Entries: what one thread has in its vault, the last on top; whose each is, and which are dead.
  *
- * Only the thread itself comes here, or who knows that it is gone; so there is no lock but the quota's. Nothing that
- * was in an entry is left in memory that was freed, or is kept.
+ * Only the thread itself comes here, or who knows that it is gone; so there is no lock but the quota's.
+ * Nothing that was in an entry is left in memory that was freed, or is kept.
  */
 #pragma once
 
@@ -11,8 +11,9 @@
 
 #define SS_SPARE_BYTES 16384u /* an entry that is kept for the next call: as large at most */
 
-/* Where a thread is: at a system call, or to be at one. `code` names the file, and `code_at` the place in it, that the
- * site is mapped from; nobody looks into it here. The stack is what may lie around sp: [stack_from, stack_to).
+/* Where a thread is: at a system call, or to be at one. `code` names the file, and `code_at` the place in
+ * it, that the site is mapped from; nobody looks into it here. The stack is what may lie around sp:
+ * [stack_from, stack_to).
  */
 struct ss_where {
 	u64 sp, site;
@@ -68,14 +69,16 @@ void ss_entry_push(struct ss_entries *t, struct ss_entry *e, const struct ss_whe
 /* Wipes those on top whose frames are shown to be gone by somebody who is at `w`; how many. */
 u32 ss_entries_drop_dead(struct ss_entries *t, const struct ss_where *w);
 
-/* The one that may be restored at `w`, which stays. -ENOENT: there is none at all; -EPERM: none for this place. */
+/* The one that may be restored at `w`, which stays. -ENOENT: there is none at all; -EPERM: none for this
+ * place.
+ */
 int ss_entry_find(const struct ss_entries *t, const struct ss_where *w, struct ss_entry **ret);
 
 /* Takes it off, and wipes those above that are dead with it. The caller frees it. */
 void ss_entry_take(struct ss_entries *t, struct ss_entry *e, const struct ss_where *w);
 
-/* Copies of those that children may have; `to` is empty. `keep_code` is called for each. Nothing stays in case of an
- * error.
+/* Copies of those that children may have; `to` is empty. `keep_code` is called for each. Nothing stays in
+ * case of an error.
  */
 int ss_entries_copy(const struct ss_entries *from, struct ss_entries *to, const struct ss_limits *max,
 		    void (*keep_code)(const void *code));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Memory: where entries come from. In the kernel it is counted as its user's cgroup's; tests have their own, which
- * fails when they want it to, and looks whether what is freed was wiped.
+/* Memory: where entries come from. In the kernel it is counted as its user's cgroup's; tests have their own,
+ * which fails when they want it to, and looks whether what is freed was wiped.
  */
 #pragma once
 

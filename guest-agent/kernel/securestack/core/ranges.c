@@ -37,8 +37,9 @@ static void put_span(struct ss_spans *to, u64 from, u64 end)
 	to->bytes += end - from;
 }
 
-/* Cuts sorted exceptions out of the sorted secrets that are in ret->span. They are moved to the end first, so that
- * what is put in front never overtakes them: each exception, and each secret, makes one piece more at most.
+/* Cuts sorted exceptions out of the sorted secrets that are in ret->span. They are moved to the end first,
+ * so that what is put in front never overtakes them: each exception, and each secret, makes one piece more
+ * at most.
  */
 static void cut(struct ss_spans *ret, u32 n_secret, const struct ss_span *except, u32 n_except)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Ranges: what a program asks to have protected, as a list that can be worked on: sorted, without overlaps, and
- * without what it wants to be left alone. Pure.
+/* Ranges: what a program asks to have protected, as a list that can be worked on: sorted, without overlaps,
+ * and without what it wants to be left alone. Pure.
  */
 #pragma once
 

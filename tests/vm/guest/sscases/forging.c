@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Forging: a callee that asks for what is protected itself, as somebody else, from another place, or that changes the code
- * which will. */
+/* Forging: a callee that asks for what is protected itself, as somebody else, from another place, or that
+ * changes the code which will. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -51,7 +51,8 @@ static __attribute__((noinline, optimize("no-omit-frame-pointer"))) void by_thre
                 pthread_join(thread, NULL);
 }
 
-/* All is as it must be, but for one who is not the thread: what this must not be is a call from the thread itself. */
+/* All is as it must be, but for one who is not the thread: what this must not be is a call from the thread
+ * itself. */
 static __attribute__((noinline, optimize("no-omit-frame-pointer"))) void as_the_stub(void *arg) {
         answer = forge_restore(device, STUB_SP(), stub_syscall);
         steal(arg, sizeof(struct victim));
@@ -86,7 +87,10 @@ static int helper;
 static void send_fd(int to, int fd) {
         char byte = 0, control[CMSG_SPACE(sizeof(int))] = "";
         struct iovec iov = { &byte, 1 };
-        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+        struct msghdr msg = { .msg_iov = &iov,
+                              .msg_iovlen = 1,
+                              .msg_control = control,
+                              .msg_controllen = sizeof(control) };
         struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
         c->cmsg_level = SOL_SOCKET;
@@ -100,7 +104,10 @@ static void send_fd(int to, int fd) {
 static int receive_fd(int from) {
         char byte, control[CMSG_SPACE(sizeof(int))];
         struct iovec iov = { &byte, 1 };
-        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+        struct msghdr msg = { .msg_iov = &iov,
+                              .msg_iovlen = 1,
+                              .msg_control = control,
+                              .msg_controllen = sizeof(control) };
         int fd = -1;
 
         if (recvmsg(from, &msg, 0) == 1 && CMSG_FIRSTHDR(&msg))
@@ -113,7 +120,9 @@ static void help(int with) {
 
         while ((fd = receive_fd(with)) >= 0) {
                 struct mlg_ss_range range = { (uintptr_t) stolen, 8, 0 };
-                struct mlg_ss_protect p = { .ranges = (uintptr_t) &range, .n_ranges = 1, .site = (uintptr_t) stub_site };
+                struct mlg_ss_protect p = { .ranges = (uintptr_t) &range,
+                                            .n_ranges = 1,
+                                            .site = (uintptr_t) stub_site };
                 long said[3];
 
                 said[0] = ss_ioctl(fd, MLG_SS_IOC_RESTORE, 0);
@@ -194,7 +203,8 @@ static __attribute__((noinline, optimize("no-omit-frame-pointer"))) void by_proc
 
 /* --- tries --- */
 
-static __attribute__((noinline)) void try_forging(const char *name, callee *attack, long expected, uint64_t seed, bool copied) {
+static __attribute__((noinline)) void try_forging(const char *name, callee *attack, long expected,
+                                                  uint64_t seed, bool copied) {
         struct guard g = { .fd = device, .clear_after = 4096 };
         struct victim v = { .seed = seed };
         bool whole, found;
@@ -208,8 +218,10 @@ static __attribute__((noinline)) void try_forging(const char *name, callee *atta
         whole = err == 0 && secret_is(v.secret, seed);
         found = secret_in(stolen, n_stolen, seed);
         /* Whose code was changed has lost what it protected. */
-        report(name, answer == expected && !found && n_stolen == sizeof(v) && (copied ? err == -EPERM : whole),
-               "told %ld, %s stolen; the caller: %ld, %s", answer, found ? "AND" : "nothing", err, whole ? "whole" : "lost");
+        report(name,
+               answer == expected && !found && n_stolen == sizeof(v) && (copied ? err == -EPERM : whole),
+               "told %ld, %s stolen; the caller: %ld, %s", answer, found ? "AND" : "nothing", err,
+               whole ? "whole" : "lost");
 }
 
 /* That forge_restore() does what a restore needs is shown by one that has nothing wrong. */
@@ -223,7 +235,8 @@ static __attribute__((noinline)) void try_gate(void) {
         guard_secret(&g, v.secret, sizeof(v.secret));
         err = guarded(&g, as_the_stub, &v);
         report("as-the-stub", answer == 0 && err == -ENOENT && secret_in(stolen, n_stolen, v.seed),
-               "told %ld: site and stack pointer can be forged in a stub that jumps where r15 says; a second time %ld", answer, err);
+               "told %ld: in a stub that jumps where r15 says all can be forged; a second time %ld",
+               answer, err);
 }
 
 /* --- code that is no code to be relied on, before anything --- */
@@ -231,13 +244,17 @@ static __attribute__((noinline)) void try_gate(void) {
 static void try_sites(void) {
         void *anonymous = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         int fd = open(CODE, O_RDWR | O_CREAT, 0700);
-        struct { const char *what; uintptr_t site; } rows[] = {
+        struct {
+                const char *what;
+                uintptr_t site;
+        } rows[] = {
                 { "nothing", 0 },
                 { "the kernel", ~0ul - 4095 },
                 { "data", (uintptr_t) stolen },
                 { "anonymous code", (uintptr_t) anonymous },
                 { "shared code", (uintptr_t) mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0) },
-                { "writable code", (uintptr_t) mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE, fd, 0) },
+                { "writable code",
+                  (uintptr_t) mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE, fd, 0) },
         };
 
         memset(anonymous, 0xc3, 4096);
@@ -245,7 +262,9 @@ static void try_sites(void) {
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
                 uint64_t word = 0x1234567890abcdef;
                 struct mlg_ss_range range = { (uintptr_t) &word, 8, 0 };
-                struct mlg_ss_protect p = { .ranges = (uintptr_t) &range, .n_ranges = 1, .site = rows[i].site };
+                struct mlg_ss_protect p = { .ranges = (uintptr_t) &range,
+                                            .n_ranges = 1,
+                                            .site = rows[i].site };
                 long err = ss_ioctl(device, MLG_SS_IOC_PROTECT, (unsigned long) &p);
 
                 report("site", err == -EACCES && word == 0x1234567890abcdef, "%s: %ld", rows[i].what, err);
@@ -308,7 +327,9 @@ static void try_killed(const char *name, callee *attack, int counter) {
                 _exit(0);
         }
         waitpid(child, &status, 0);
-        report(name, WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && stat_of("violation_stat", counter) == before + 1,
+        report(name,
+               WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
+                       stat_of("violation_stat", counter) == before + 1,
                "status %#x", (unsigned) status);
 }
 

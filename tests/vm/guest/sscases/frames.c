@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Frames: calls that are nested, left by longjmp, made on other stacks, by many threads, or go on in a child; and what
- * the callee may write. */
+/* Frames: calls that are nested, left by longjmp, made on other stacks, by many threads, or go on in a
+ * child; and what the callee may write. */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -42,8 +42,9 @@ static __attribute__((noinline)) void try_overflow(void) {
         guard_secret(&g, v.secret, sizeof(v.secret));
         err = guarded(&g, overflow, &v);
         guarded_too = err != 0 || !secret_is(v.secret, v.seed);
-        report("overflow", plain && !guarded_too && v.before[0] == 0x41, "plain: %s; guarded: %s, others are written over",
-               plain ? "written over" : "not (!)", guarded_too ? "WRITTEN OVER" : "whole");
+        report("overflow", plain && !guarded_too && v.before[0] == 0x41,
+               "plain: %s; guarded: %s, others are written over", plain ? "written over" : "not (!)",
+               guarded_too ? "WRITTEN OVER" : "whole");
 }
 
 /* The callee may see and change `before` and eight bytes in the midst of the secret. */
@@ -69,10 +70,12 @@ static __attribute__((noinline)) void try_exceptions(void) {
         guard_secret(&g, &v, sizeof(v));
         guard_exception(&g, v.before, sizeof(v.before));
         err = guarded(&g, use_exceptions, &v);
-        report("exceptions", err == 0 && stolen[0] == 0x40 && memcmp(stolen + 64 + 24, expected + 24, 8) == 0 &&
-               stolen[64] == 0 && stolen[64 + 23] == 0 && stolen[64 + 32] == 0 && v.before[63] == 0x42 &&
-               v.secret[24] == 0x43 && v.secret[31] == 0x43 && memcmp(v.secret, expected, 24) == 0 &&
-               memcmp(v.secret + 32, expected + 32, 32) == 0, "the callee saw and changed these, and nothing else");
+        report("exceptions",
+               err == 0 && stolen[0] == 0x40 && memcmp(stolen + 64 + 24, expected + 24, 8) == 0 &&
+                       stolen[64] == 0 && stolen[64 + 23] == 0 && stolen[64 + 32] == 0 &&
+                       v.before[63] == 0x42 && v.secret[24] == 0x43 && v.secret[31] == 0x43 &&
+                       memcmp(v.secret, expected, 24) == 0 && memcmp(v.secret + 32, expected + 32, 32) == 0,
+               "the callee saw and changed these, and nothing else");
 }
 
 /* --- depth --- */
@@ -144,7 +147,8 @@ static __attribute__((noinline)) void try_longjmp(void) {
         guard_secret(&g, secret, sizeof(secret));
         err = guarded(&g, lands, &within);
         report("longjmp", err == 0 && within == 2 && secret_is(secret, 103) && depth_now() == 0,
-               "%u entries where it landed, %u after the outer frame was restored: %ld", within, depth_now(), err);
+               "%u entries where it landed, %u after the outer frame was restored: %ld", within, depth_now(),
+               err);
 }
 
 /* --- signals --- */
@@ -231,8 +235,10 @@ static __attribute__((noinline)) void try_coroutines(void) {
         err = guarded(&g, switch_to_coroutine, NULL);
         between = depth_now();
         switch_to_coroutine(NULL);
-        report("coroutines", err == 0 && between == 1 && co_whole && secret_is(secret, 108) && depth_now() == 0,
-               "%ld, %u entries between; the coroutine's is %s", err, between, co_whole ? "whole" : "DAMAGED");
+        report("coroutines",
+               err == 0 && between == 1 && co_whole && secret_is(secret, 108) && depth_now() == 0,
+               "%ld, %u entries between; the coroutine's is %s", err, between,
+               co_whole ? "whole" : "DAMAGED");
 }
 
 /* --- threads --- */
@@ -320,8 +326,8 @@ static __attribute__((noinline)) int try_fork_once(bool adopts, uint32_t flags) 
 static void try_fork(void) {
         int none = try_fork_once(false, MLG_SS_FORK), unflagged = try_fork_once(true, 0);
 
-        report("fork-without", none == 1 && unflagged == 1, "a child that does not adopt: %d; of what may not be: %d", none,
-               unflagged);
+        report("fork-without", none == 1 && unflagged == 1,
+               "a child that does not adopt: %d; of what may not be: %d", none, unflagged);
 }
 
 static __attribute__((noinline)) void try_adopt(void) {
@@ -336,9 +342,12 @@ static __attribute__((noinline)) void try_adopt(void) {
         guard_secret(&g, secret, sizeof(secret));
         err = guarded(&g, forks_and_adopts, &child);
         if (child == 0)
-                _exit(err == 0 && secret_is(secret, 110) && child_said[1] == 0 && child_said[2] == -ENOENT ? 0 : 1);
+                _exit(err == 0 && secret_is(secret, 110) && child_said[1] == 0 && child_said[2] == -ENOENT
+                              ? 0
+                              : 1);
         waitpid(child, &status, 0);
-        report("fork-adopt", err == 0 && secret_is(secret, 110) && status == 0, "parent %ld, child %#x", err, (unsigned) status);
+        report("fork-adopt", err == 0 && secret_is(secret, 110) && status == 0, "parent %ld, child %#x", err,
+               (unsigned) status);
         /* The snapshot was the child's: its maker cannot have it, nor a grandchild. */
         err = ss_ioctl(snapshot_fd, MLG_SS_IOC_ADOPT, 0);
         report("adopted-once", err == -ENOENT, "the parent: %ld", err);
@@ -362,8 +371,8 @@ static void try_adopt_strangers(void) {
                 _exit(status != 0);
         }
         waitpid(child, &status, 0);
-        report("adopt-strangers", err == 0 && maker == -EPERM && status == 0, "the maker: %ld, a grandchild: %#x", maker,
-               (unsigned) status);
+        report("adopt-strangers", err == 0 && maker == -EPERM && status == 0,
+               "the maker: %ld, a grandchild: %#x", maker, (unsigned) status);
         close(fd);
 }
 

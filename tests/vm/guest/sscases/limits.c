@@ -24,7 +24,8 @@ static long set_parameter(const char *name, long value) {
 
         snprintf(path, sizeof(path), PARAMETERS "%s", name);
         f = fopen(path, "r+e");
-        if (!f || fscanf(f, "%ld", &old) != 1 || fseek(f, 0, SEEK_SET) != 0 || fprintf(f, "%ld", value) < 0 || fclose(f) != 0) {
+        if (!f || fscanf(f, "%ld", &old) != 1 || fseek(f, 0, SEEK_SET) != 0 ||
+            fprintf(f, "%ld", value) < 0 || fclose(f) != 0) {
                 perror(path);
                 exit(2);
         }
@@ -74,13 +75,17 @@ static void try_nonsense(void) {
                 long err = protect(&rows[i].range, rows[i].n, rows[i].more);
                 bool touched = memchr(pages, 0, 2 * 4096) || memchr(shared, 0, 4096);
 
-                report("refused", err == rows[i].err && !touched, "%s: %ld%s", rows[i].what, err, touched ? ", TOUCHED" : "");
+                report("refused", err == rows[i].err && !touched, "%s: %ld%s", rows[i].what, err,
+                       touched ? ", TOUCHED" : "");
         }
         report("refused", ss_ioctl(device, MLG_SS_IOC_PROTECT, 8) == -EFAULT, "a call that cannot be read");
-        report("refused", ss_ioctl(device, MLG_SS_IOC_RESTORE, 1ul << 32) == -EINVAL, "a restore that clears too much");
+        report("refused", ss_ioctl(device, MLG_SS_IOC_RESTORE, 1ul << 32) == -EINVAL,
+               "a restore that clears too much");
         report("refused", ss_ioctl(device, 0x4dff, 0) == -ENOTTY, "an unknown ioctl");
-        report("refused", ss_ioctl(device, MLG_SS_IOC_SNAPSHOT, 0) == -EBADF &&
-               ss_ioctl(device, MLG_SS_IOC_SNAPSHOT, (unsigned long) -1) == -EBADF, "a snapshot of no such file");
+        report("refused",
+               ss_ioctl(device, MLG_SS_IOC_SNAPSHOT, 0) == -EBADF &&
+                       ss_ioctl(device, MLG_SS_IOC_SNAPSHOT, (unsigned long) -1) == -EBADF,
+               "a snapshot of no such file");
 }
 
 /* Nested until it is refused, by threads of which each has a stack of its own. */
@@ -106,7 +111,8 @@ static __attribute__((noinline)) void deeper(void *arg) {
         damaged += !secret_is(secret, depth) || memchr(big, 0, sizeof(big));
 }
 
-static void try_limit(const char *name, const char *parameter, long value, long expected, uint32_t low, uint32_t high) {
+static void try_limit(const char *name, const char *parameter, long value, long expected, uint32_t low,
+                      uint32_t high) {
         long old = set_parameter(parameter, value);
         uint32_t depth = 0;
 
@@ -204,7 +210,8 @@ static void try_wipe(const char *name, callee *fn, bool lives) {
                 kill(child, SIGKILL);
                 waitpid(child, &status, 0);
         }
-        report(name, began && wiped, "%s; %ld entries before, %ld afterwards", began ? "was protected" : "NEVER BEGAN", before, stat_of("held_stat", 1));
+        report(name, began && wiped, "%s; %ld entries before, %ld afterwards",
+               began ? "was protected" : "NEVER BEGAN", before, stat_of("held_stat", 1));
 }
 
 static void try_wipe_threads(void) {
@@ -218,7 +225,8 @@ static void try_wipe_threads(void) {
                 if (stat_of("held_stat", 1) - before > most)
                         most = stat_of("held_stat", 1) - before;
         }
-        report("threads-end", most > 0 && most <= 130, "of 300 that ended in a callee at most %ld had left something", most);
+        report("threads-end", most > 0 && most <= 130,
+               "of 300 that ended in a callee at most %ld had left something", most);
 }
 
 void cases_limits(void) {

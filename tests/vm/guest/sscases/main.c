@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* sscases: attacks on secrets on the stack, each tried twice: on a plain call, where it must succeed, or it would show
- * nothing, and on one that securestack.ko guards, where it must not, and where the secret must be whole afterwards.
+/* sscases: attacks on secrets on the stack, each tried twice: on a plain call, where it must succeed, or it
+ * would show nothing, and on one that securestack.ko guards, where it must not, and where the secret must be
+ * whole afterwards.
  *
  *     sscases [PART]...    of: reading forging frames limits measure; without any all but measure
  *
- * Each case is a line, "ok NAME: what was seen" or "BAD NAME: ..."; the last one is "N ok, N bad". Secrets are made from
- * a number, and are nowhere but where they are attacked. */
+ * Each case is a line, "ok NAME: what was seen" or "BAD NAME: ..."; the last one is "N ok, N bad". Secrets
+ * are made from a number, and are nowhere but where they are attacked. */
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -120,7 +121,8 @@ int main(int argc, char **argv) {
                 { "reading", cases_reading }, { "forging", cases_forging }, { "frames", cases_frames },
                 { "limits", cases_limits },   { "measure", measure },
         };
-        const struct rlimit deep = { 64 << 20, 64 << 20 }; /* ten thousand frames with a list of ranges each */
+        const struct rlimit deep = { 64 << 20,
+                                     64 << 20 }; /* ten thousand frames with a list of ranges each */
 
         count = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (count == MAP_FAILED || setrlimit(RLIMIT_STACK, &deep) < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Reading: ways for a callee to get at what its caller has on its stack, and what is left on it for others. */
+/* Reading: ways for a callee to get at what its caller has on its stack, and what is left on it for others.
+ * */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -192,7 +193,9 @@ static __attribute__((noinline)) void read_residue(void *arg) {
 }
 
 static __attribute__((noinline)) bool residue(int how, uint64_t seed) {
-        struct guard g = { .fd = device, .clear_before = how == 2 ? 16384 : 0, .clear_after = how == 3 ? 16384 : 0 };
+        struct guard g = { .fd = device,
+                           .clear_before = how == 2 ? 16384 : 0,
+                           .clear_after = how == 3 ? 16384 : 0 };
         uint8_t some[16] = { 0 };
 
         n_stolen = 0;
@@ -211,13 +214,15 @@ static __attribute__((noinline)) bool residue(int how, uint64_t seed) {
 }
 
 static void residues(void) {
-        static const char *const names[] = { "", "residue-clear", "residue-before-callee", "residue-of-callee" };
+        static const char *const names[] = { "", "residue-clear", "residue-before-callee",
+                                             "residue-of-callee" };
 
         for (int how = 1; how <= 3; how++) {
-                bool plain = residue(0, (uint64_t) (10 * how + 1)), cleared = residue(how, (uint64_t) (10 * how + 2));
+                bool plain = residue(0, (uint64_t) (10 * how + 1)),
+                     cleared = residue(how, (uint64_t) (10 * how + 2));
 
-                report(names[how], plain && !cleared, "plain: %s; cleared: %s", plain ? "found" : "not found (!)",
-                       cleared ? "FOUND" : "none");
+                report(names[how], plain && !cleared, "plain: %s; cleared: %s",
+                       plain ? "found" : "not found (!)", cleared ? "FOUND" : "none");
         }
 }
 

@@ -13,9 +13,9 @@
 #define SECRET_BYTES 64u
 #define SITE_OFFSET 16 /* of site in mlg_ss_protect, for the stub */
 
-/* stub.c: a guarded call, system calls and all. Its result is RESTORE's, or PROTECT's with `stage` 0. Registers are not
- * cleared, and behind the site it jumps to wherever r15 says: so attackers can be tried on it who could not come back
- * from a real one, and it would be no good for anything else. */
+/* stub.c: a guarded call, system calls and all. Its result is RESTORE's, or PROTECT's with `stage` 0.
+ * Registers are not cleared, and behind the site it jumps to wherever r15 says: so attackers can be tried on
+ * it who could not come back from a real one, and it would be no good for anything else. */
 struct guard {
         int fd;
         uint32_t n, flags, clear_before, clear_after;
@@ -32,8 +32,10 @@ long guarded(struct guard *g, callee *fn, void *arg);
 long guarded_by(stub *by, struct guard *g, callee *fn, void *arg);
 void guard_secret(struct guard *g, const void *at, size_t bytes);
 void guard_exception(struct guard *g, const void *at, size_t bytes);
-long ss_ioctl(int fd, unsigned long what, unsigned long arg); /* from another place than the stub's; 0 or -errno */
-/* Says RESTORE at the instruction `at` (the stub's, or a copy of it) with that stack pointer, and comes back. */
+long ss_ioctl(int fd, unsigned long what,
+              unsigned long arg); /* from another place than the stub's; 0 or -errno */
+/* Says RESTORE at the instruction `at` (the stub's, or a copy of it) with that stack pointer, and comes
+ * back. */
 long forge_restore(int fd, uint64_t sp, const void *at);
 
 /* main.c: a secret that is nowhere else, and what an attacker has got. */

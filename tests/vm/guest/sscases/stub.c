@@ -12,8 +12,8 @@ _Static_assert(MLG_SS_IOC_RESTORE == 0x4de2, "RESTORE");
 _Static_assert(SYS_ioctl == 16, "ioctl");
 _Static_assert(offsetof(struct mlg_ss_protect, site) == SITE_OFFSET, "site");
 
-/* rdi fd, rsi call, rdx fn, rcx arg, r8 bytes to clear afterwards. Position independent: copies of it work as well; so
- * it tells its stage in rdx (0 or 2). Stack: eight words, and one that keeps calls aligned. */
+/* rdi fd, rsi call, rdx fn, rcx arg, r8 bytes to clear afterwards. Position independent: copies of it work
+ * as well; so it tells its stage in rdx (0 or 2). Stack: eight words, and one that keeps calls aligned. */
 __asm__(".pushsection .text\n"
         ".globl stub_begin, stub_call, stub_syscall, stub_site, stub_end\n"
         "stub_begin:\n"
@@ -42,7 +42,10 @@ __asm__(".pushsection .text\n"
 /* The result is rax; rdx says how far it came. */
 long guarded_by(stub *by, struct guard *g, callee *fn, void *arg) {
         struct mlg_ss_protect p = {
-                .ranges = (uintptr_t) g->range, .n_ranges = g->n, .flags = g->flags, .clear_bytes = g->clear_before,
+                .ranges = (uintptr_t) g->range,
+                .n_ranges = g->n,
+                .flags = g->flags,
+                .clear_bytes = g->clear_before,
         };
         typedef __int128 both(int, struct mlg_ss_protect *, callee *, void *, uint64_t);
         __int128 answer;
@@ -86,7 +89,8 @@ long forge_restore(int fd, uint64_t sp, const void *at) {
                          "1: mov %%rbp, %%rsp\n"
                          "pop %%rbp\n"
                          : "=a"(answer)
-                         : "0"(SYS_ioctl), "D"((long) fd), "S"((long) MLG_SS_IOC_RESTORE), "d"(0L), "r"(target), "r"(other)
+                         : "0"(SYS_ioctl), "D"((long) fd), "S"((long) MLG_SS_IOC_RESTORE), "d"(0L),
+                           "r"(target), "r"(other)
                          : "rcx", "r11", "r15", "memory", "cc");
         return answer;
 }
