@@ -36,22 +36,12 @@ program() { # NAME WORDS...: linked so
 
 cc -O2 -Wall -fPIC -shared -o libuntrusted.so "$here/library.c" || die "the library"
 cc -O2 -Wall -c -o program.o "$here/program.c" || die "the program"
-cat >rules <<'END'
-# What the functions of the library may see.
-lib_many   stack=16
-lib_mean   vectors=1 see=1:#2*8
-lib_upper  see=1:32 see=*1+0:#1.8+8 see=*1+16:#1.8+8   # the stream, and the two buffers it points to
-lib_length see=1:string
-lib_each   see=1:#2*4
-lib_spy
-END
-
 cc -o plain program.o -L. -luntrusted || die "link plain"
 ./plain >plain.out || die "plain" plain.out
 [ "$(tail -n1 plain.out)" = "found 1001" ] || die "the secret is not found without SecureStack" plain.out
 sed '$d' plain.out >expected
 
-"$wrap" -o all --portable -f rules -l libuntrusted.so
+"$wrap" -o all --portable -f "$here/rules" -l libuntrusted.so
 program all @all.opt
 ./all >all.out 2>&1 || die "all functions by rules" all.out
 sed '$d' all.out | cmp -s - expected || die "other results" all.out plain.out
@@ -78,7 +68,7 @@ grep -qx "length 0" blind.out || die "the text was not hidden" blind.out
 
 # without the module, and not allowed to do without
 if [ ! -e /dev/securestack ]; then
-        "$wrap" -o strict -f rules -l libuntrusted.so
+        "$wrap" -o strict -f "$here/rules" -l libuntrusted.so
         program strict @strict.opt
         if (ulimit -c 0; ./strict) >strict.out 2>strict.err; then
                 die "it ran without the module" strict.out
