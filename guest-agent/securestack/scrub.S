@@ -14,7 +14,7 @@
  * above rsp is written, and nothing is left in what it uses. */
 
 #define GAP_BYTES 4096
-#define BLOCK_BYTES 256
+#define BLOCK_BYTES 512
 #define HAS_AVX 1
 #define HAS_AVX512 2
 
@@ -25,7 +25,6 @@
 ss_scrub_:
 	.cfi_startproc
 	endbr64
-	pxor %xmm8, %xmm8
 	movq %rsp, %rcx
 	movq %rsp, %rax
 	andq $-64, %rax
@@ -41,29 +40,57 @@ ss_scrub_:
 	movq %rsp, %r8
 	subq %rdx, %r8
 	movl $GAP_BYTES, %edx
-.Lblock:
+	testl $HAS_AVX, ss_cpu_(%rip)
+	jz .Lsse_block
+.Lavx_block:
 	leaq -BLOCK_BYTES(%rax), %rcx
 	cmpq %rdi, %rcx
 	jb .Lend
-	movdqa (%rcx), %xmm9
-	.irp at, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240
-	por \at(%rcx), %xmm9
+	vmovaps (%rcx), %ymm9
+	.irp n, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	vorps 32*\n(%rcx), %ymm9, %ymm9
+	.endr
+	movq %rcx, %rax
+	vptest %ymm9, %ymm9
+	jz .Lavx_clean
+	vxorps %xmm8, %xmm8, %xmm8
+	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	vmovaps %ymm8, 32*\n(%rcx)
+	.endr
+	movl $GAP_BYTES, %edx
+	jmp .Lavx_block
+.Lavx_clean:
+	subq $BLOCK_BYTES, %rdx
+	jg .Lavx_block
+	cmpq %r8, %rcx
+	ja .Lavx_block
+	jmp .Lend
+.Lsse_block:
+	leaq -BLOCK_BYTES(%rax), %rcx
+	cmpq %rdi, %rcx
+	jb .Lend
+	pxor %xmm8, %xmm8
+	movaps (%rcx), %xmm9
+	.irp n, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, \
+		16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+	orps 16*\n(%rcx), %xmm9
 	.endr
 	pcmpeqb %xmm8, %xmm9
 	pmovmskb %xmm9, %eax
 	cmpl $0xffff, %eax
 	movq %rcx, %rax
-	je .Lclean
-	.irp at, 0, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240
-	movdqa %xmm8, \at(%rcx)
+	je .Lsse_clean
+	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, \
+		16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+	movaps %xmm8, 16*\n(%rcx)
 	.endr
 	movl $GAP_BYTES, %edx
-	jmp .Lblock
-.Lclean:
+	jmp .Lsse_block
+.Lsse_clean:
 	subq $BLOCK_BYTES, %rdx
-	jg .Lblock
+	jg .Lsse_block
 	cmpq %r8, %rcx
-	ja .Lblock
+	ja .Lsse_block
 .Lend:
 	movl ss_cpu_(%rip), %eax
 	testl $HAS_AVX, %eax
