@@ -12,6 +12,7 @@
 
 _Static_assert(offsetof(struct ss_frame, arguments) == 128 && offsetof(struct ss_frame, rax) == 176 &&
                        offsetof(struct ss_frame, low) == 192 && offsetof(struct ss_frame, jumped) == 208 &&
+                       offsetof(struct ss_frame, hidden) == 216 &&
                        offsetof(struct ss_frame, protect) == 224 &&
                        offsetof(struct ss_frame, protect.site) == 240 &&
                        offsetof(struct ss_frame, spec) == 256 && offsetof(struct ss_frame, rbp) == 304 &&
@@ -154,6 +155,31 @@ static int check(struct ss_thread *t, struct ss_frame *frame, uintptr_t *ret_end
         return ss_used == SS_KERNEL ? 0 : ss_copies_get(t);
 }
 
+/* Handlers of signals may have come in between, and used the same place: then once more, as from then on
+ * they do not. */
+static struct ss_record *push(struct ss_thread *t, const struct ss_frame *frame) {
+        uint8_t *place = t->top ? t->top->end : t->records;
+        struct ss_record *record = (struct ss_record *) place, new = {
+                .below = t->top,
+                .end = (uint8_t *) &record->ranges[MLG_SS_RANGES_MAX],
+                .sp = (uintptr_t) frame,
+                .jumped = frame->jumped,
+                .secrets_end = t->top ? t->top->secrets_end : 0,
+                .copies_begin = t->copies_end,
+                .fork = frame->spec->flags & SS_FORK,
+        };
+
+        if (new.end > t->records_end)
+                return NULL;
+        do {
+                *record = new;
+                __asm__ volatile("" : : : "memory");
+                t->top = record;
+                __asm__ volatile("" : : : "memory");
+        } while (record->sp != new.sp || t->top != record);
+        return record;
+}
+
 static int prepare(struct ss_thread *t, struct ss_frame *frame) {
         const struct ss_spec *spec = frame->spec;
         struct ss_record *record;
@@ -163,18 +189,16 @@ static int prepare(struct ss_thread *t, struct ss_frame *frame) {
         if (r < 0)
                 return r;
         ss_thread_prune(t, end);
-        record = (struct ss_record *) (t->top ? (uint8_t *) &t->top->ranges[t->top->n_ranges] : t->records);
-        if ((uint8_t *) &record->ranges[MLG_SS_RANGES_MAX] > t->records_end)
+        frame->hidden = 0;
+        record = push(t, frame);
+        if (!record)
                 return -ENOSPC;
-        *record = (struct ss_record){ .below = t->top,
-                                      .sp = (uintptr_t) frame,
-                                      .jumped = frame->jumped,
-                                      .copies_begin = t->copies_end,
-                                      .fork = spec->flags & SS_FORK };
         r = add_all(record, t, frame, end);
-        if (r < 0)
+        if (r < 0) {
+                t->top = record->below;
                 return r;
-        t->top = record; /* now handlers of signals may call, too */
+        }
+        record->end = (uint8_t *) &record->ranges[record->n_ranges];
         frame->protect = (struct mlg_ss_protect){ .ranges = (uintptr_t) record->ranges,
                                                   .n_ranges = record->n_ranges,
                                                   .flags = record->fork ? MLG_SS_FORK : 0 };

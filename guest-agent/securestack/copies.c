@@ -129,6 +129,7 @@ int ss_copy_out_(struct ss_frame *frame) {
                 to += range->bytes;
         }
         allow(false);
+        frame->hidden = 1; /* a handler of a signal may jump away while it is half zeroed */
         each_hidden(record, NULL);
         return 0;
 }
@@ -146,6 +147,8 @@ void ss_copy_in_(struct ss_frame *frame) {
         copies = t->copies + record->copies_begin;
         allow(true);
         each_hidden(record, copies);
+        frame->hidden = 0;
+        __asm__ volatile("" : : : "memory");
         zero(copies, t->copies_end - record->copies_begin);
         allow(false);
         t->top = record;

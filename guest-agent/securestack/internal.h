@@ -6,7 +6,8 @@
  *
  * A thread has *records*, one for each call that it is in, in a stack of their own: which ranges are hidden,
  * and where their copies are, if there are any. A record that lies below the end of the frame that runs is
- * of a call that is gone. */
+ * of a call that is gone. Handlers of signals may make calls at any time, so a record is in its place before
+ * it is filled, and what lies behind its end is theirs. */
 #pragma once
 
 #include <stdbool.h>
@@ -25,7 +26,7 @@ struct ss_frame {
         uint64_t low;
         uint64_t how;
         uintptr_t jumped;
-        uint64_t unused;
+        uint64_t hidden; /* 1 between the two system calls: longjmp() has something to restore */
         struct mlg_ss_protect protect;
         const struct ss_spec *spec;
         uint64_t r15, r14, r13, r12, rbx, rbp;
@@ -35,6 +36,7 @@ struct ss_frame {
 
 struct ss_record {
         struct ss_record *below;
+        uint8_t *end;       /* where the next one begins */
         uintptr_t sp;
         uintptr_t jumped;   /* where longjmp() enters its gate */
         size_t secrets_end; /* secrets of the thread that are hidden by this call and those around it */

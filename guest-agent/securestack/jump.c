@@ -44,6 +44,12 @@ static bool is_hidden(const struct ss_record *record, uintptr_t address) {
         return hidden;
 }
 
+/* Not between a record's making and its call, or between that and its end, where a handler of a signal may
+ * jump from. */
+static bool is_done(const struct ss_record *record) {
+        return ((const struct ss_frame *) record->sp)->hidden & 1;
+}
+
 /* The innermost call, if this jump leaves it. */
 static const struct ss_record *left(const struct ss_thread *t) {
         uintptr_t to;
@@ -51,7 +57,7 @@ static const struct ss_record *left(const struct ss_thread *t) {
         if (!t || !t->top)
                 return NULL;
         for (const struct ss_record *record = t->top; record; record = record->below)
-                if (is_hidden(record, (uintptr_t) jump.env))
+                if (is_done(record) && is_hidden(record, (uintptr_t) jump.env))
                         return t->top;
         to = target(jump.env);
         return to > t->top->sp && to <= t->stack_high ? t->top : NULL;
@@ -69,8 +75,11 @@ static void wipe_left(const struct ss_thread *t, uintptr_t from) {
 
 _Noreturn void ss_jump_(void) {
         static void (*next)(void *env, int value);
-        const struct ss_record *record = left(ss_thread_peek());
+        struct ss_thread *t = ss_thread_peek();
+        const struct ss_record *record = left(t);
 
+        for (; record && !is_done(record); record = left(t))
+                ss_thread_prune(t, record->sp + 1);
         if (record) {
                 jump.crossed = true;
                 __asm__ volatile("movq %0, %%rsp\n\tjmp *%1"
@@ -81,7 +90,7 @@ _Noreturn void ss_jump_(void) {
         if (!next)
                 next = (void (*)(void *, int)) dlsym(RTLD_NEXT, "siglongjmp");
         if (jump.crossed)
-                wipe_left(ss_thread_peek(), (uintptr_t) __builtin_dwarf_cfa());
+                wipe_left(t, (uintptr_t) __builtin_dwarf_cfa());
         next(jump.env, jump.value);
         ss_die("longjmp", "it came back");
 }

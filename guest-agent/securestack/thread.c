@@ -96,6 +96,15 @@ void ss_thread_prune(struct ss_thread *t, uintptr_t below) {
 }
 
 #define LOST SIZE_MAX
+#define KNOWN (SIZE_MAX - 1)
+
+/* Of a block that longjmp() left, which now begins again: else each round would add one. */
+static bool is_known(const struct ss_thread *t, const struct ss_entry *entry) {
+        for (size_t i = t->n_secrets; i > 0 && t->secrets[i - 1].frame_end == entry->frame_end; i--)
+                if (t->secrets[i - 1].address == entry->address && t->secrets[i - 1].bytes == entry->bytes)
+                        return true;
+        return false;
+}
 
 /* Is registered without a back-end as well: which may be allowed before the first call. One that cannot be
  * makes calls fail until its block ends. */
@@ -103,6 +112,7 @@ struct ss_secret ss_secret_begin_(void *address, size_t bytes, void *frame_end) 
         int error;
         struct ss_thread *t = ss_thread_get(&error);
         struct ss_secret secret = { address, bytes, LOST };
+        const struct ss_entry entry = { address, bytes, (uintptr_t) frame_end };
         uintptr_t sp = (uintptr_t) __builtin_frame_address(0);
 
         if (!t || sp < t->stack_low || sp >= t->stack_high) {
@@ -110,12 +120,21 @@ struct ss_secret ss_secret_begin_(void *address, size_t bytes, void *frame_end) 
                 return secret;
         }
         ss_thread_prune(t, (uintptr_t) frame_end);
+        if (is_known(t, &entry)) {
+                secret.index = KNOWN;
+                return secret;
+        }
         if (t->n_secrets == SS_SECRETS) {
                 ss_lost++;
                 return secret;
         }
-        t->secrets[t->n_secrets] = (struct ss_entry){ address, bytes, (uintptr_t) frame_end };
-        secret.index = t->n_secrets++;
+        do { /* a handler of a signal may have had the same place in between */
+                secret.index = t->n_secrets;
+                t->secrets[secret.index] = entry;
+                __asm__ volatile("" : : : "memory");
+                t->n_secrets = secret.index + 1;
+                __asm__ volatile("" : : : "memory");
+        } while (t->secrets[secret.index].address != address || t->n_secrets != secret.index + 1);
         return secret;
 }
 
@@ -127,6 +146,6 @@ void ss_secret_end_(struct ss_secret *secret) {
                 byte[i] = 0;
         if (secret->index == LOST)
                 ss_lost--;
-        else if (secret->index < self->n_secrets)
+        else if (secret->index < KNOWN && secret->index < self->n_secrets)
                 self->n_secrets = secret->index;
 }

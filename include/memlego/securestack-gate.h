@@ -10,7 +10,7 @@
  *     rsp+0     128   the function's arguments on the stack, copied       \
  *     rsp+128    48   rdi rsi rdx rcx r8 r9                                |  the function can see
  *     rsp+176    48   rax, the function, lowest address and manner of the  |  and change these
- *                     scrub, where longjmp() enters the gate, (free)       |
+ *                     scrub, where longjmp() enters the gate, if hidden    |
  *     rsp+224    32   what the module is asked (struct mlg_ss_protect)    /
  *     rsp+256     8   struct ss_spec of the call                          \
  *     rsp+264    48   r15 r14 r13 r12 rbx rbp of the caller                |  hidden, with as much of what
@@ -115,6 +115,7 @@ __asm__(".ifndef ss_gate_\n"
         ".Lss_hidden:\n"
         "	testl %eax, %eax\n"
         "	jnz .Lss_not_hidden\n"
+        "	movb $1, 216(%rsp)\n"
         "	movq 128(%rsp), %rdi\n"
         "	movq 136(%rsp), %rsi\n"
         "	movq 144(%rsp), %rdx\n"
@@ -144,6 +145,7 @@ __asm__(".ifndef ss_gate_\n"
         "	testl %eax, %eax\n"
         "	jnz .Lss_lost\n"
         ".Lss_restored:\n"
+        "	movb $0, 216(%rsp)\n"
         "	leaq 304(%rsp), %rbp\n"
         "	movq %rsp, %rdi\n"
         "	call *ss_leave_@GOTPCREL(%rip)\n"

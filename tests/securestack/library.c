@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* A library that nobody should trust, and that knows nothing of SecureStack: it looks for what its caller knows. */
+/* A library that nobody should trust, and that knows nothing of SecureStack: it spies on its callers. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

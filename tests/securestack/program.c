@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* A program with a secret on its stack, that knows nothing of SecureStack: it says what it has seen of the library's work, and last
- * how often that has found the secret. */
+/* A program with a secret on its stack, that knows nothing of SecureStack: it says what it has seen of the
+ * library's work, and last how often that has found the secret. */
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -438,6 +439,22 @@ static void test_jump_past(void **state) {
         }
 }
 
+/* A block that is left so and begun again does not add up. */
+static void test_jump_out_of_block(void **state) {
+        struct ss_call call = SS_CALL(0);
+
+        for (volatile int i = 0; i < 200; i++) {
+                if (setjmp(outer) == 0) {
+                        uint8_t key[32];
+                        SS_SECRET(key);
+
+                        tell(key);
+                        ss_call(&call, jump, &outer, 1);
+                }
+                assert_int_equal(call.status, 0);
+        }
+}
+
 /* Back into it: the buffer is hidden with the rest of the frame. */
 static void test_jump_back(void **state) {
         uint8_t key[32];
@@ -525,6 +542,25 @@ static RAW int forks(void) {
         return fork();
 }
 
+/* A child that was not told of comes back to nothing, with the module; copies it has as all else. */
+static void test_fork_unforeseen(void **state) {
+        uint8_t key[32];
+        SS_SECRET(key);
+        struct ss_call call = SS_CALL(SS_FRAME);
+        int status, pid;
+
+        tell(key);
+        pid = ss_call(&call, forks);
+        if (pid == 0)
+                _exit(!is_told(key));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (ss_backend() == SS_KERNEL)
+                assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGILL);
+        else
+                assert_int_equal(status, 0);
+        assert_true(is_told(key));
+}
+
 static void test_fork(void **state) {
         uint8_t key[32];
         SS_SECRET(key);
@@ -567,6 +603,41 @@ static void test_signal(void **state) {
         assert_int_equal(handler_found, 0);
         assert_int_equal(handler_status, 0);
         assert_true(is_told(key));
+}
+
+static int n_handled, n_handled_wrong;
+static void often(int signal) {
+        uint8_t key[32];
+        SS_SECRET(key);
+        struct ss_call call = SS_CALL(SS_FRAME);
+
+        tell(key);
+        n_handled++;
+        n_handled_wrong += ss_call(&call, counted, 5) != 5 || call.status != 0 || !is_told(key);
+        if (n_handled % 16 == 0)
+                siglongjmp(outer, 1);
+}
+
+/* Wherever they come, in the library and in the gate, and whatever they do. */
+static void test_signals_often(void **state) {
+        struct itimerval each = { { 0, 50 }, { 0, 50 } }, none = { 0 };
+        volatile int wrong = 0;
+
+        (void) signal(SIGALRM, often);
+        n_handled = 0;
+        (void) sigsetjmp(outer, 1);
+        (void) setitimer(ITIMER_REAL, &each, NULL);
+        while (n_handled < 500) {
+                uint8_t key[32];
+                SS_SECRET(key);
+                struct ss_call call = SS_CALL(n_handled % 2 ? SS_FRAME : 0);
+
+                tell(key);
+                wrong += ss_call(&call, count, key, key + 32) != 0 || call.status != 0 || !is_told(key);
+        }
+        (void) setitimer(ITIMER_REAL, &none, NULL);
+        assert_int_equal(wrong, 0);
+        assert_int_equal(n_handled_wrong, 0);
 }
 
 static ucontext_t context_main, context_other;
@@ -653,11 +724,14 @@ int main(void) {
                 cmocka_unit_test(test_nested),
                 cmocka_unit_test(test_nested_10000),
                 cmocka_unit_test(test_jump_past),
+                cmocka_unit_test(test_jump_out_of_block),
                 cmocka_unit_test(test_jump_back),
                 cmocka_unit_test(test_jump_far),
                 cmocka_unit_test(test_threads),
                 cmocka_unit_test(test_fork),
+                cmocka_unit_test(test_fork_unforeseen),
                 cmocka_unit_test(test_signal),
+                cmocka_unit_test(test_signals_often),
                 cmocka_unit_test(test_swapcontext),
                 cmocka_unit_test(test_too_many),
                 cmocka_unit_test(test_pthread_exit),
