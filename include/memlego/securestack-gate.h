@@ -20,7 +20,7 @@
  * Invariants. From the protecting system call to the restoring one rsp is the same. What is used after the
  * latter is found by rsp alone, which the module (or ss_copy_in_()) has compared, and lies in what was
  * hidden: nothing that the function left in registers or in its part of this frame is believed, but results.
- * Where the restore fails, nothing is gone on with. */
+ * Where the restore fails, nothing is gone on with, but a jump to elsewhere. */
 #pragma once
 
 #if !defined(__x86_64__) || defined(__ILP32__)
@@ -108,6 +108,7 @@ __asm__(".ifndef ss_gate_\n"
         "	movl (%rax), %edi\n"
         "	testl %edi, %edi\n"
         "	js .Lss_copy_out\n"
+        "	movb $1, 216(%rsp)\n" /* before: a signal during the call comes at its end */
         "	movl $" SS_GATE_PROTECT_ ", %esi\n"
         "	leaq 224(%rsp), %rdx\n"
         "	movl $16, %eax\n"
@@ -115,7 +116,6 @@ __asm__(".ifndef ss_gate_\n"
         ".Lss_hidden:\n"
         "	testl %eax, %eax\n"
         "	jnz .Lss_not_hidden\n"
-        "	movb $1, 216(%rsp)\n"
         "	movq 128(%rsp), %rdi\n"
         "	movq 136(%rsp), %rsi\n"
         "	movq 144(%rsp), %rdx\n"
@@ -214,6 +214,7 @@ __asm__(".ifndef ss_gate_\n"
         ".Lss_jump:\n"
         "	call *ss_jump_@GOTPCREL(%rip)\n"
         ".Lss_not_hidden:\n"
+        "	movb $0, 216(%rsp)\n"
         "	movq %rsp, %rdi\n"
         "	movslq %eax, %rsi\n"
         "	call *ss_refuse_@GOTPCREL(%rip)\n"
@@ -223,6 +224,8 @@ __asm__(".ifndef ss_gate_\n"
         "	xorl %r14d, %r14d\n"
         "	jmp .Lss_return\n"
         ".Lss_lost:\n"
+        "	cmpl $2, %r12d\n" /* a handler may jump before it is hidden, or when it is back */
+        "	je .Lss_restored\n"
         "	ud2\n"
         "	.cfi_endproc\n"
         ".size ss_gate_, . - ss_gate_\n"
