@@ -185,8 +185,10 @@ static int control(World *w, Input *in) {
 
         (void) mp_ctl_put(&w->ctl_tx, &m);
         while (mp_ctl_take(&w->ctl_rx, EPOCH, &m) > 0) {
-                CHECK(m.type == MLG_PIPE_RETURN && m.epoch == EPOCH && m.chunks.count > 0 &&
-                      m.chunks.first < N_CHUNKS && m.chunks.count <= N_CHUNKS - m.chunks.first);
+                CHECK(m.epoch == EPOCH && (m.type == MLG_PIPE_RETURN || m.type == MLG_PIPE_WISH));
+                CHECK(m.type == MLG_PIPE_WISH ||
+                      (m.chunks.count > 0 && m.chunks.first < N_CHUNKS &&
+                       m.chunks.count <= N_CHUNKS - m.chunks.first));
                 CHECK(++n <= (int) MLG_PIPE_MESSAGES);
         }
         return 1;
