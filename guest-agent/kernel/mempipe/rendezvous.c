@@ -205,7 +205,8 @@ void mpipe_rendezvous_begin(struct mpipe_conn *conn)
 /* Socket locked. */
 void mpipe_rendezvous_hurry(struct mpipe_conn *conn, const struct sock *sk)
 {
-	if (conn->state != MPIPE_NEW || conn->server || conn->n_tries > 0)
+	/* not before the last packet of the handshake: without both numbers there is no proof */
+	if (conn->state != MPIPE_NEW || conn->server || conn->n_tries > 0 || !conn->isn_server)
 		return;
 	/* the number of the first byte is right until 4 GiB have come: long after it has been asked */
 	if (conn->tcp_sent < HELLO_BYTES && READ_ONCE(tcp_sk(sk)->rcv_nxt) - conn->isn_server < HELLO_BYTES)
