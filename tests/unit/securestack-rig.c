@@ -54,7 +54,7 @@ static void keep_code(const void *code) {
 
 void ss_rig_init(SsRig *r, uint64_t quota_bytes) {
         memset(r, 0, sizeof(*r));
-        ss_lock_init(&r->quota.lock);
+        plain_lock_init(&r->quota.lock);
         r->t.quota = &r->quota;
         r->t.forget_code = forget_code;
         r->max.depth = SS_RIG_ENTRIES;

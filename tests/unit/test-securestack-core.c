@@ -248,7 +248,7 @@ static void test_quota_of_two(void **state) {
         u64 a = 0, b = 0, max = 100000;
 
         (void) state;
-        ss_lock_init(&q.lock);
+        plain_lock_init(&q.lock);
         assert_true(ss_quota_take(&q, &a, 90000, max));
         assert_false(ss_quota_take(&q, &b, 20000, max));
         assert_true(ss_quota_take(&q, &b, 100000 - 90000 - a, max));

@@ -34,7 +34,7 @@ struct ss_user *ss_user_get(void)
 		return NULL;
 	user->uid = current_uid();
 	refcount_set(&user->refs, 1);
-	ss_lock_init(&user->quota.lock);
+	plain_lock_init(&user->quota.lock);
 	spin_lock(&users_lock);
 	found = known_user(user->uid);
 	if (found)

@@ -20,7 +20,7 @@ void mf_ra_init(struct mf_ra *ra, void *pages)
 	ra->pages = pages;
 	for (i = 0; i < MF_RA_STREAMS; i++)
 		ra->stream[i].next = MF_NONE;
-	mf_irq_lock_init(&ra->lock);
+	plain_irq_lock_init(&ra->lock);
 }
 
 /* ---------------------------------------------------------------- what to read */
@@ -78,14 +78,14 @@ static struct mf_ra_window *free_window(struct mf_ra *ra)
 static struct mf_ra_window *begin(struct mf_ra *ra, u32 slot, u32 n_slots)
 {
 	struct mf_ra_window *w = NULL;
-	unsigned long flags = mf_irq_lock(&ra->lock);
+	unsigned long flags = plain_irq_lock(&ra->lock);
 	u32 first = 0, n = follow(ra, slot, n_slots, &first);
 
 	if (n > 0 && !is_written(ra, first, n))
 		w = free_window(ra);
 	if (w)
 		*w = (struct mf_ra_window){.state = MF_RA_READING, .first = first, .n = n, .has = bits(n)};
-	mf_irq_unlock(&ra->lock, flags);
+	plain_irq_unlock(&ra->lock, flags);
 	return w;
 }
 
@@ -101,7 +101,7 @@ bool mf_ra_plan(struct mf_ra *ra, struct mf_store *st, u32 slot, u32 *ret)
 	/* only now that every write to the disk finds the window */
 	while (n < w->n && mf_store_age(st, w->first + n) == MF_AGE_DISK)
 		n++;
-	flags = mf_irq_lock(&ra->lock);
+	flags = plain_irq_lock(&ra->lock);
 	w->n = n;
 	w->has &= bits(n);
 	reads = w->has != 0;
@@ -109,7 +109,7 @@ bool mf_ra_plan(struct mf_ra *ra, struct mf_store *st, u32 slot, u32 *ret)
 		ra->n_read += n;
 	else
 		w->state = MF_RA_EMPTY;
-	mf_irq_unlock(&ra->lock, flags);
+	plain_irq_unlock(&ra->lock, flags);
 	*ret = (u32)(w - ra->window);
 	return reads;
 }
@@ -117,12 +117,12 @@ bool mf_ra_plan(struct mf_ra *ra, struct mf_store *st, u32 slot, u32 *ret)
 void mf_ra_done(struct mf_ra *ra, u32 window, bool ok)
 {
 	struct mf_ra_window *w = &ra->window[window];
-	unsigned long flags = mf_irq_lock(&ra->lock);
+	unsigned long flags = plain_irq_lock(&ra->lock);
 
 	if (!ok)
 		w->has = 0;
 	w->state = w->has ? MF_RA_FULL : MF_RA_EMPTY;
-	mf_irq_unlock(&ra->lock, flags);
+	plain_irq_unlock(&ra->lock, flags);
 }
 
 /* ---------------------------------------------------------------- what was read */
@@ -151,7 +151,7 @@ static void drop(struct mf_ra_window *w, u32 slot)
 
 int mf_ra_take(struct mf_ra *ra, u32 slot, void *to)
 {
-	unsigned long flags = mf_irq_lock(&ra->lock);
+	unsigned long flags = plain_irq_lock(&ra->lock);
 	struct mf_ra_window *w = window_with(ra, slot);
 	int result = !w ? -ENOENT : w->state == MF_RA_READING ? -EAGAIN : 0;
 
@@ -160,29 +160,29 @@ int mf_ra_take(struct mf_ra *ra, u32 slot, void *to)
 		drop(w, slot);
 		ra->n_taken++;
 	}
-	mf_irq_unlock(&ra->lock, flags);
+	plain_irq_unlock(&ra->lock, flags);
 	return result;
 }
 
 bool mf_ra_reads_slot(struct mf_ra *ra, u32 slot)
 {
-	unsigned long flags = mf_irq_lock(&ra->lock);
+	unsigned long flags = plain_irq_lock(&ra->lock);
 	const struct mf_ra_window *w = window_with(ra, slot);
 	bool reads = w && w->state == MF_RA_READING;
 
-	mf_irq_unlock(&ra->lock, flags);
+	plain_irq_unlock(&ra->lock, flags);
 	return reads;
 }
 
 bool mf_ra_reads(struct mf_ra *ra)
 {
-	unsigned long flags = mf_irq_lock(&ra->lock);
+	unsigned long flags = plain_irq_lock(&ra->lock);
 	bool reads = false;
 	u32 i;
 
 	for (i = 0; i < MF_RA_WINDOWS; i++)
 		reads |= ra->window[i].state == MF_RA_READING;
-	mf_irq_unlock(&ra->lock, flags);
+	plain_irq_unlock(&ra->lock, flags);
 	return reads;
 }
 
@@ -204,10 +204,10 @@ static void forget(struct mf_ra *ra, u32 first, u32 n)
 
 void mf_ra_forget(struct mf_ra *ra, u32 slot)
 {
-	unsigned long flags = mf_irq_lock(&ra->lock);
+	unsigned long flags = plain_irq_lock(&ra->lock);
 
 	forget(ra, slot, 1);
-	mf_irq_unlock(&ra->lock, flags);
+	plain_irq_unlock(&ra->lock, flags);
 }
 
 /* Every region that [slot, slot + n) touches. Locked. */
@@ -221,17 +221,17 @@ static void count_writes(struct mf_ra *ra, u32 slot, u32 n, u32 by)
 
 void mf_ra_write_begins(struct mf_ra *ra, u32 slot, u32 n)
 {
-	unsigned long flags = mf_irq_lock(&ra->lock);
+	unsigned long flags = plain_irq_lock(&ra->lock);
 
 	count_writes(ra, slot, n, 1);
 	forget(ra, slot, n);
-	mf_irq_unlock(&ra->lock, flags);
+	plain_irq_unlock(&ra->lock, flags);
 }
 
 void mf_ra_write_ends(struct mf_ra *ra, u32 slot, u32 n)
 {
-	unsigned long flags = mf_irq_lock(&ra->lock);
+	unsigned long flags = plain_irq_lock(&ra->lock);
 
 	count_writes(ra, slot, n, (u32)-1);
-	mf_irq_unlock(&ra->lock, flags);
+	plain_irq_unlock(&ra->lock, flags);
 }

@@ -42,7 +42,7 @@ struct mf_ra_stream {
 };
 
 struct mf_ra {
-	mf_irq_lock_t lock;
+	plain_irq_lock_t lock;
 	u8 *pages; /* MF_RA_WINDOWS * MF_RA_PAGES of them */
 	struct mf_ra_window window[MF_RA_WINDOWS];
 	struct mf_ra_stream stream[MF_RA_STREAMS];

@@ -41,17 +41,17 @@ static bool take_place(struct mf_store *st, u32 slot, u32 parts, u32 *ret_place)
 {
 	bool got;
 
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	got = mf_chunks_take(&st->chunks, slot, parts, ret_place);
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 	return got;
 }
 
 static void put_place_of(struct mf_store *st, u32 word)
 {
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	(void)mf_chunks_put(&st->chunks, word & PLACE);
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 }
 
 /* The last word first: pages are more often alike at their beginning. */
@@ -79,8 +79,8 @@ void mf_store_init(struct mf_store *st, u32 *slot, u32 n_slots, bool has_disk)
 	st->has_disk = has_disk;
 	st->parts = 1;
 	for (i = 0; i < MF_BUCKETS; i++)
-		mf_lock_init(&st->bucket[i].lock);
-	mf_lock_init(&st->chunks_lock);
+		plain_lock_init(&st->bucket[i].lock);
+	plain_lock_init(&st->chunks_lock);
 	mf_chunks_init(&st->chunks, NULL, NULL, 0, 1);
 }
 
@@ -160,9 +160,9 @@ bool mf_store_has_room(struct mf_store *st)
 {
 	bool has;
 
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	has = mf_chunks_has_room(&st->chunks);
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 	return has;
 }
 
@@ -230,7 +230,7 @@ int mf_store_write_packed(struct mf_store *st, u32 slot, const void *from, const
 		return -ERANGE;
 	same = mf_page_is_same(from, &byte);
 	sum = st->sum ? mf_sum(from) : 0;
-	mf_lock(&b->lock);
+	plain_lock(&b->lock);
 	word = st->slot[slot];
 	if (same && !(word & BUSY)) {
 		if (kind_of(word) == POOL)
@@ -244,7 +244,7 @@ int mf_store_write_packed(struct mf_store *st, u32 slot, const void *from, const
 	}
 	if (st->sum && (result == 0 || (result == MF_DISK && !try)))
 		WRITE_ONCE(st->sum[slot], sum);
-	mf_unlock(&b->lock);
+	plain_unlock(&b->lock);
 	return result;
 }
 
@@ -308,9 +308,9 @@ int mf_store_read_packed(struct mf_store *st, u32 slot, void *to, struct mf_pack
 
 	if (slot >= st->n_slots)
 		return -ERANGE;
-	mf_lock(&b->lock);
+	plain_lock(&b->lock);
 	result = read_slot(st, b, slot, to, packed, try);
-	mf_unlock(&b->lock);
+	plain_unlock(&b->lock);
 	return result;
 }
 
@@ -321,14 +321,14 @@ u32 mf_store_age(struct mf_store *st, u32 slot)
 
 	if (slot >= st->n_slots)
 		return MF_AGE_DISK;
-	mf_lock(&b->lock);
+	plain_lock(&b->lock);
 	word = st->slot[slot];
 	if (kind_of(word) == POOL)
 		age = READ_ONCE(st->chunks.births) -
 		      READ_ONCE(st->chunks.chunk[(word & MF_PAGE_MASK) / MLG_FLEX_CHUNK_PAGES].born);
 	else if (kind_of(word) == DISK || kind_of(word) == LOST)
 		age = MF_AGE_DISK;
-	mf_unlock(&b->lock);
+	plain_unlock(&b->lock);
 	return age;
 }
 
@@ -336,9 +336,9 @@ void mf_store_count_wrong(struct mf_store *st, u32 slot)
 {
 	struct mf_bucket *b = bucket_of(st, slot);
 
-	mf_lock(&b->lock);
+	plain_lock(&b->lock);
 	b->count[MF_N_WRONG]++;
-	mf_unlock(&b->lock);
+	plain_unlock(&b->lock);
 }
 
 void mf_store_free(struct mf_store *st, u32 slot)
@@ -348,7 +348,7 @@ void mf_store_free(struct mf_store *st, u32 slot)
 
 	if (slot >= st->n_slots)
 		return;
-	mf_lock(&b->lock);
+	plain_lock(&b->lock);
 	word = st->slot[slot];
 	if (kind_of(word) != FREE && !(word & DEAD))
 		b->count[MF_N_FREED]++;
@@ -359,7 +359,7 @@ void mf_store_free(struct mf_store *st, u32 slot)
 			put_place_of(st, word);
 		set_slot(st, b, slot, FREE);
 	}
-	mf_unlock(&b->lock);
+	plain_unlock(&b->lock);
 }
 
 /* ---------------------------------------------------------------- the pool comes and goes */
@@ -370,10 +370,10 @@ int mf_store_attach(struct mf_store *st, struct mf_chunk *chunk, u32 *owner, u32
 		return -EBUSY;
 	if (n > MLG_FLEX_CHUNKS_MAX)
 		return -ERANGE;
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	mf_chunks_init(&st->chunks, chunk, owner, n, st->parts);
 	st->pages = pages;
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 	return 0;
 }
 
@@ -381,9 +381,9 @@ static u32 owner_of(struct mf_store *st, u32 place)
 {
 	u32 slot;
 
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	slot = mf_chunks_owner(&st->chunks, place);
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 	return slot;
 }
 
@@ -398,13 +398,13 @@ static struct mf_bucket *lock_owner(struct mf_store *st, u32 place, u32 *ret_slo
 	if (slot == MF_NONE)
 		return NULL;
 	b = bucket_of(st, slot);
-	mf_lock(&b->lock);
+	plain_lock(&b->lock);
 	word = st->slot[slot];
 	if (kind_of(word) == POOL && (word & PLACE) == place) {
 		*ret_slot = slot;
 		return b;
 	}
-	mf_unlock(&b->lock);
+	plain_unlock(&b->lock);
 	return NULL;
 }
 
@@ -419,17 +419,17 @@ static void lose_place(struct mf_store *st, u32 place)
 	word = st->slot[slot];
 	put_place_of(st, word);
 	set_slot(st, b, slot, word & CLEAN ? DISK : LOST);
-	mf_unlock(&b->lock);
+	plain_unlock(&b->lock);
 }
 
 void mf_store_lose(struct mf_store *st)
 {
 	u32 page, part, chunk, most;
 
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	most = st->chunks.most;
 	st->chunks.most = 0;
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 	for (part = 0; part < st->parts; part++)
 		for (page = 0; page < st->chunks.n * MLG_FLEX_CHUNK_PAGES; page++)
 			lose_place(st, part << MF_PART_SHIFT | page);
@@ -441,19 +441,19 @@ void mf_store_lose(struct mf_store *st)
 void mf_store_detach(struct mf_store *st)
 {
 	mf_store_lose(st);
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	mf_chunks_init(&st->chunks, NULL, NULL, 0, 1);
 	st->pages = NULL;
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 }
 
 int mf_store_lend(struct mf_store *st, u32 chunk)
 {
 	int err;
 
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	err = mf_chunks_lend(&st->chunks, chunk);
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 	return err;
 }
 
@@ -461,17 +461,17 @@ bool mf_store_give(struct mf_store *st, u32 *ret_chunk)
 {
 	bool got;
 
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	got = mf_chunks_give(&st->chunks, ret_chunk);
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 	return got;
 }
 
 void mf_store_limit(struct mf_store *st, u32 most)
 {
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	st->chunks.most = most;
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 }
 
 /* ---------------------------------------------------------------- write-back */
@@ -493,7 +493,7 @@ static void mark(struct mf_store *st, struct mf_batch *batch, u32 place)
 		st->slot[slot] = word | BUSY;
 		batch->move[batch->n++] = (struct mf_move){.slot = slot, .page = place};
 	}
-	mf_unlock(&b->lock);
+	plain_unlock(&b->lock);
 }
 
 static void mark_chunk(struct mf_store *st, struct mf_batch *batch, u32 chunk)
@@ -512,11 +512,11 @@ bool mf_store_drain(struct mf_store *st, struct mf_batch *batch, u32 most)
 	/* a batch has room for all of their places */
 	most = plain_min(most, MF_BATCH_CHUNKS / st->parts);
 	batch->n_chunks = batch->n = 0;
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	while (batch->n_chunks < most &&
 	       mf_chunks_drain(&st->chunks, &batch->chunk[batch->n_chunks]))
 		batch->n_chunks++;
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 	for (i = 0; i < batch->n_chunks; i++)
 		mark_chunk(st, batch, batch->chunk[i]);
 	return batch->n_chunks > 0;
@@ -528,7 +528,7 @@ int mf_store_fetch(struct mf_store *st, const struct mf_move *move, struct mf_pa
 	u32 word, parts;
 	int result = 0;
 
-	mf_lock(&b->lock);
+	plain_lock(&b->lock);
 	word = st->slot[move->slot];
 	if (word & (CHANGED | DEAD)) {
 		result = -ECANCELED;
@@ -537,7 +537,7 @@ int mf_store_fetch(struct mf_store *st, const struct mf_move *move, struct mf_pa
 		if (parts > 1)
 			result = copy_out_packed(st, move->slot, move->page, parts, packed);
 	}
-	mf_unlock(&b->lock);
+	plain_unlock(&b->lock);
 	return result;
 }
 
@@ -546,7 +546,7 @@ static void end_move(struct mf_store *st, const struct mf_move *move, bool keep)
 	struct mf_bucket *b = bucket_of(st, move->slot);
 	u32 word, after;
 
-	mf_lock(&b->lock);
+	plain_lock(&b->lock);
 	word = st->slot[move->slot];
 	if (word & DEAD)
 		after = FREE;
@@ -566,7 +566,7 @@ static void end_move(struct mf_store *st, const struct mf_move *move, bool keep)
 	if (kind_of(after) != POOL)
 		put_place_of(st, word);
 	set_slot(st, b, move->slot, after);
-	mf_unlock(&b->lock);
+	plain_unlock(&b->lock);
 }
 
 void mf_store_drained(struct mf_store *st, struct mf_batch *batch, bool keep)
@@ -575,10 +575,10 @@ void mf_store_drained(struct mf_store *st, struct mf_batch *batch, bool keep)
 
 	for (i = 0; i < batch->n; i++)
 		end_move(st, &batch->move[i], keep);
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	for (i = 0; i < batch->n_chunks; i++)
 		(void)mf_chunks_drained(&st->chunks, batch->chunk[i]);
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 	batch->n_chunks = batch->n = 0;
 }
 
@@ -588,17 +588,17 @@ void mf_store_numbers(struct mf_store *st, struct mf_numbers *ret)
 
 	memset(ret, 0, sizeof(*ret));
 	for (i = 0; i < MF_BUCKETS; i++) {
-		mf_lock(&st->bucket[i].lock);
+		plain_lock(&st->bucket[i].lock);
 		for (k = 0; k < MF_COUNTS; k++)
 			ret->count[k] += st->bucket[i].count[k];
-		mf_unlock(&st->bucket[i].lock);
+		plain_unlock(&st->bucket[i].lock);
 	}
-	mf_lock(&st->chunks_lock);
+	plain_lock(&st->chunks_lock);
 	ret->in_pool = st->chunks.n_places;
 	ret->packed = st->chunks.n_split;
 	ret->pool_pages = st->chunks.n_pages;
 	ret->held = st->chunks.n_held;
 	ret->empty = st->chunks.n_empty;
 	ret->draining = st->chunks.n_draining;
-	mf_unlock(&st->chunks_lock);
+	plain_unlock(&st->chunks_lock);
 }

@@ -30,8 +30,8 @@
  */
 #pragma once
 
+#include "../../common/lock.h"
 #include "chunks.h"
-#include "lock.h"
 #include "sum.h"
 
 #define MF_PAGE_BYTES 4096u
@@ -65,7 +65,7 @@ enum mf_count {
 };
 
 struct mf_bucket {
-	mf_lock_t lock;
+	plain_lock_t lock;
 	u64 count[MF_COUNTS];
 } __attribute__((aligned(64)));
 
@@ -84,7 +84,7 @@ struct mf_store {
 	bool has_disk;
 	u8 *pages; /* of the pool */
 	struct mf_bucket bucket[MF_BUCKETS];
-	mf_lock_t chunks_lock;
+	plain_lock_t chunks_lock;
 	struct mf_chunks chunks;
 };
 

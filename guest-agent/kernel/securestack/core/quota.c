@@ -5,19 +5,19 @@ static bool take(struct ss_quota *q, u64 bytes, u64 max)
 {
 	bool fits;
 
-	ss_lock(&q->lock);
+	plain_lock(&q->lock);
 	fits = bytes <= max && q->bytes <= max - bytes;
 	if (fits)
 		WRITE_ONCE(q->bytes, q->bytes + bytes);
-	ss_unlock(&q->lock);
+	plain_unlock(&q->lock);
 	return fits;
 }
 
 static void give(struct ss_quota *q, u64 bytes)
 {
-	ss_lock(&q->lock);
+	plain_lock(&q->lock);
 	WRITE_ONCE(q->bytes, q->bytes - bytes);
-	ss_unlock(&q->lock);
+	plain_unlock(&q->lock);
 }
 
 bool ss_quota_take(struct ss_quota *q, u64 *stock, u64 bytes, u64 max)

@@ -4,26 +4,13 @@
  */
 #pragma once
 
+#include "../../common/lock.h"
 #include "../../common/plain.h"
-
-#ifdef __KERNEL__
-#include <linux/spinlock.h>
-typedef spinlock_t ss_lock_t;
-#define ss_lock_init(lock) spin_lock_init(lock)
-#define ss_lock(lock) spin_lock(lock)
-#define ss_unlock(lock) spin_unlock(lock)
-#else
-#include <pthread.h>
-typedef pthread_mutex_t ss_lock_t;
-#define ss_lock_init(lock) ((void)pthread_mutex_init(lock, NULL))
-#define ss_lock(lock) ((void)pthread_mutex_lock(lock))
-#define ss_unlock(lock) ((void)pthread_mutex_unlock(lock))
-#endif
 
 #define SS_STOCK_BYTES 8192u /* of a thread: taken at once, and so much more than once is given back */
 
 struct ss_quota {
-	ss_lock_t lock;
+	plain_lock_t lock;
 	u64 bytes; /* taken */
 };
 
