@@ -215,8 +215,6 @@ static void test_nothing_old(void **state) {
 
                 assert_non_null(w);
                 world_init(w, seed);
-                for (uint32_t slot = 0; slot < N_SLOTS; slot++)
-                        w->stamp[slot] = 0;
                 for (uint32_t i = 0; i < 20000; i++)
                         step(w, &at);
                 n_hits += w->n_hits;

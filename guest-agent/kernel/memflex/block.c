@@ -9,8 +9,6 @@
 
 #include "memflex.h"
 
-#define SECTORS_SHIFT (PAGE_SHIFT - SECTOR_SHIFT)
-
 static int do_page(struct mflex *m, bool write, u32 slot, struct page *page, bool try)
 {
 	void *bytes = kmap_local_page(page);

@@ -16,6 +16,7 @@
 
 #define MFLEX_NAME "memflex"
 #define MFLEX_POOL_BIOS 64 /* kept in reserve, of each kind */
+#define SECTORS_SHIFT (PAGE_SHIFT - SECTOR_SHIFT)
 
 /* Adjacent pages on their way to the disk in one bio. */
 struct mflex_run {

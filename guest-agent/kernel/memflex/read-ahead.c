@@ -12,8 +12,6 @@
 #include "core/read-ahead.h"
 #include "memflex.h"
 
-#define SECTORS_SHIFT (PAGE_SHIFT - SECTOR_SHIFT)
-
 struct mflex_window {
 	struct mflex_read_ahead *ra;
 	u32 i;

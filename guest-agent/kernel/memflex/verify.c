@@ -40,7 +40,7 @@ static u32 sum_of(struct bio *bio, struct bvec_iter iter)
 static void check(struct work_struct *work)
 {
 	struct mflex_check *c = container_of(work, struct mflex_check, work);
-	u32 slot = c->iter.bi_sector >> (PAGE_SHIFT - SECTOR_SHIFT);
+	u32 slot = c->iter.bi_sector >> SECTORS_SHIFT;
 	struct bio *bio = c->bio;
 
 	if (sum_of(bio, c->iter) != c->sum) {

@@ -41,7 +41,7 @@ static void submit_run(struct mflex *m, struct mflex_run *run)
 					   GFP_NOIO, &m->writes);
 	u32 i;
 
-	bio->bi_iter.bi_sector = (sector_t)move->slot << (PAGE_SHIFT - SECTOR_SHIFT);
+	bio->bi_iter.bi_sector = (sector_t)move->slot << SECTORS_SHIFT;
 	bio->bi_private = run;
 	bio->bi_end_io = on_written;
 	for (i = 0; i < run->n; i++)

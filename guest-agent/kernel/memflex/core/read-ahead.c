@@ -25,30 +25,30 @@ void mf_ra_init(struct mf_ra *ra, void *pages)
 
 /* ---------------------------------------------------------------- what to read */
 
-/* The stream that the slot is the next of; a new one otherwise. */
+/* The stream that the slot is the next of, or NULL. */
 static struct mf_ra_stream *stream_of(struct mf_ra *ra, u32 slot)
 {
-	struct mf_ra_stream *s;
 	u32 i;
 
 	for (i = 0; i < MF_RA_STREAMS; i++)
 		if (ra->stream[i].next == slot)
 			return &ra->stream[i];
-	s = &ra->stream[ra->next_stream++ % MF_RA_STREAMS];
-	*s = (struct mf_ra_stream){.next = slot, .ahead = MF_NONE};
-	return s;
+	return NULL;
 }
 
 /* Where the next window for who reads this slot begins, and of how many pages; 0: none is due. */
 static u32 follow(struct mf_ra *ra, u32 slot, u32 n_slots, u32 *ret_first)
 {
 	struct mf_ra_stream *s = stream_of(ra, slot);
-	bool first_of_all = s->ahead == MF_NONE;
 
+	if (!s) {
+		ra->stream[ra->next_stream++ % MF_RA_STREAMS] =
+			(struct mf_ra_stream){.next = slot + 1, .ahead = slot + 1};
+		return 0;
+	}
 	s->next = slot + 1;
-	if (first_of_all || s->ahead < s->next)
-		s->ahead = s->next;
-	if (first_of_all || s->ahead - s->next > s->n / 2 || s->ahead >= n_slots)
+	s->ahead = plain_max(s->ahead, s->next);
+	if (s->ahead - s->next > s->n / 2 || s->ahead >= n_slots)
 		return 0;
 	s->n = plain_min(s->n ? 2 * s->n : MF_RA_FIRST, MF_RA_PAGES);
 	*ret_first = s->ahead;
