@@ -178,11 +178,7 @@ struct mlg_ss_stat {
 #define MLG_SS_IOC_ADOPT _IO('M', 0xe5)
 #define MLG_SS_IOC_STAT _IOR('M', 0xe6, struct mlg_ss_stat)
 
-#ifdef __cplusplus
 #define MLG_SS_IS(what, size) static_assert(sizeof(struct what) == (size), #what)
-#else
-#define MLG_SS_IS(what, size) _Static_assert(sizeof(struct what) == (size), #what)
-#endif
 MLG_SS_IS(mlg_ss_about, 40);
 MLG_SS_IS(mlg_ss_range, 16);
 MLG_SS_IS(mlg_ss_protect, 32);

@@ -90,7 +90,7 @@ long ss_restore(struct ss_file *f, unsigned long clear_bytes);
 long ss_clear(unsigned long clear_bytes);
 
 /* adopt.c */
-long ss_snapshot(struct ss_file *f, struct file *from); /* `from` is NULL if it is none of ours */
+long ss_snapshot(struct ss_file *f, struct file *from); /* both are this device's */
 long ss_adopt(struct ss_file *f);
 void ss_snapshot_free(struct ss_snapshot *s);
 

@@ -48,32 +48,34 @@ static u64 sum(enum ss_counter what)
 	return n;
 }
 
-long ss_refused(long err)
+static enum ss_counter counter_of(long err)
 {
 	switch (err) {
 	case -EACCES:
-		ss_count(SS_N_SITE, 1);
-		break;
+		return SS_N_SITE;
 	case -EOPNOTSUPP:
-		ss_count(SS_N_SHARED, 1);
-		break;
+		return SS_N_SHARED;
 	case -E2BIG:
-		ss_count(SS_N_TOO_MUCH, 1);
-		break;
+		return SS_N_TOO_MUCH;
 	case -ENOSPC:
-		ss_count(SS_N_TOO_DEEP, 1);
-		break;
+		return SS_N_TOO_DEEP;
 	case -EDQUOT:
-		ss_count(SS_N_QUOTA, 1);
-		break;
+		return SS_N_QUOTA;
 	case -ENOMEM:
-		ss_count(SS_N_MEMORY, 1);
-		break;
+		return SS_N_MEMORY;
 	case -EINVAL:
 	case -EFAULT:
-		ss_count(SS_N_NONSENSE, 1);
-		break;
+		return SS_N_NONSENSE;
 	}
+	return SS_COUNTERS; /* none: it went well, or is counted as a violation */
+}
+
+long ss_refused(long err)
+{
+	enum ss_counter what = counter_of(err);
+
+	if (what < SS_COUNTERS)
+		ss_count(what, 1);
 	return err;
 }
 
