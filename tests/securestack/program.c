@@ -15,7 +15,7 @@ static void add(int value) {
                 longjmp(enough, 1);
 }
 
-int main(void) {
+static __attribute__((noinline)) int work(void) {
         volatile char secret[17];
         char in[] = "some text", out[sizeof in] = "";
         double values[] = { 1, 2, 3, 6 };
@@ -39,4 +39,12 @@ int main(void) {
         printf("secret %s\n", strcmp((char *) secret, "secret of its!!!") == 0 ? "kept" : "lost");
         printf("found %d\n", found);
         return 0;
+}
+
+/* There is stack above the work for as far as the library spies: in an empty environment it ends soon. */
+int main(void) {
+        volatile char above[4096];
+
+        above[0] = above[4095] = 0;
+        return work() + above[4095];
 }
