@@ -4,14 +4,14 @@
  *
  *     METHOD BYTES NANOSECONDS
  *
- * plain               not hidden securestack         by ss_call() and the module, the bytes being named;
- * -frame: as part of the whole frame; -depth: within a
- *                     thousand such calls
- * keys, copies        the same by the library's back-ends without the module ioctl               the
- * module's two ioctls and nothing else: nothing is cleared, and registers stay as they are mprotect
- * the bytes have pages of their own, which are made inaccessible for the call wrpkru              the same
- * by a protection key, where the processor has them pipe                the function is called by a child,
- * which waits at a pipe
+ *     plain         not hidden
+ *     securestack   by ss_call() and the module, the bytes being named; -frame: as part of the whole frame;
+ *                   -depth: within a thousand such calls
+ *     keys, copies  the same by the library's back-ends without the module
+ *     ioctl         the module's two ioctls and nothing else: nothing is cleared, registers stay as they are
+ *     mprotect      the bytes have pages of their own, which are made inaccessible for the call
+ *     wrpkru        the same by a protection key, where the processor has them
+ *     pipe          the function is called by a child, which waits at a pipe
  *
  * Of each the median of ROUNDS, of as many calls as take some 20 ms. */
 #include <errno.h>
