@@ -189,13 +189,13 @@ static uint32_t paced(MlgFlexLender *l, uint32_t n, uint64_t now) {
 /* True: something was lent. */
 static bool lend(MlgFlexLender *l, uint64_t now) {
         uint32_t lent = mlg_flex_pool_lent(l->pool), n = paced(l, lacks(l, now), now);
-        uint64_t to;
+        uint64_t tables = mlg_flex_pool_tables_bytes(l->pool), to;
         int error;
 
         if (n == 0)
                 return false;
-        to = l->callbacks->on_lend(bytes_of(lent + n), l->userdata);
-        n = (uint32_t) mlg_min(mlg_sub_sat(to >> MLG_FLEX_CHUNK_SHIFT, lent), n);
+        to = l->callbacks->on_lend(tables + bytes_of(lent + n), l->userdata);
+        n = (uint32_t) mlg_min(mlg_sub_sat(chunks_in(mlg_sub_sat(to, tables)), lent), n);
         n = mlg_flex_pool_lend(l->pool, n, &error);
         l->pace_chunks += n;
         if (error < 0)
@@ -215,10 +215,12 @@ static void sweep(MlgFlexLender *l, uint64_t now) {
                 complain(l, "it wrote over the host's words in its pool; they were put right");
 }
 
+/* Tables are charged as a whole: a page of theirs that is touched for the first time later is no surprise to the ledger. */
 static void tell_charge(MlgFlexLender *l) {
-        l->callbacks->on_charge(mlg_max(bytes_of(mlg_flex_pool_lent(l->pool)),
-                                        mlg_flex_pool_backed_bytes(l->pool)),
-                                l->userdata);
+        uint32_t lent = mlg_flex_pool_lent(l->pool);
+        uint64_t due = lent ? mlg_flex_pool_tables_bytes(l->pool) + bytes_of(lent) : 0;
+
+        l->callbacks->on_charge(mlg_max(due, mlg_flex_pool_backed_bytes(l->pool)), l->userdata);
 }
 
 static void turn(uint64_t now, void *userdata) {
@@ -399,6 +401,10 @@ bool mlg_flex_lender_is_connected(const MlgFlexLender *l) {
 
 uint64_t mlg_flex_lender_lent_bytes(const MlgFlexLender *l) {
         return bytes_of(mlg_flex_pool_lent(l->pool));
+}
+
+uint64_t mlg_flex_lender_tables_bytes(const MlgFlexLender *l) {
+        return mlg_flex_pool_tables_bytes(l->pool);
 }
 
 uint64_t mlg_flex_lender_wanted_bytes(const MlgFlexLender *l) {

@@ -24,9 +24,9 @@ typedef struct MlgFlexCallbacks {
         /* Somebody connected: true if it is this guest's hypervisor. */
         bool (*on_join)(pid_t pid, void *userdata);
         void (*on_leave)(void *userdata); /* for good; all that was lent is the host's again */
-        /* About to lend, up to so much altogether; returns up to where it may. */
+        /* About to lend, up to so much altogether, tables included; returns up to where it may. */
         uint64_t (*on_lend)(uint64_t to_bytes, void *userdata);
-        /* What the pool takes in fact: lent, or backed if that is more. After each turn. */
+        /* What the pool takes in fact: lent and its tables, or backed if that is more. After each turn. */
         void (*on_charge)(uint64_t bytes, void *userdata);
         /* A sentence for people. */
         void (*on_complaint)(pid_t pid, const char *what, void *userdata);
@@ -64,5 +64,6 @@ bool mlg_flex_lender_is_connected(const MlgFlexLender *l);
 uint64_t mlg_flex_lender_lent_bytes(const MlgFlexLender *l);
 uint64_t mlg_flex_lender_wanted_bytes(const MlgFlexLender *l); /* by its word; 0: no module, or it is late */
 uint64_t mlg_flex_lender_backed_bytes(const MlgFlexLender *l);
+uint64_t mlg_flex_lender_tables_bytes(const MlgFlexLender *l); /* that come on top of what is lent */
 /* All but what only the service knows: names, what is configured and charged. */
 void mlg_flex_lender_status(const MlgFlexLender *l, MlgSwapStatus *ret);

@@ -16,6 +16,7 @@
 
 #define TRUTH_MAGIC UINT64_C(0x3148545552544c46) /* "FLTRUTH1": another number for another layout */
 #define TABLES_BYTES MLG_FLEX_CHUNKS_AT
+#define PAGE_BYTES UINT64_C(4096)
 /* At once; some milliseconds of the kernel's work. */
 #define BACK_CHUNKS 64u
 
@@ -425,6 +426,12 @@ static uint32_t end_of_free(const Truth *t, uint32_t first) {
         while (first < t->n_chunks && t->lent[first] == 0)
                 first++;
         return first;
+}
+
+uint64_t mlg_flex_pool_tables_bytes(const MlgFlexPool *p) {
+        uint64_t table = (p->truth->n_chunks + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+
+        return 2 * table + PAGE_BYTES + sizeof(struct mlg_flex_section); /* lent, back, header, section */
 }
 
 uint64_t mlg_flex_pool_sweep(MlgFlexPool *p) {

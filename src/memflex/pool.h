@@ -72,6 +72,8 @@ uint32_t mlg_flex_pool_lent(const MlgFlexPool *p);
 
 /* Memory of the host that it takes. */
 uint64_t mlg_flex_pool_backed_bytes(const MlgFlexPool *p);
+/* As much as its tables come to, by and by, with a guest that keeps to the contract. */
+uint64_t mlg_flex_pool_tables_bytes(const MlgFlexPool *p);
 /* Takes back what the guest took without being lent it; how many bytes. Up to 1 MiB of that may be left. */
 uint64_t mlg_flex_pool_sweep(MlgFlexPool *p);
 /* Puts right what the guest wrote over the host's words, which it can. True: there was something. */

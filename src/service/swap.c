@@ -136,14 +136,19 @@ static void on_charge(uint64_t bytes, void *userdata) {
                 mlg_daemon_turn_soon(s->daemon, mlg_loop_now_usec(s->daemon->loop));
 }
 
+static uint64_t tables_kib(const Swap *s) {
+        return mlg_flex_lender_tables_bytes(s->lender) / 1024;
+}
+
+/* With its tables. */
 static uint64_t wish_kib(const Swap *s) {
         uint64_t wanted = mlg_flex_lender_wanted_bytes(s->lender) / 1024;
 
         if (!s->known)
-                return mlg_flex_lender_lent_bytes(s->lender) / 1024;
+                return s->charge_kib;
         if (s->going || wanted == 0)
                 return 0;
-        return mlg_min(s->settings.quota_kib, wanted + mlg_max(wanted, AHEAD_KIB));
+        return tables_kib(s) + mlg_min(s->settings.quota_kib, wanted + mlg_max(wanted, AHEAD_KIB));
 }
 
 void mlg_daemon_wish_lent(MlgDaemon *d) {
@@ -170,7 +175,7 @@ void mlg_daemon_limit_swaps(MlgDaemon *d) {
                 const Swap *s = d->swaps->pdata[i];
 
                 if (s->known)
-                        mlg_flex_lender_set_target(s->lender, claims[i].give_kib * 1024);
+                        mlg_flex_lender_set_target(s->lender, mlg_sub_sat(claims[i].give_kib, tables_kib(s)) * 1024);
         }
 }
 

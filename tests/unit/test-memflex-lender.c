@@ -26,7 +26,7 @@
 typedef struct Fixture {
         char *dir, *path;
         MlgFlexLender *lender;
-        uint64_t now_usec, room_bytes, charge_bytes;
+        uint64_t now_usec, room_bytes, charge_bytes, overrun_bytes;
         unsigned int n_joins, n_leaves, n_complaints;
         char last_complaint[256];
         bool refuse;
@@ -58,6 +58,7 @@ static uint64_t on_lend(uint64_t to_bytes, void *userdata) {
 static void on_charge(uint64_t bytes, void *userdata) {
         Fixture *f = userdata;
 
+        f->overrun_bytes += mlg_sub_sat(bytes, f->room_bytes + f->charge_bytes);
         f->room_bytes = mlg_sub_sat(f->room_bytes + f->charge_bytes, bytes);
         f->charge_bytes = bytes;
 }
@@ -335,6 +336,26 @@ static void test_lending(void **state) {
         assert_int_equal(f->n_complaints, 0);
 }
 
+/* With room for its chunks to the byte, there is none for its tables. */
+static void test_tables_are_asked_for(void **state) {
+        Fixture *f = *state;
+
+        assert_true(come(f));
+        f->room_bytes = 3 * CHUNK;
+        mlg_flex_lender_set_target(f->lender, 40 * CHUNK);
+        begin(f, 1, 1000);
+        later(f, SEC);
+        assert_int_equal(n_lent(f), 2);
+        assert_int_equal(f->overrun_bytes, 0);
+        assert_int_equal(f->charge_bytes, 2 * CHUNK + mlg_flex_lender_tables_bytes(f->lender));
+        f->room_bytes = CHUNK;
+        later(f, SEC);
+        assert_int_equal(n_lent(f), 3);
+        assert_int_equal(f->overrun_bytes, 0);
+        assert_int_equal(f->room_bytes, 0);
+        assert_true(mlg_flex_lender_backed_bytes(f->lender) <= f->charge_bytes);
+}
+
 static void test_call_back_met(void **state) {
         Fixture *f = *state;
 
@@ -509,6 +530,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_starting, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_lending, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_tables_are_asked_for, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_call_back_met, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_call_back_late, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
