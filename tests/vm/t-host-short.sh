@@ -3,38 +3,9 @@
 # Another program takes the host's memory at once: guests give, none below its floor, and everybody is told; also when it cannot be cured
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib-small-host.sh"
 need_daemon
-
-# The machine is large, and others use it: memlegod is shown a small host in place of /proc/meminfo, whose memory is
-# taken by the guests' real QEMU processes, as they are, and by a program that takes $T/own MiB.
-TOTAL_MIB=0
-QEMUS=""
 RESERVE_MIB=256
-kib_of_qemus() {
-        local pid key value sum=0
-        for pid in $QEMUS; do
-                while read -r key value _; do [ "$key" != VmRSS: ] || sum=$((sum + value)); done <"/proc/$pid/status"
-        done
-        echo $sum
-}
-# In place and always of one length, because memlegod keeps the file open.
-show_host() {
-        local own left
-        read -r own <"$T/own"
-        left=$((TOTAL_MIB * 1024 - own * 1024 - $(kib_of_qemus)))
-        [ $left -gt 0 ] || left=0
-        printf 'MemTotal: %12d kB\nMemAvailable: %12d kB\n' $((TOTAL_MIB * 1024)) $left 1<>"$T/meminfo"
-}
-feed_host() { while [ -e "$T/own" ] && kill -0 $$; do show_host; sleep 0.03; done >/dev/null 2>"$T/feed.err"; } # with the test
-own() { echo "$1" >"$T/own.new"; mv "$T/own.new" "$T/own"; echo "=== $(date +%T.%N | cut -c1-12) another program has $1 MiB" >>"$T/memlegod.log"; }
-
-cat >"$T/on-a-small-host" <<'END'
-#!/bin/sh
-exec unshare --mount --propagation private sh -c 'mount --bind "$0" /proc/meminfo && exec "$@"' "${0%/*}/meminfo" "$@"
-END
-chmod +x "$T/on-a-small-host"
-
-host_value() { ctl status --json | jq -r ".host.$1"; }
 count() { daemon_log | grep -c -- "$1" || true; }
 alarms() { grep -A1 'member=HostAlarm' "$T/signals" | sed -n 's/.*string "\(.*\)"/\1/p' | tr '\n' ' '; }
 floors() { local g; for g in low middle high; do expect_between 191 448 "$(guest_actual_mib $g)" "memory of $g, in MiB"; done; }
@@ -50,12 +21,7 @@ for g in low middle high; do
         load_start $g 50 --rate 50
 done
 for g in low middle high; do wait_until 30 "the load is in memory" load_filled $g; done
-QEMUS="$(guest_pid low) $(guest_pid middle) $(guest_pid high)"
-TOTAL_MIB=$(($(kib_of_qemus) / 1024 + RESERVE_MIB + 300))
-own 0
-show_host
-feed_host &
-feeder=$!
+small_host $RESERVE_MIB 300 low middle high
 DAEMON_WRAP=$T/on-a-small-host daemon_start "[Host]
 Reserve=${RESERVE_MIB}M" "[Guest *]
 Floor=192M
@@ -107,7 +73,7 @@ wait_until 60 "the alarm is over" "[ \$(host_value alarm) = none ]"
 wait_until 60 "all have 400 MiB" 'actual_at_least low 400 && actual_at_least middle 400 && actual_at_least high 400'
 for g in low middle high; do load_probe $g; expect_eq 0 "$(guest_oom_kills $g)" "OOM kills in $g"; done
 pass "$(alarms)"
-rm "$T/own"
+small_host_end
 kill $monitor
-wait $feeder $monitor 2>/dev/null || true
+wait $monitor 2>/dev/null || true
 daemon_stop
