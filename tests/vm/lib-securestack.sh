@@ -6,8 +6,8 @@
 # libc is the guests' own.
 pack_xml() { # DIR
         # shellcheck disable=SC2046 # words
-        cp -L $(LD_LIBRARY_PATH=$B/guest-agent/securestack:$1 ldd "$1"/* | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | sort -u | grep -v -e '/libc\.so' -e "^$1/") "$1/"
-        strip --strip-debug "$1"/*
+        cp -L $({ LD_LIBRARY_PATH=$B/guest-agent/securestack:$1 ldd "$1"/* 2>/dev/null || true; } | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | sort -u | grep -v -e '/libc\.so' -e "^$1/") "$1/"
+        strip --strip-debug "$1"/* 2>/dev/null || true # scripts are left as they are
         tar -C "$1" -cf "$1.img" .
         truncate -s %1M "$1.img"
         chmod 644 "$1.img"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# libsecurestack's own tests, and a program under ss-wrap, in a guest: without the module, where memory protection keys stand in, and with it
+# libsecurestack's own tests, and programs under ss-wrap and ss-run, in a guest: without the module, where memory protection keys stand in, and with it
 # kernels: 6.12
 # timeout: 400
 # suite: all
@@ -20,7 +20,11 @@ gcc -o "$T/pack/plain" "$T/program.o" -L"$T/pack" -luntrusted
 CFLAGS="-O2 -I$SRC/include" "$SRC/guest-agent/securestack/ss-wrap" -o "$T/wrapped" -l "$T/pack/libuntrusted.so" \
         -f "$SRC/tests/securestack/rules"
 gcc -o "$T/pack/wrapped" "$T/program.o" "@$T/wrapped.opt" -L"$T/pack" -luntrusted -L"$lib" -lsecurestack
+gcc -O2 -o "$T/pack/now" "$SRC/tests/securestack/program.c" -L"$T/pack" -luntrusted -Wl,-z,now
+gcc -O2 -o "$T/pack/loader" "$SRC/tests/securestack/loader.c" -pthread -ldl
+cp "$lib/libss-run.so" "$lib/ss-run" "$SRC/guest-agent/securestack/ss-wrap" "$SRC/tests/securestack/rules" /bin/bash "$T/pack/"
 disk=$(pack_xml "$T/pack")
+run="SS_RUN_LIBDIR=/pack ./bash ./ss-run -u libuntrusted.so"
 
 run_tests() { # GUEST BACKEND
         local name said
@@ -35,10 +39,13 @@ guest_start A --extra --vcpus 2 --mib 256 --devices "$disk"
 guest_start B --extra --vcpus 2 --mib 256 --devices "$disk" --kernel 6.12
 for g in A B; do
         pack_open $g
+        # as on any Debian system: a C library that is loaded once more looks for its linker by its name
+        guest_run $g "ln -s /pack/bash /bin/bash; [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd; ln -s /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu/"
         step "$g without the module"
         expect_match 'pku' "$(guest_run $g 'grep -o -w -m1 -e pku /proc/cpuinfo')" "the processor has keys"
         run_tests $g keys
         expect_match 'there is no /dev/securestack' "$(pack_run $g './wrapped 2>&1 || true')" "what a wrapped program says"
+        expect_match 'there is no /dev/securestack' "$(pack_run $g "$run ./plain 2>&1 || true")" "what ss-run says"
 
         step "$g with it"
         guest_run $g 'modprobe securestack'
@@ -47,5 +54,16 @@ for g in A B; do
         expect_eq "$(sed '$d' <<<"$plain")" "$(sed '$d' <<<"$wrapped")" "what the program says"
         expect_match '^found [1-9]' "$(tail -n1 <<<"$plain")" "without the gate"
         expect_eq "found 0" "$(tail -n1 <<<"$wrapped")" "with it"
+
+        step "$g: programs that know nothing of it, by ss-run"
+        calls=$(guest_run $g 'cat /sys/class/misc/securestack/call_stat')
+        for program in plain now; do
+                ran=$(pack_run $g "$run -f rules ./$program")
+                expect_eq "$(sed '$d' <<<"$plain")" "$(sed '$d' <<<"$ran")" "what $program says"
+                expect_eq "found 0" "$(tail -n1 <<<"$ran")" "$program by ss-run"
+        done
+        expect_match '^found [1-9]' "$(pack_run $g './loader ./libuntrusted.so 4')" "threads and a child without"
+        expect_eq "found 0" "$(pack_run $g "$run ./loader ./libuntrusted.so 4")" "threads, a child, dlopen() and dlsym() by ss-run"
+        pass "calls before: $calls, now: $(guest_run $g 'cat /sys/class/misc/securestack/call_stat')"
         ss_nothing_left $g
 done
