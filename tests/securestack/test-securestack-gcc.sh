@@ -1,0 +1,115 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# test-securestack-gcc.sh PLUGIN SOURCE_ROOT LIBRARY_DIR: programs that mark what is sensitive, and one that is as it was, are compiled by
+# the pass; they work as without it, and the library does not find their secrets any more, which it did.
+set -eu
+
+plugin=$(readlink -f "$1") root=$2 libdir=$3
+here=$root/tests/securestack
+t=$(mktemp -d)
+trap 'rm -rf "$t"' EXIT INT TERM
+cd "$t"
+export LD_LIBRARY_PATH=$t:$libdir
+arg=-fplugin-arg-securestack
+
+die() {
+        echo "FAILED: $1"
+        shift
+        for file; do
+                echo "--- $file:"
+                cat "$file"
+        done
+        exit 1
+}
+build() { # COMPILER OUTPUT ARGUMENTS...: with the pass
+        "$1" -Wall -fplugin="$plugin" "$arg-portable" -o "$2" "${@:3}" -L. -luntrusted -L"$libdir" -lsecurestack >log 2>&1 ||
+                die "compile $*" log
+}
+compare() { # WHAT: ./plain finds secrets, ./guarded none, and says the same else
+        ./plain >plain.out || die "$1: plain" plain.out
+        grep -q '^found [1-9]' plain.out || die "$1: the secret is not found without the pass" plain.out
+        ./guarded >guarded.out 2>&1 || die "$1: guarded" guarded.out
+        grep -qx 'found 0' guarded.out || die "$1: the secret is found" guarded.out report
+        diff <(grep -v '^found\|^left' plain.out) <(grep -v '^found\|^left' guarded.out) || die "$1: other results"
+        if grep -q '^left' plain.out; then
+                grep -qx 'left 1' plain.out || die "$1: nothing is left without the pass" plain.out
+                grep -qx 'left 0' guarded.out || die "$1: the secret is left" guarded.out
+        fi
+}
+reported() { # LINE: a pattern
+        grep -qx -- "$1" report || die "the report does not say: $1" report
+}
+refused() { # TEXT SOURCE ARGUMENTS...: the compiler says so
+        printf '%s\n' "$2" >refused.c
+        if gcc -O2 -c -fplugin="$plugin" "${@:3}" -o refused.o refused.c >out 2>&1; then
+                die "taken: $2" out
+        fi
+        grep -q -- "$1" out || die "expected '$1' of: $2" out
+}
+
+gcc -O2 -Wall -fPIC -fexceptions -shared -o libuntrusted.so "$here/library.c" || die "the library"
+for level in -O0 -O2; do
+        rm -f report
+        gcc $level -o plain "$here/gcc/marked.c" -L. -luntrusted || die "link plain"
+        build gcc guarded $level -DMARKED "$arg-report=report" "$here/gcc/marked.c"
+        compare "marked.c $level"
+        reported "unit .*/marked.c"
+        reported "sensitive work .*/marked.c:[0-9]*: secret number key"
+        reported "sensitive from_parameter .*: key"
+        reported "guarded work -> lib_mean .*: frame and secrets, 1 ranges seen by it"
+        reported "path from_parameter -> middle -> lib_spy"
+        reported "path work -> printf -> ? (not of this unit: not seen)"
+
+        # a program that knows nothing, and the list that ss-wrap takes as well
+        rm -f report
+        gcc $level -o plain "$here/program.c" -L. -luntrusted || die "link plain"
+        build gcc guarded $level "$arg-list=$here/rules" "$arg-report=report" "$here/program.c"
+        compare "program.c $level"
+        reported "guarded work -> lib_upper .*: frame and secrets, 3 ranges seen by it"
+        if grep -q ^sensitive report; then die "nothing is marked there" report; fi
+
+        g++ $level -o plain "$here/gcc/thrown.cc" -L. -luntrusted || die "link plain"
+        build g++ guarded $level -DMARKED "$here/gcc/thrown.cc"
+        compare "thrown.cc $level"
+done
+# without the pass the compiler takes the attributes for nothing: so it is the pass that hides
+gcc -O2 -w -DMARKED -o unguarded "$here/gcc/marked.c" -L. -luntrusted
+./unguarded >unguarded.out
+grep -q '^found [1-9]' unguarded.out || die "what hid the secret?" unguarded.out
+
+# a pattern; what is left out of it; a call by a pointer, which is said not to be seen
+printf 'lib_*\n!lib_m*\n' >patterns
+rm -f report
+gcc -O2 -c -fplugin="$plugin" "$arg-list=patterns" "$arg-report=report" -o patterns.o "$here/gcc/marked.c" 2>log || die patterns log
+reported "guarded work -> lib_length .*"
+if grep -q 'guarded.*lib_m' report; then die "left out" report; fi
+cat >pointer.c <<'END'
+int call(int (*f)(int *)) { __attribute__((sensitive)) int key = 1; return f(&key); }
+END
+rm -f report
+gcc -O2 -c -fplugin="$plugin" "$arg-report=report" -o pointer.o pointer.c 2>log || die pointer log
+reported "not-seen call pointer.c:1: a call by a pointer, not guarded"
+reported "path call -> ? (by a pointer: not seen)"
+
+# the module is asked for unless copies are allowed
+if [ ! -e /dev/securestack ]; then
+        gcc -O2 -DMARKED -fplugin="$plugin" -o strict "$here/gcc/marked.c" -L. -luntrusted -L"$libdir" -lsecurestack
+        if (ulimit -c 0; ./strict) >strict.out 2>strict.err; then die "it ran without the module" strict.out; fi
+        grep -q "lib_length: there is no /dev/securestack" strict.err || die "it does not say why" strict.err
+fi
+
+u='__attribute__((untrusted))' s='__attribute__((sensitive))'
+refused "refused.c:1:.*neither a number of up to 8 bytes nor a pointer" "struct a { int b[9]; }; $u int f(struct a); int g(struct a *a) { return f(*a); }"
+refused "its result is neither" "struct a { int b[9]; }; $u struct a f(void); int g(void) { return f().b[1]; }"
+refused "too many arguments on the stack" "$u int f(int, ...); int g(void) { return f(1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7,8,9,0,1,2,3,4); }"
+refused "points to what is sensitive" "$u int f(int *); int g(void) { $s int key = 1; return f(&key); }"
+refused "returns twice" "typedef long jb[64]; $u int _setjmp(long *); jb b; int g(void) { return _setjmp(b); }"
+refused "not on the stack" "int g(void) { static $s int key; return key++; }"
+refused "not known when it is compiled" "int g(int n) { $s char key[n]; return key[0] = n; }"
+refused "there is no such rule" "__attribute__((untrusted(\"sees=1\"))) int f(void);"
+refused "does not work with .-flto" "int a;" -flto
+refused "unknown option" "int a;" "$arg-lists=x"
+refused "none: cannot be read" "int a;" "$arg-list=none"
+printf '# a list\nlib_spy\n\nlib_mean see=1:many\n' >bad
+refused "bad:4: lib_mean: see=1:many: expected BYTES" "int a;" "$arg-list=bad"
+echo "all right"
