@@ -17,6 +17,7 @@
 #include "order.h"
 #include "port.h"
 #include "session.h"
+#include "stack.h"
 
 #ifndef MLG_VERSION
 #define MLG_VERSION "0"
@@ -115,6 +116,11 @@ static void print_facts(const MlgFacts *f, bool alarm) {
                 [MLG_FACT(MLG_FIELD_COLD)] = "cold_kib", [MLG_FACT(MLG_FIELD_COLD_AGE)] = "cold_age_sec",
                 [MLG_FACT(MLG_FIELD_SWAPPED)] = "swapped_kib", [MLG_FACT(MLG_FIELD_SWAP_IN_NUMBER)] = "swap_in_number",
                 [MLG_FACT(MLG_FIELD_SWAP_IN_STATE)] = "swap_in_state", [MLG_FACT(MLG_FIELD_SWAP_IN_DONE)] = "swap_in_done_kib",
+                [MLG_FACT(MLG_FIELD_STACK_CALLS)] = "stack_calls", [MLG_FACT(MLG_FIELD_STACK_HELD)] = "stack_held_bytes",
+                [MLG_FACT(MLG_FIELD_STACK_REFUSED)] = "stack_refused", [MLG_FACT(MLG_FIELD_STACK_FOREIGN)] = "stack_foreign",
+                [MLG_FACT(MLG_FIELD_STACK_PLACE)] = "stack_place", [MLG_FACT(MLG_FIELD_STACK_NOTHING)] = "stack_nothing",
+                [MLG_FACT(MLG_FIELD_STACK_TRACED)] = "stack_traced", [MLG_FACT(MLG_FIELD_STACK_LOST)] = "stack_lost",
+                [MLG_FACT(MLG_FIELD_STACK_NO_CHILD)] = "stack_no_child",
         };
 
         printf("alarm=%d", alarm);
@@ -140,6 +146,7 @@ static void report(Guestd *g, bool alarm, uint64_t now) {
 
         facts_read(&g->reader, now, facts_free_kib(), &facts);
         order_facts(&g->order, &facts);
+        stack_facts(g->root, &facts);
         g->due_usec = now + (g->session.interval_usec > g->least_usec ? g->session.interval_usec : g->least_usec);
         if (g->print)
                 print_facts(&facts, alarm);
@@ -154,6 +161,7 @@ static void say_hello(Guestd *g, uint64_t now) {
         MlgFacts facts;
 
         facts_read(&g->reader, now, facts_free_kib(), &facts);
+        stack_facts(g->root, &facts);
         session_hello(&g->session, mlg_monitor_features(facts.known), g->window_usec, &frame);
         send_frame(g, &frame, now);
 }
@@ -285,6 +293,7 @@ static int once(Guestd *g) {
         MlgFacts facts;
 
         facts_read(&g->reader, now_usec(), facts_free_kib(), &facts);
+        stack_facts(g->root, &facts);
         print_facts(&facts, false);
         return 0;
 }

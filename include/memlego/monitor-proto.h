@@ -98,9 +98,21 @@ typedef enum MlgMonitorField {
         MLG_FIELD_SWAP_IN_NUMBER = 31, /* the last order of this session that was taken; 0: none yet */
         MLG_FIELD_SWAP_IN_STATE = 32,  /* MlgSwapInState */
         MLG_FIELD_SWAP_IN_DONE = 33,   /* what was brought in by it so far */
+
+        /* securestack.ko, all of them where it is loaded and none elsewhere: counters since then, which fall when it is loaded
+         * anew, and what it holds now. The last six are violations, in the order of MlgStackViolation. */
+        MLG_FIELD_STACK_CALLS = 34,    /* that were protected */
+        MLG_FIELD_STACK_HELD = 35,     /* bytes */
+        MLG_FIELD_STACK_REFUSED = 36,
+        MLG_FIELD_STACK_FOREIGN = 37,
+        MLG_FIELD_STACK_PLACE = 38,
+        MLG_FIELD_STACK_NOTHING = 39,
+        MLG_FIELD_STACK_TRACED = 40,
+        MLG_FIELD_STACK_LOST = 41,
+        MLG_FIELD_STACK_NO_CHILD = 42,
 } MlgMonitorField;
 #define MLG_FIELD_FIRST_VALUE MLG_FIELD_TOTAL
-#define MLG_FIELD_LAST_VALUE MLG_FIELD_SWAP_IN_DONE
+#define MLG_FIELD_LAST_VALUE MLG_FIELD_STACK_NO_CHILD
 #define MLG_FIELD_VALUES (MLG_FIELD_LAST_VALUE - MLG_FIELD_FIRST_VALUE + 1)
 #define MLG_FIELD_BIT(id) (UINT32_C(1) << ((id) - MLG_FIELD_FIRST_VALUE)) /* in sets of values */
 

@@ -82,6 +82,7 @@ typedef enum MlgMonitorHave {
         MLG_MONITOR_COLD = 1 << 7,     /* cold_kib, cold_age_sec */
         MLG_MONITOR_SWAPPED = 1 << 8,  /* swapped_kib */
         MLG_MONITOR_SWAP_IN_TOLD = 1 << 9, /* swap_in_number, _state, _done_kib: it can swap in when told to */
+        MLG_MONITOR_STACK = 1 << 10, /* stack_*: securestack.ko is loaded */
 } MlgMonitorHave;
 
 /* Of a swap-in that the host has ordered. Never reuse a number. */
@@ -96,6 +97,17 @@ typedef enum MlgSwapInState {
         MLG_SWAP_IN_FAILED,
         _MLG_SWAP_IN_STATE_MAX,
 } MlgSwapInState;
+
+/* What securestack.ko (memlego/securestack-abi.h) caught a program at. Never reuse a number. */
+typedef enum MlgStackViolation {
+        MLG_STACK_FOREIGN,  /* used another process's file */
+        MLG_STACK_PLACE,    /* wanted something back by another frame, or from another place: a forged RESTORE */
+        MLG_STACK_NOTHING,  /* wanted something back in a thread that has nothing protected */
+        MLG_STACK_TRACED,   /* is traced since; it was ended */
+        MLG_STACK_LOST,     /* cannot be given back what was protected; it was ended */
+        MLG_STACK_NO_CHILD, /* wanted to adopt from a process whose child it is not */
+        _MLG_STACK_VIOLATION_MAX,
+} MlgStackViolation;
 
 /* What a program inside the guest (memlego-guestd, or the QEMU guest agent) told, unchecked: all that is known as of
  * its last message. Counters are since the guest's boot. */
@@ -117,6 +129,7 @@ typedef struct MlgRawMonitor {
         uint64_t cold_age_sec;
         uint64_t swapped_kib;   /* swapped out, and not in memory as well */
         uint64_t swap_in_number, swap_in_state, swap_in_done_kib; /* state: MlgSwapInState, or nonsense */
+        uint64_t stack_calls, stack_held_bytes, stack_refused, stack_violations[_MLG_STACK_VIOLATION_MAX];
 } MlgRawMonitor;
 
 /* The memory cgroup of a guest's QEMU on the host, unchecked. Counters are since it was made. */
@@ -208,6 +221,7 @@ typedef struct MlgRawHost {
         uint64_t psi_full_total_usec;
 } MlgRawHost;
 
+const char *mlg_stack_violation_to_string(MlgStackViolation v); /* "place", ... */
 const char *mlg_run_state_to_string(MlgRunState s);
 const char *mlg_actuator_to_string(MlgActuator a);
 const char *mlg_source_to_string(MlgSource s);

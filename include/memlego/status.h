@@ -104,6 +104,9 @@ typedef struct MlgGuestStatus {
         bool knows_stalls, knows_cold, knows_oom; /* the fields that follow, two and three, and one and one */
         uint32_t stall_some_permille, stall_full_permille;
         uint64_t refault_kib_per_sec, cold_kib, oom_kills;
+        bool knows_stack;         /* the five fields that follow: of securestack.ko, by the guest's own words */
+        uint64_t stack_calls, stack_held_bytes, stack_refused, stack_violations; /* the last: of all kinds */
+        uint64_t stack_violation_kinds[_MLG_STACK_VIOLATION_MAX];
         uint64_t last_alarm_usec; /* CLOCK_MONOTONIC; 0: never */
         bool knows_cgroup;        /* the four fields that follow */
         uint64_t cgroup_kib;      /* what its QEMU's memory cgroup has */

@@ -105,6 +105,16 @@ static int get_words(sd_bus *bus, const char *path, const char *interface, const
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+static int get_violations(sd_bus *bus, const char *path, const char *interface, const char *property,
+                          sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        const uint64_t *n = userdata;
+        int r = sd_bus_message_open_container(reply, 'a', "{st}");
+
+        for (int i = 0; r >= 0 && i < _MLG_STACK_VIOLATION_MAX; i++)
+                r = sd_bus_message_append(reply, "{st}", mlg_stack_violation_to_string(i), n[i]);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
 /* ---- decisions ---- */
 
 typedef struct Decisions {
@@ -300,6 +310,12 @@ const sd_bus_vtable mlg_bus_guest_vtable[] = {
         SD_BUS_PROPERTY("KnowsCold", "b", mlg_bus_get_bool, GUEST(knows_cold), EMITS),
         SD_BUS_PROPERTY("ColdKiB", "t", NULL, GUEST(cold_kib), 0),
         SD_BUS_PROPERTY("OOMKills", "t", NULL, GUEST(oom_kills), EMITS),
+        SD_BUS_PROPERTY("KnowsStack", "b", mlg_bus_get_bool, GUEST(knows_stack), EMITS),
+        SD_BUS_PROPERTY("StackCalls", "t", NULL, GUEST(stack_calls), 0),
+        SD_BUS_PROPERTY("StackHeldBytes", "t", NULL, GUEST(stack_held_bytes), 0),
+        SD_BUS_PROPERTY("StackRefused", "t", NULL, GUEST(stack_refused), 0),
+        SD_BUS_PROPERTY("StackViolations", "t", NULL, GUEST(stack_violations), EMITS),
+        SD_BUS_PROPERTY("StackViolationKinds", "a{st}", get_violations, GUEST(stack_violation_kinds), 0),
         SD_BUS_PROPERTY("LastAlarmUSec", "t", NULL, GUEST(last_alarm_usec), 0),
         SD_BUS_PROPERTY("KnowsCgroup", "b", mlg_bus_get_bool, GUEST(knows_cgroup), EMITS),
         SD_BUS_PROPERTY("CgroupKiB", "t", NULL, GUEST(cgroup_kib), 0),

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Engine status: what the engine shows of itself, as plain values. */
+#include <string.h>
+
 #include "core/engine-private.h"
 #include "core/supervise.h"
 #include "util/util.h"
@@ -70,6 +72,17 @@ static void show_reclaim(const MlgVm *vm, uint64_t now_usec, MlgGuestStatus *ret
         ret->reclaim_paused_until_usec = c->resume_usec > now_usec ? c->resume_usec : 0;
 }
 
+static void show_stack(const MlgStack *s, MlgGuestStatus *ret) {
+        ret->knows_stack = s->known;
+        if (!s->known)
+                return;
+        ret->stack_calls = s->calls;
+        ret->stack_held_bytes = s->held_bytes;
+        ret->stack_refused = s->refused;
+        ret->stack_violations = mlg_stack_sum(s->violations);
+        memcpy(ret->stack_violation_kinds, s->violations, sizeof(s->violations));
+}
+
 void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_usec, MlgGuestStatus *ret) {
         const MlgSample *s = &vm->sampler.last;
         const MlgDecision *d = mlg_vm_decision(vm, 0);
@@ -134,6 +147,7 @@ void mlg_engine_guest_status(const MlgEngine *e, const MlgVm *vm, uint64_t now_u
                 .learned_usec = mlg_vm_learned_usec(vm),
         };
         show_reclaim(vm, now_usec, ret);
+        show_stack(&vm->stack, ret);
         mlg_engine_rule_names(e, vm, ret->rules);
         g_strlcpy(ret->uuid, vm->uuid, sizeof(ret->uuid));
         g_strlcpy(ret->name, vm->name, sizeof(ret->name));

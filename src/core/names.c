@@ -119,6 +119,16 @@ static const char *const swap_in_state_names[] = {
 };
 static_assert(G_N_ELEMENTS(swap_in_state_names) == _MLG_SWAP_IN_STATE_MAX, "swap_in_state_names[] misses a value");
 
+static const char *const stack_violation_names[] = {
+        [MLG_STACK_FOREIGN] = "foreign",
+        [MLG_STACK_PLACE] = "place",
+        [MLG_STACK_NOTHING] = "nothing",
+        [MLG_STACK_TRACED] = "traced",
+        [MLG_STACK_LOST] = "lost",
+        [MLG_STACK_NO_CHILD] = "no-child",
+};
+static_assert(G_N_ELEMENTS(stack_violation_names) == _MLG_STACK_VIOLATION_MAX, "stack_violation_names[] misses a value");
+
 static const char *const pipe_pair_state_names[] = {
         [MLG_PIPE_PAIR_COMING] = "coming",
         [MLG_PIPE_PAIR_SERVING] = "serving",
@@ -166,6 +176,10 @@ const char *mlg_pipe_reason_to_string(enum mlg_pipe_reason r) {
 
 const char *mlg_swap_in_state_to_string(MlgSwapInState s) {
         return NAME_OF(swap_in_state_names, s);
+}
+
+const char *mlg_stack_violation_to_string(MlgStackViolation v) {
+        return NAME_OF(stack_violation_names, v);
 }
 
 const char *mlg_swap_state_to_string(MlgSwapState s) {

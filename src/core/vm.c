@@ -56,6 +56,7 @@ static void forget_run(MlgVm *vm, uint64_t started_usec) {
         vm->manual_kib = vm->manual_until_usec = 0;
         vm->rules = (MlgRuleState) {};
         vm->reclaim = (MlgReclaim) {};
+        vm->stack = (MlgStack) {};
         vm->reclaim_due_usec = 0;
 }
 

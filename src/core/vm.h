@@ -26,6 +26,7 @@
 #include "core/rules.h"
 #include "core/sample.h"
 #include "core/settings.h"
+#include "core/stack.h"
 #include "core/swap-in.h"
 #include "memlego/hypervisor.h"
 #include "memlego/plan.h"
@@ -128,6 +129,7 @@ typedef struct MlgVm {
         uint64_t swap_dead_usec;    /* since when nobody is behind it; 0: somebody is */
         MlgSwapIn swap_in;          /* written by the service, as the next */
         uint64_t swap_in_number;    /* of the last order; 0: none in this session */
+        MlgStack stack;             /* written by the service */
         bool asking_agent;          /* the service waits for the guest agent's answer; written by it, as the next two */
         uint64_t agent_asked_usec;  /* when it was asked last; 0: never */
         unsigned int agent_failures; /* in a row */

@@ -44,6 +44,7 @@ static const Command commands[] = {
         [MLG_COMMAND_PIPE] = { "pipe", 0, 2, "[VERB [NAME]]",
                                "Guests that share memory: list, show, attach, detach, xml" },
         [MLG_COMMAND_SWAP] = { "swap", 0, 2, "[VERB [GUEST]]", "Guests that are lent memory to swap into: list, show, xml" },
+        [MLG_COMMAND_STACK] = { "stack", 0, SIZE_MAX, "[PATTERN...]", "What securestack caught in guests that have it" },
         [MLG_COMMAND_REJECT] = { "reject", 1, 1, "ID", "Do not let a move be made" },
 };
 static_assert(G_N_ELEMENTS(commands) == _MLG_COMMAND_MAX, "commands[] misses a value");
@@ -98,7 +99,7 @@ static const Option options[] = {
                              "Use the bus at this D-Bus address" },
         [OPTION_JSON] = { "json", 'j', VALUE_NONE,
                           FOR(STATUS) | FOR(EXPLAIN) | FOR(RESERVATIONS) | FOR(PROPOSALS) | FOR(PLUGINS) |
-                                  FOR(PIPE) | FOR(SWAP) | FOR(SIMULATE),
+                                  FOR(PIPE) | FOR(SWAP) | FOR(STACK) | FOR(SIMULATE),
                           NULL,
                           "status, explain, simulate, lists: print JSON" },
         [OPTION_NAMES] = { "names", '\0', VALUE_NONE, FOR(STATUS), NULL,
@@ -424,6 +425,7 @@ static bool take_operands(char **operands, size_t n, MlgArgs *a, GError **error)
 
         switch (a->command) {
         case MLG_COMMAND_STATUS:
+        case MLG_COMMAND_STACK:
                 a->patterns = operands;
                 return true;
         case MLG_COMMAND_SHOW:

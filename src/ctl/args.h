@@ -30,6 +30,7 @@ typedef enum MlgCommand {
         MLG_COMMAND_REJECT,
         MLG_COMMAND_PIPE,
         MLG_COMMAND_SWAP,
+        MLG_COMMAND_STACK,
         _MLG_COMMAND_MAX,
 } MlgCommand;
 

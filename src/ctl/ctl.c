@@ -330,6 +330,26 @@ static bool run_swap(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GStr
         return true;
 }
 
+static bool run_stack(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_autofree char *text = mlg_client_dump(c, error);
+        g_autoptr(MlgSnapshot) s = text ? mlg_snapshot_parse(text, error) : NULL;
+
+        if (!s)
+                return false;
+        if (!mlg_snapshot_filter(s, a->patterns)) {
+                g_set_error_literal(error, MLG_CTL_ERROR, MLG_EXIT_NO_SUCH_GUEST,
+                                    "no guest matches ('memlegoctl status' lists them all)");
+                return false;
+        }
+        if (a->json) {
+                g_autofree char *json = mlg_stacks_to_json(s, style->utf8);
+
+                g_string_append(out, json);
+        } else
+                mlg_render_stacks(s, style, out);
+        return true;
+}
+
 static const CommandFn command_fns[] = {
         [MLG_COMMAND_STATUS] = run_status,
         [MLG_COMMAND_SHOW] = run_show,
@@ -352,6 +372,7 @@ static const CommandFn command_fns[] = {
         [MLG_COMMAND_REJECT] = run_reject,
         [MLG_COMMAND_PIPE] = run_pipe,
         [MLG_COMMAND_SWAP] = run_swap,
+        [MLG_COMMAND_STACK] = run_stack,
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(command_fns) == _MLG_COMMAND_MAX);
 

@@ -107,6 +107,11 @@ void mlg_render_guests(const MlgSnapshot *s, const MlgStyle *style, const MlgSta
 /* The host's lines, an empty one, the guests. */
 void mlg_render_status(const MlgSnapshot *s, const MlgStyle *style, const MlgStatusView *view, GString *out);
 
+/* Guests of which securestack.ko is known. */
+void mlg_render_stacks(const MlgSnapshot *s, const MlgStyle *style, GString *out);
+char *mlg_stacks_to_json(const MlgSnapshot *s, bool utf8);
+char *mlg_stack_kinds_to_text(json_object *kinds); /* "place 2, nothing 1"; "": none */
+
 /* All of one guest. `now_usec`: memlegod's clock when it told. */
 void mlg_render_show(const MlgCtlGuest *g, uint64_t now_usec, const MlgStyle *style, GString *out);
 

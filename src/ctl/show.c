@@ -7,7 +7,7 @@
 #include "ctl/text.h"
 #include "util/parse.h"
 
-typedef enum Kind { TEXT, FLAG, SIZE, RATE, PERMILLE, AGE, TIME, SINCE, COUNT, ID, UNTIL } Kind;
+typedef enum Kind { TEXT, FLAG, SIZE, RATE, PERMILLE, AGE, TIME, SINCE, COUNT, ID, UNTIL, BYTES, KINDS } Kind;
 
 /* A key that the guest's object has not got is left out: not known; so is an ID of 0, and a time that is over. */
 static const struct {
@@ -45,6 +45,11 @@ static const struct {
         { "Read anew", "refault_kib_per_sec", RATE },
         { "Cold", "cold_kib", SIZE },
         { "Killed for memory", "oom_kills", COUNT },
+        { "Protected calls", "stack_calls", COUNT },
+        { "Protected now", "stack_held_bytes", BYTES },
+        { "Refused calls", "stack_refused", COUNT },
+        { "Violations", "stack_violations", COUNT },
+        { "Of which kinds", "stack_violation_kinds", KINDS },
         { "Last alarm", "last_alarm_usec", SINCE },
         { "In its cgroup", "cgroup_kib", SIZE },
         { "Swapped by host", "cgroup_swap_kib", SIZE },
@@ -93,6 +98,11 @@ static char *value_of(json_object *v, Kind kind, uint64_t now_usec) {
                 return n > now_usec ? mlg_format_whole_sec(n - now_usec) : NULL;
         case COUNT:
                 return g_strdup_printf("%" PRIu64, n);
+        case BYTES:
+                return g_strdup_printf("%" PRIu64 " bytes", n);
+        case KINDS:
+                size = mlg_stack_kinds_to_text(v);
+                return *size ? g_steal_pointer(&size) : NULL;
         }
         return NULL;
 }

@@ -173,6 +173,15 @@ void mlg_raw_monitor_set(MlgRawMonitor *raw, uint8_t id, uint64_t value) {
                 ROW(SWAP_IN_NUMBER, swap_in_number),
                 ROW(SWAP_IN_STATE, swap_in_state),
                 ROW(SWAP_IN_DONE, swap_in_done_kib),
+                ROW(STACK_CALLS, stack_calls),
+                ROW(STACK_HELD, stack_held_bytes),
+                ROW(STACK_REFUSED, stack_refused),
+                ROW(STACK_FOREIGN, stack_violations[MLG_STACK_FOREIGN]),
+                ROW(STACK_PLACE, stack_violations[MLG_STACK_PLACE]),
+                ROW(STACK_NOTHING, stack_violations[MLG_STACK_NOTHING]),
+                ROW(STACK_TRACED, stack_violations[MLG_STACK_TRACED]),
+                ROW(STACK_LOST, stack_violations[MLG_STACK_LOST]),
+                ROW(STACK_NO_CHILD, stack_violations[MLG_STACK_NO_CHILD]),
 #undef ROW
         };
 

@@ -31,7 +31,7 @@
 #define SILENT_REPORTS 3
 #define SILENT_USEC (2 * MLG_USEC_PER_SEC)
 
-/* A guest that reports ten times a second, each time all there is, says 2 KiB. A frame costs at least so many bytes, because
+/* A guest that reports ten times a second, each time all there is, says 3 KiB. A frame costs at least so many bytes, because
  * each one is work for us however short it is. */
 #define ALLOWANCE_MOST (16 * 1024)
 #define ALLOWANCE_PER_SEC (8 * 1024)

@@ -97,6 +97,11 @@ uint32_t mlg_monitor_features(uint32_t known) {
                 { MLG_MONITOR_SWAPPED, MLG_FIELD_BIT(MLG_FIELD_SWAPPED) },
                 { MLG_MONITOR_SWAP_IN_TOLD, MLG_FIELD_BIT(MLG_FIELD_SWAP_IN_NUMBER) | MLG_FIELD_BIT(MLG_FIELD_SWAP_IN_STATE) |
                                                     MLG_FIELD_BIT(MLG_FIELD_SWAP_IN_DONE) },
+                { MLG_MONITOR_STACK, MLG_FIELD_BIT(MLG_FIELD_STACK_CALLS) | MLG_FIELD_BIT(MLG_FIELD_STACK_HELD) |
+                                             MLG_FIELD_BIT(MLG_FIELD_STACK_REFUSED) | MLG_FIELD_BIT(MLG_FIELD_STACK_FOREIGN) |
+                                             MLG_FIELD_BIT(MLG_FIELD_STACK_PLACE) | MLG_FIELD_BIT(MLG_FIELD_STACK_NOTHING) |
+                                             MLG_FIELD_BIT(MLG_FIELD_STACK_TRACED) | MLG_FIELD_BIT(MLG_FIELD_STACK_LOST) |
+                                             MLG_FIELD_BIT(MLG_FIELD_STACK_NO_CHILD) },
         };
         uint32_t features = 0;
 

@@ -12,6 +12,7 @@
  *   pipe.c      groups of guests that share memory
  *   swap.c      guests that are lent memory to swap into
  *   device.c    what these two have in common
+ *   stack.c     what guests say of securestack.ko
  *   agent.c     QEMU's guest agent, where it stands in for them
  *   reclaim.c   memory that the host takes of guests without a device to be moved by
  *   learning.c  when what predictors have learned is saved, and taken up again
@@ -139,6 +140,7 @@ enum {
         MLG_CAUSE_PIPE_FULL,
         MLG_CAUSE_DEVICE,
         MLG_CAUSE_SWAP,
+        MLG_CAUSE_STACK,
 };
 
 /* agent.c */
@@ -151,6 +153,9 @@ void mlg_daemon_want_reclaim(MlgDaemon *d, MlgVm *vm);
 void mlg_daemon_turn_soon(MlgDaemon *d, uint64_t at_usec);         /* a decision besides polls, if none is due already */
 int mlg_daemon_start_monitors(MlgDaemon *d);
 void mlg_daemon_want_monitor(MlgDaemon *d, MlgVm *vm);
+
+/* stack.c */
+void mlg_daemon_take_stack(MlgDaemon *d, MlgVm *vm, const MlgRawMonitor *raw);
 
 /* proposals.c */
 void mlg_daemon_settle_proposals(MlgDaemon *d, uint64_t now);     /* after each decision */

@@ -52,6 +52,15 @@ static json_object *host_object(const MlgHostStatus *s) {
         return o;
 }
 
+static void put_stack(json_object *o, const MlgGuestStatus *s) {
+        json_object *kinds = json_object_new_object();
+
+        U64(o, s, stack_calls), U64(o, s, stack_held_bytes), U64(o, s, stack_refused), U64(o, s, stack_violations);
+        for (int i = 0; i < _MLG_STACK_VIOLATION_MAX; i++)
+                put_u64(kinds, mlg_stack_violation_to_string(i), s->stack_violation_kinds[i]);
+        (void) json_object_object_add(o, "stack_violation_kinds", kinds);
+}
+
 static json_object *guest_object(const MlgGuestStatus *s) {
         json_object *o = json_object_new_object();
 
@@ -81,6 +90,8 @@ static json_object *guest_object(const MlgGuestStatus *s) {
                 U64(o, s, oom_kills);
         if (s->knows_cgroup)
                 U64(o, s, cgroup_kib), U64(o, s, cgroup_swap_kib), U64(o, s, reclaim_asked_kib), U64(o, s, reclaim_paused_until_usec);
+        if (s->knows_stack)
+                put_stack(o, s);
         U64(o, s, last_alarm_usec);
         if (s->sample_age_usec == MLG_USEC_NEVER)
                 (void) json_object_object_add(o, "sample_age_usec", NULL);

@@ -108,6 +108,7 @@ static void on_report(const char *uuid, const MlgRawMonitor *raw, void *userdata
                         mlg_log(MLG_LOG_DEBUG, "Guest %s: tasks wait for memory", vm->name);
                 mlg_daemon_turn_soon(d, mlg_max(now + TURN_SOON_USEC, d->turned_usec + TURN_LEAST_USEC));
         }
+        mlg_daemon_take_stack(d, vm, raw);
         if (!d->dry_run && vm->settings.mode < MLG_MODE_OBSERVE)
                 order_swap_in(d, vm, raw, now);
         mlg_monitors_want_interval(d->monitors, uuid, mlg_vm_monitor_interval_usec(vm, now), now);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Fuzz target: the monitor protocol, as both ends read it. Whatever the bytes: no crash, there is always room for more,
  * and what was understood is the same after it was written and read again. Orders to swap in are never greater than what came,
- * nothing impossible is believed of them, and the guest never takes one twice. */
+ * nothing impossible is believed of them, and the guest never takes one twice. What is shown of securestack.ko is possible. */
 #include <string.h>
 
 #include "../../guest-agent/monitor/session.h"
+#include "core/stack.h"
 #include "core/swap-in.h"
 #include "fuzz.h"
 #include "hypervisor/guest-facts.h"
@@ -27,6 +28,7 @@ static void check(const MlgMonitorFrame *f) {
 typedef struct Ends {
         Session session;     /* the guest's */
         MlgSwapIn swap_in;   /* the host's */
+        MlgStack stack;
         MlgRawMonitor raw;
         uint32_t known;
         uint64_t now_usec, actual_kib;
@@ -39,6 +41,17 @@ static void to_guest(Ends *e, const MlgMonitorFrame *f) {
         (void) session_take(&e->session, f, &is_new);
         g_assert(is_new || e->session.order_number >= before.order_number);
         g_assert(e->session.order_number == before.order_number || is_new || e->session.order_kib > 0);
+}
+
+static void take_stack(Ends *e) {
+        MlgStack before = e->stack;
+        bool ok = mlg_stack_take(&e->stack, &e->raw, 1024 * MLG_KIB_PER_MIB);
+
+        g_assert(!e->stack.known || (ok && e->stack.held_bytes <= UINT64_C(1) << 31 && e->stack.calls <= UINT64_C(1) << 53));
+        for (int i = 0; i < _MLG_STACK_VIOLATION_MAX; i++) {
+                g_assert(e->stack.violations[i] <= UINT64_C(1) << 53 && e->stack.untold[i] >= before.untold[i]);
+                g_assert(ok || e->stack.violations[i] == before.violations[i]);
+        }
 }
 
 /* Its memory goes up and down with what it says. */
@@ -56,6 +69,7 @@ static void to_host(Ends *e, const MlgMonitorFrame *f) {
         mlg_swap_in_take(&e->swap_in, &e->raw, e->swap_in.n_told);
         kib = mlg_swap_in_offer(&e->swap_in, &e->raw, e->actual_kib, f->type & 1, e->now_usec);
         g_assert(kib == 0 || (base_kib > 0 && kib <= e->actual_kib - base_kib && kib <= e->raw.free_kib));
+        take_stack(e);
         g_assert(e->swap_in.state < _MLG_SWAP_IN_STATE_MAX);
         g_assert(e->swap_in.done_kib <= e->swap_in.limit_kib + 64 * MLG_KIB_PER_MIB);
 }
@@ -67,7 +81,7 @@ static void plain_frames(const uint8_t *data, size_t size) {
         for (size_t at = 0; at + 18 <= size; at += 18) {
                 MlgMonitorFrame f = { .type = data[at] % 8, .session = data[at + 10] % 4, .n_fields = 1 };
 
-                f.fields[0].id = data[at + 1] % 40;
+                f.fields[0].id = data[at + 1] % 48;
                 memcpy(&f.fields[0].value, data + at + 2, 8);
                 memcpy(&f.sequence, data + at + 11, 3);
                 memcpy(&f.ack, data + at + 14, 4);

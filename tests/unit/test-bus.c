@@ -444,6 +444,41 @@ static void test_properties(void **state) {
         assert_has(guest, "Rules", "as");
 }
 
+static void test_stack(void **state) {
+        Fixture *f = *state;
+        MlgGuestStatus *g = &f->service.guests[0];
+        sd_bus_message *m = NULL;
+        g_autoptr(GHashTable) guest = NULL;
+        uint64_t n = 0, sum = 0, place = 0;
+        const char *kind;
+        int knows = 0;
+
+        g->knows_stack = true;
+        g->stack_calls = 1000, g->stack_held_bytes = 4096, g->stack_refused = 7, g->stack_violations = 3;
+        g->stack_violation_kinds[MLG_STACK_PLACE] = 2;
+        g->stack_violation_kinds[MLG_STACK_NO_CHILD] = 1;
+        guest = get_all(f, WEB, MLG_BUS_IFACE_GUEST);
+        m = call(f, WEB, "org.freedesktop.DBus.Properties", "Get", "ss", MLG_BUS_IFACE_GUEST, "KnowsStack");
+        assert_true(sd_bus_message_read(m, "v", "b", &knows) > 0);
+        assert_true(knows);
+        sd_bus_message_unref(m);
+        assert_has(guest, "StackCalls", "1000");
+        assert_has(guest, "StackHeldBytes", "4096");
+        assert_has(guest, "StackRefused", "7");
+        assert_has(guest, "StackViolations", "3");
+        m = call(f, WEB, "org.freedesktop.DBus.Properties", "Get", "ss", MLG_BUS_IFACE_GUEST, "StackViolationKinds");
+        assert_true(sd_bus_message_enter_container(m, 'v', "a{st}") > 0);
+        assert_true(sd_bus_message_enter_container(m, 'a', "{st}") > 0);
+        while (sd_bus_message_read(m, "{st}", &kind, &n) > 0) {
+                sum += n;
+                if (g_str_equal(kind, "place"))
+                        place = n;
+        }
+        assert_int_equal(place, 2);
+        assert_int_equal(sum, 3);
+        sd_bus_message_unref(m);
+}
+
 /* Where the host's memory is: what is not known is not said. */
 static void test_host_memory(void **state) {
         static const struct {
@@ -1260,6 +1295,7 @@ int main(void) {
                 TEST(reserve_service_leaves),
                 TEST(pipes),
                 TEST(swaps),
+                TEST(stack),
                 TEST(pipe_object),
                 TEST(pipe_changes),
                 TEST(proposals_list),

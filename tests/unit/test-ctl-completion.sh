@@ -43,7 +43,7 @@ expect() {
 evil=$(printf %q "\$(touch $asked.evil)")
 guests="web-1 web\\ 2 $evil db vm:a vm:b\\ 2 me@db it\\'s a\\!\\\"\\\$\\\`b"
 
-expect "status show explain pause resume set reserve release reservations plugins reload config dump record simulate monitor-xml proposals approve reject pipe swap" 'memlegoctl '
+expect "status show explain pause resume set reserve release reservations plugins reload config dump record simulate monitor-xml proposals approve reject pipe swap stack" 'memlegoctl '
 expect "resume reserve release reservations reload record reject" 'memlegoctl re'
 expect "resume reserve release reservations reload record reject" 'memlegoctl re' 'load'
 expect "--help --version --system --address --json --names --watch" 'memlegoctl -'
@@ -74,7 +74,7 @@ expect "17" 'memlegoctl reject 1'
 expect 'web-1 web\ 2' 'memlegoctl approve --all --for 10min w'
 expect "--address --all" 'memlegoctl approve --a'
 expect "10s 10min 10h" 'memlegoctl approve --all --for='
-expect "status" 'memlegoctl --watch=2 st'
+expect "status" 'memlegoctl --watch=2 stat'
 
 # values of options, in words of their own and behind '=', where readline replaces only what follows
 expect "10s 10min 10h" 'memlegoctl set web-1 1G --hold '

@@ -222,6 +222,8 @@ static void test_args(void **state) {
                 { "swap", NULL, MLG_COMMAND_SWAP },
                 { "swap list --json", NULL, MLG_COMMAND_SWAP },
                 { "swap show a", NULL, MLG_COMMAND_SWAP },
+                { "stack", NULL, MLG_COMMAND_STACK },
+                { "stack a b* --json", NULL, MLG_COMMAND_STACK },
                 { "swap attach a", "unknown verb 'attach': list, show or xml", 0 },
                 { "swap xml", "usage: memlegoctl swap xml GUEST", 0 },
                 { "pause --json", "--json makes no sense with 'pause'", 0 },
@@ -308,6 +310,23 @@ static void test_show(void **state) {
                 if (g_str_equal(s->guests[i].name, "web-10"))
                         mlg_render_show(&s->guests[i], s->host.now_usec, &style, out);
         assert_golden("show", out->str);
+}
+
+/* Guests that tell of it; what is not a number in a kind is none, and its name may be anything. */
+static void test_stacks(void **state) {
+        g_autoptr(MlgSnapshot) s = load();
+        g_autoptr(GString) out = g_string_new(NULL), none = g_string_new(NULL);
+        g_autofree char *json = mlg_stacks_to_json(s, true), *empty = NULL;
+        const MlgStyle style = { .utf8 = true, .columns = 80 };
+
+        mlg_render_stacks(s, &style, out);
+        assert_golden("stacks", out->str);
+        assert_golden("stacks-json", json);
+        assert_true(mlg_snapshot_filter(s, (char *[]) { (char *) "db*", NULL }));
+        mlg_render_stacks(s, &style, none);
+        assert_string_equal(none->str, "No guest tells of securestack: it takes the module and memlego-guestd there.\n");
+        empty = mlg_stacks_to_json(s, true);
+        assert_null(strstr(empty, "violations"));
 }
 
 static void test_snapshot(void **state) {
@@ -785,6 +804,7 @@ int main(void) {
                 cmocka_unit_test(test_plugins),       cmocka_unit_test(test_proposals),
                 cmocka_unit_test(test_pipes),
                 cmocka_unit_test(test_swaps),
+                cmocka_unit_test(test_stacks),
                 cmocka_unit_test(test_reservations),  cmocka_unit_test(test_error_to_exit),
                 cmocka_unit_test(test_reasons_documented), cmocka_unit_test(test_reasons_on_bus_page),
                 cmocka_unit_test(test_decisions_on_bus_page), cmocka_unit_test(test_help_documented),

@@ -29,6 +29,7 @@
 
 #include "fake-hypervisor.h"
 #include "memlego/memflex-abi.h"
+#include "memlego/monitor-proto.h"
 #include "pipe-client.h"
 #include "service/daemon.h"
 #include "service/state.h"
@@ -978,6 +979,121 @@ static void start_swapping(Fixture *f, const PipeClient *c, uint32_t session, ui
         ring_pool(c);
 }
 
+/* ---- as the guest's monitor ---- */
+
+typedef struct Talker {
+        int listens, fd;
+        uint32_t session, sequence;
+        MlgMonitorStream in;
+} Talker;
+
+static void listen_at(Talker *t, const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+        *t = (Talker) { .listens = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), .fd = -1 };
+        assert_true(t->listens >= 0);
+        assert_true(g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) < sizeof(address.sun_path));
+        assert_int_equal(bind(t->listens, (const struct sockaddr *) &address, sizeof(address)), 0);
+        assert_int_equal(listen(t->listens, 4), 0);
+}
+
+static void wait_readable(int fd) {
+        GPollFD p = { .fd = fd, .events = G_IO_IN };
+
+        assert_int_equal(g_poll(&p, 1, (int) (PATIENCE_USEC / 1000)), 1);
+}
+
+/* The next frame. */
+static void hear(Talker *t, MlgMonitorFrame *ret) {
+        int r;
+
+        while ((r = mlg_monitor_stream_next(&t->in, ret)) == 0) {
+                size_t room;
+                uint8_t *to = mlg_monitor_stream_room(&t->in, &room);
+                ssize_t n;
+
+                wait_readable(t->fd);
+                n = recv(t->fd, to, room, 0);
+                assert_true(n > 0);
+                mlg_monitor_stream_filled(&t->in, (size_t) n);
+        }
+        assert_int_equal(r, 1);
+}
+
+/* memlegod has connected, and said HELLO. */
+static void hear_hello(Talker *t) {
+        MlgMonitorFrame f;
+
+        wait_readable(t->listens);
+        t->fd = accept(t->listens, NULL, NULL);
+        assert_true(t->fd >= 0);
+        hear(t, &f);
+        assert_int_equal(f.type, MLG_MONITOR_HELLO);
+        t->session = f.session;
+}
+
+/* memlegod has taken all that was said. */
+static void hear_ack(Talker *t) {
+        MlgMonitorFrame f = {};
+
+        while (f.ack < t->sequence)
+                hear(t, &f);
+}
+
+/* What securestack.ko says there, `place` forged RESTOREs among it. */
+static void say_stack(Talker *t, uint64_t held, uint64_t place) {
+        MlgMonitorFrame f = { .type = MLG_MONITOR_REPORT, .session = t->session, .sequence = ++t->sequence };
+        uint8_t bytes[MLG_MONITOR_FRAME_MAX];
+        size_t n;
+
+        for (int id = MLG_FIELD_STACK_CALLS; id <= MLG_FIELD_STACK_NO_CHILD; id++)
+                assert_true(mlg_monitor_frame_add(&f, (MlgMonitorField) id,
+                                                  id == MLG_FIELD_STACK_HELD    ? held
+                                                  : id == MLG_FIELD_STACK_PLACE ? place
+                                                                                : 0));
+        n = mlg_monitor_pack(&f, bytes);
+        assert_int_equal(send(t->fd, bytes, n, MSG_NOSIGNAL), n);
+}
+
+/* What is caught in a guest is a warning with its name. Others' words, and nonsense, change nothing for anybody else. */
+static void test_stack(void **state) {
+        Fixture *f = *state;
+        SimGuest *honest = fake_world_add(f->w, MAXIMUM_KIB, FLOOR_KIB), *liar = fake_world_add(f->w, MAXIMUM_KIB, FLOOR_KIB);
+        g_autofree char *warning = g_strdup_printf("Guest %s: securestack caught programs there: 2 violations more (place 2)",
+                                                   honest->info.name);
+        g_autofree char *nonsense = g_strdup_printf("Guest %s: what its monitor says of securestack cannot be",
+                                                    liar->info.name);
+        g_autofree char *blamed = g_strdup_printf("Guest %s: securestack", liar->info.name);
+        Talker a, b;
+
+        (void) g_snprintf(honest->info.monitor_path, sizeof(honest->info.monitor_path), "%s/a", f->dir);
+        (void) g_snprintf(liar->info.monitor_path, sizeof(liar->info.monitor_path), "%s/b", f->dir);
+        listen_at(&a, honest->info.monitor_path);
+        listen_at(&b, liar->info.monitor_path);
+        start_daemon(f);
+        hear_hello(&a);
+        hear_hello(&b);
+        say_stack(&a, 4096, 0);
+        say_stack(&a, 4096, 2);
+        say_stack(&b, UINT64_MAX, 7);
+        WAIT_FOR(f, logged(f, warning));
+        WAIT_FOR(f, logged(f, nonsense));
+        say_stack(&b, 0, 0); /* up and down, and it goes on */
+        say_stack(&b, 0, UINT64_C(1) << 53);
+        say_stack(&b, 0, 1);
+        say_stack(&b, 0, UINT64_MAX);
+        hear_ack(&b);
+        assert_false(logged(f, blamed)); /* one warning a minute of a guest */
+        assert_int_equal(kill(f->pid, SIGTERM), 0);
+        assert_int_equal(wait_for_end(f), 0);
+        (void) close(a.fd);
+        (void) close(b.fd);
+        (void) close(a.listens);
+        (void) close(b.listens);
+        (void) unlink(honest->info.monitor_path);
+        (void) unlink(liar->info.monitor_path);
+}
+
 /* A guest gets its device, and memory; when its section is gone it is called back, and only then the device goes. */
 static void test_swap(void **state) {
         Fixture *f = *state;
@@ -1206,6 +1322,7 @@ int main(int argc, char *argv[]) {
                 IN_WORLD(test_pipes),
                 IN_WORLD(test_pairs),
                 IN_WORLD(test_swap),
+                IN_WORLD(test_stack),
                 IN_WORLD(test_pairs_quota),
                 IN_WORLD(test_pairs_refused),
         };

@@ -14,6 +14,7 @@
 
 #include "../../guest-agent/monitor/order.h"
 #include "../../guest-agent/monitor/session.h"
+#include "../../guest-agent/monitor/stack.h"
 #include "memlego/sample.h"
 
 static MlgMonitorFrame example(void) {
@@ -459,6 +460,79 @@ static void test_order_is_carried_out(void **state) {
         assert_int_equal(none.state, MLG_SWAP_IN_FAILED);
 }
 
+/* What the module's files say, in a directory instead of /sys. */
+static void test_stack_facts(void **state) {
+        static const struct {
+                const char *what, *files[4]; /* calls, held, refused, violations; NULL: it is not there */
+                bool known;
+        } rows[] = {
+                { "as they are", { "10 9 8 7 6 5000\n", "1 4096 2\n", "1 2 3 4 5 6 7\n", "11 12 13 14 15 16\n" }, true },
+                { "of a later version",
+                  { "10 9 8 7 6 5000 1 1\n", "1 4096 2 1\n", "1 2 3 4 5 6 7 8 9\n", "11 12 13 14 15 16 17 18\n" },
+                  true },
+                { "of an earlier one", { "10\n", "1 4096 2\n", "1 2 3 4 5 6 7\n", "11 12 13\n" }, false },
+                { "negative", { "10\n", "1 -4096 2\n", "1 2 3 4 5 6 7\n", "11 12 13 14 15 16\n" }, false },
+                { "too great", { "99999999999999999999999\n", "1 4096\n", "1 2 3 4 5 6 7\n", "11 12 13 14 15 16\n" }, false },
+                { "empty", { "", "", "", "" }, false },
+                { "words", { "a b\n", "1 4096\n", "1 2 3 4 5 6 7\n", "11 12 13 14 15 16\n" }, false },
+                { "one is missing", { "10\n", NULL, "1 2 3 4 5 6 7\n", "11 12 13 14 15 16\n" }, false },
+                { "no module", { NULL, NULL, NULL, NULL }, false },
+        };
+        static const char *const names[] = { "call_stat", "held_stat", "refused_stat", "violation_stat" };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                g_autofree char *root = g_dir_make_tmp("mlg-stack-XXXXXX", NULL),
+                                *dir = g_build_filename(root, "sys/class/misc/securestack", NULL);
+                MlgFacts f = { .known = MLG_FIELD_BIT(MLG_FIELD_TOTAL) };
+
+                assert_int_equal(g_mkdir_with_parents(dir, 0700), 0);
+                for (int k = 0; k < 4; k++) {
+                        g_autofree char *path = g_build_filename(dir, names[k], NULL);
+
+                        if (rows[i].files[k])
+                                assert_true(g_file_set_contents(path, rows[i].files[k], -1, NULL));
+                }
+                stack_facts(root, &f);
+                if (rows[i].known != ((mlg_monitor_features(f.known) & MLG_MONITOR_STACK) != 0))
+                        fail_msg("%s: %#x", rows[i].what, f.known);
+                if (!rows[i].known)
+                        assert_int_equal(f.known, MLG_FIELD_BIT(MLG_FIELD_TOTAL));
+                else {
+                        assert_int_equal(f.values[MLG_FACT(MLG_FIELD_STACK_CALLS)], 10);
+                        assert_int_equal(f.values[MLG_FACT(MLG_FIELD_STACK_HELD)], 4096);
+                        assert_int_equal(f.values[MLG_FACT(MLG_FIELD_STACK_REFUSED)], 28);
+                        assert_int_equal(f.values[MLG_FACT(MLG_FIELD_STACK_FOREIGN)], 11);
+                        assert_int_equal(f.values[MLG_FACT(MLG_FIELD_STACK_NO_CHILD)], 16);
+                }
+                for (int k = 0; k < 4; k++) {
+                        g_autofree char *path = g_build_filename(dir, names[k], NULL);
+
+                        (void) g_unlink(path);
+                }
+                for (; strlen(dir) >= strlen(root); *strrchr(dir, '/') = '\0')
+                        (void) g_rmdir(dir);
+        }
+}
+
+/* A report must have room for all there is. */
+static void test_all_values_fit(void **state) {
+        MlgFacts all = { .known = 0 };
+        MlgMonitorFrame frame;
+        Session s = { .id = 1 };
+        MlgRawMonitor raw;
+
+        for (int i = 0; i < MLG_FIELD_VALUES; i++) {
+                all.known |= UINT32_C(1) << i;
+                all.values[i] = 1000 + (uint64_t) i;
+        }
+        session_report(&s, &all, false, &frame);
+        assert_int_equal(frame.n_fields, MLG_FIELD_VALUES);
+        mlg_facts_to_raw(&all, &raw);
+        assert_true(raw.have & MLG_MONITOR_STACK);
+        assert_int_equal(raw.stack_violations[MLG_STACK_NO_CHILD], all.values[MLG_FACT(MLG_FIELD_STACK_NO_CHILD)]);
+        assert_int_equal(raw.stack_calls, all.values[MLG_FACT(MLG_FIELD_STACK_CALLS)]);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_there_and_back),
@@ -468,6 +542,8 @@ int main(void) {
                 cmocka_unit_test(test_damage_after_the_first_frame_is_an_error),
                 cmocka_unit_test(test_there_is_always_room),
                 cmocka_unit_test(test_facts),
+                cmocka_unit_test(test_stack_facts),
+                cmocka_unit_test(test_all_values_fit),
                 cmocka_unit_test(test_facts_that_are_not_there),
                 cmocka_unit_test(test_swapped),
                 cmocka_unit_test(test_order),
