@@ -13,7 +13,7 @@ for g in A B; do
         step "$g: $(guest_run $g 'uname -r')"
         ss_load $g
         for ((i = 0; i < 2; i++)); do
-                ss_cases $g reading forging frames limits
+                ss_cases $g reading forging frames limits racing
         done
         ss_nothing_left $g
         guest_destroy $g

@@ -3,7 +3,7 @@
  * would show nothing, and on one that securestack.ko guards, where it must not, and where the secret must be
  * whole afterwards.
  *
- *     sscases [PART]...    of: reading forging frames limits measure; without any all but measure
+ *     sscases [PART]...    of: reading forging frames limits racing measure; without any all but measure
  *
  * Each case is a line, "ok NAME: what was seen" or "BAD NAME: ..."; the last one is "N ok, N bad". Secrets
  * are made from a number, and are nowhere but where they are attacked. */
@@ -119,7 +119,8 @@ int main(int argc, char **argv) {
                 void (*run)(void);
         } parts[] = {
                 { "reading", cases_reading }, { "forging", cases_forging }, { "frames", cases_frames },
-                { "limits", cases_limits },   { "measure", measure },
+                { "limits", cases_limits },   { "racing", cases_racing },
+                { "measure", measure },
         };
         const struct rlimit deep = { 64 << 20,
                                      64 << 20 }; /* ten thousand frames with a list of ranges each */

@@ -60,4 +60,5 @@ void cases_reading(void);
 void cases_forging(void);
 void cases_frames(void);
 void cases_limits(void);
+void cases_racing(void);
 void measure(void);
