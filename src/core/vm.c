@@ -212,8 +212,12 @@ static void take_miss(MlgVm *vm, uint64_t now_usec) {
 }
 
 static void take_run_state(MlgVm *vm, const MlgRawStats *raw, uint64_t now_usec) {
+        bool has_state = raw->have & MLG_HAVE_RUN_STATE;
+
         vm->missed = false;
-        if (raw->have & MLG_HAVE_RUN_STATE)
+        if (has_state && vm->run_state == MLG_RUN_OFF && raw->run_state != MLG_RUN_OFF)
+                forget_run(vm, now_usec); /* it was started; what else is new of it is told later */
+        if (has_state)
                 vm->run_state = raw->run_state;
         /* Nothing but its state, from the first poll on: the others need not wait for it. */
         vm->unresponsive = !vm->polled && !(raw->have & MLG_HAVE_ACTUAL);
