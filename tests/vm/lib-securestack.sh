@@ -20,7 +20,7 @@ pack_open() { # GUEST
 pack_run() { # [-t SECONDS] GUEST COMMAND: where the programs and their libraries are
         local limit=120
         [ "$1" != -t ] || { limit=$2; shift 2; }
-        guest_run -t "$limit" "$1" "cd /pack && LD_LIBRARY_PATH=. $2"
+        guest_run -t "$limit" "$1" "cd /pack && export LD_LIBRARY_PATH=/pack && $2"
 }
 
 ss_load() { # GUEST
@@ -45,3 +45,39 @@ ss_nothing_left() { # GUEST
         guest_run "$1" 'rmmod securestack'
         no_kernel_complains "$1"
 }
+
+# ---- Debian's programs under ss-run
+
+# Into DIR, for pack_xml: xmllint, git, what they do (job-NAME [WORDS IN FRONT OF IT]), and ss-run.
+ss_pack_programs() { # DIR
+        local lib=$B/guest-agent/securestack
+        mkdir "$1"
+        cp -L /usr/bin/xmllint /usr/bin/git /bin/bash "$lib/libss-run.so" "$lib/ss-run" "$1/"
+        seq 4000 | awk 'BEGIN { print "<list>" } { printf "<item id=\"%d\"><name>number %d</name></item>\n", $1, $1 * 7 } END { print "</list>" }' >"$1/job.xml"
+        echo '<!ELEMENT list (item*)> <!ELEMENT item (name)> <!ELEMENT name (#PCDATA)> <!ATTLIST item id CDATA #REQUIRED>' >"$1/job.dtd"
+        cat >"$1/job-xmllint" <<-'END'
+		#!/bin/sh
+		$1 ./xmllint --format job.xml | md5sum
+		$1 ./xmllint --noout --dtdvalid job.dtd job.xml && echo valid
+		echo '<list><item></list>' | $1 ./xmllint - 2>&1 | md5sum
+		$1 ./xmllint --xpath 'sum(//item/@id)' job.xml
+	END
+        cat >"$1/job-git" <<-'END'
+		#!/bin/sh
+		export HOME=/run GIT_AUTHOR_DATE='@1 +0000' GIT_COMMITTER_DATE='@1 +0000' GIT_CONFIG_COUNT=2 \
+		        GIT_CONFIG_KEY_0=user.name GIT_CONFIG_VALUE_0=a GIT_CONFIG_KEY_1=user.email GIT_CONFIG_VALUE_1=a@b GIT_EXEC_PATH=/pack
+		rm -rf /run/work && $1 ./git init -q --template= /run/work || exit
+		awk '{ print >("/run/work/part." int(NR / 100)) }' job.xml
+		$1 ./git -C /run/work add . && $1 ./git -C /run/work commit -q -m one && $1 ./git -C /run/work rev-parse HEAD
+		$1 ./git -C /run/work cat-file --batch-all-objects --batch | md5sum
+		$1 ./git -C /run/work repack -q -a -d && $1 ./git -C /run/work fsck --full && $1 ./git -C /run/work count-objects -v
+		$1 ./git -C /run/work log -p | md5sum
+	END
+        chmod +x "$1"/job-*
+}
+# As on any Debian system: a C library that is loaded once more looks for its linker by its name.
+ss_programs_open() { # GUEST
+        pack_open "$1"
+        guest_run "$1" "ln -s /pack/bash /bin/bash; [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd; ln -s /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu/"
+}
+ss_run_words() { echo "env SS_RUN_LIBDIR=/pack ./bash ./ss-run -u $1"; } # LIBRARY

@@ -96,6 +96,31 @@ expect_match 'nothing is being swapped in' "$(guest_run A 'memflexctl abort 2>&1
 expect_match 'MiB in .*: all there was' "$(swap_in --pid "$(guest_run A 'pidof flexback')")" "of one process"
 program_touches 4
 
+step "it gives way: others wait for memory, where enough is free for it"
+guest_run A 'mkdir -p /run/cg && mount -t cgroup2 none /run/cg && cd /run/cg && echo +memory >cgroup.subtree_control && mkdir tight && echo 24M >tight/memory.max'
+others() { guest_spawn A 'echo $$ >/run/cg/tight/cgroup.procs; exec flexload 64 1' >/dev/null; } # need 40 MiB more than they may have
+others_swap() { # all the time
+        local n
+        n=$(guest_run A 'sed -n "s/^pswpout //p" /proc/vmstat')
+        wait_until 60 "others swap" '[ "$(guest_run A "sed -n \"s/^pswpout //p\" /proc/vmstat")" -gt $(('"$n"' + 2000)) ]'
+}
+swap_out
+others
+others_swap
+out=$(swapped_kib)
+expect_match 'state=pressure .* 3$' "$(guest_run -t 120 A 'status=0; memflexctl swap-in --report >/run/out || status=$?; echo "$(tail -n 1 /run/out) $status"')" "its end"
+pass "$((out - $(swapped_kib))) of $out KiB had come in before"
+[ "$(swapped_kib)" -gt $((out / 2)) ] || fail "it did not give way"
+
+step "and goes on when they do not wait any more"
+guest_spawn A 'memflexctl swap-in --report >/run/out2; echo "status=$?" >>/run/out2' >/dev/null
+wait_until 30 "it waits" says 'state=waiting' guest_run A 'cat /run/out2'
+guest_run A 'killall -KILL flexload'
+wait_until 60 "it has ended" says '^status=' guest_run A 'cat /run/out2'
+expect_match 'state=done .*status=0$' "$(guest_run A 'tail -n 2 /run/out2' | tr '\n' ' ' | sed 's/ $//')" "its end"
+expect_between 0 $((out / 50)) "$(swapped_kib)" "KiB that are left out"
+program_touches 5
+
 step "while it is swapped to, it is not let go of"
 expect_fails "rmmod" guest_run A 'rmmod memflex'
 expect_fails "hibernation" guest_run A 'echo disk >/sys/power/state'

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# libsecurestack's own tests, and programs under ss-wrap and ss-run, in a guest: without the module, where memory protection keys stand in, and with it
+# libsecurestack's own tests, and programs under ss-wrap, ss-run and the compiler pass, in a guest: without the module, where memory protection keys stand in, and with it
 # kernels: 6.12
 # timeout: 400
 # suite: all
@@ -20,11 +20,15 @@ gcc -o "$T/pack/plain" "$T/program.o" -L"$T/pack" -luntrusted
 CFLAGS="-O2 -I$SRC/include" "$SRC/guest-agent/securestack/ss-wrap" -o "$T/wrapped" -l "$T/pack/libuntrusted.so" \
         -f "$SRC/tests/securestack/rules"
 gcc -o "$T/pack/wrapped" "$T/program.o" "@$T/wrapped.opt" -L"$T/pack" -luntrusted -L"$lib" -lsecurestack
+compile() { gcc -O2 -DMARKED -fplugin="$lib/gcc/securestack.so" "$@" -L"$T/pack" -luntrusted -L"$lib" -lsecurestack; }
 gcc -O2 -o "$T/pack/now" "$SRC/tests/securestack/program.c" -L"$T/pack" -luntrusted -Wl,-z,now
 gcc -O2 -o "$T/pack/loader" "$SRC/tests/securestack/loader.c" -pthread -ldl
 cp "$lib/libss-run.so" "$lib/ss-run" "$SRC/guest-agent/securestack/ss-wrap" "$SRC/tests/securestack/rules" /bin/bash "$T/pack/"
+gcc -O2 -o "$T/pack/unmarked" "$SRC/tests/securestack/gcc/marked.c" -L"$T/pack" -luntrusted
+compile -o "$T/pack/marked" "$SRC/tests/securestack/gcc/marked.c"
+compile -fplugin-arg-securestack-list="$SRC/tests/securestack/rules" -o "$T/pack/listed" "$SRC/tests/securestack/program.c"
 disk=$(pack_xml "$T/pack")
-run="SS_RUN_LIBDIR=/pack ./bash ./ss-run -u libuntrusted.so"
+run=$(ss_run_words libuntrusted.so)
 
 run_tests() { # GUEST BACKEND
         local name said
@@ -38,9 +42,7 @@ run_tests() { # GUEST BACKEND
 guest_start A --extra --vcpus 2 --mib 256 --devices "$disk"
 guest_start B --extra --vcpus 2 --mib 256 --devices "$disk" --kernel 6.12
 for g in A B; do
-        pack_open $g
-        # as on any Debian system: a C library that is loaded once more looks for its linker by its name
-        guest_run $g "ln -s /pack/bash /bin/bash; [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd; ln -s /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu/"
+        ss_programs_open $g
         step "$g without the module"
         expect_match 'pku' "$(guest_run $g 'grep -o -w -m1 -e pku /proc/cpuinfo')" "the processor has keys"
         run_tests $g keys
@@ -54,6 +56,14 @@ for g in A B; do
         expect_eq "$(sed '$d' <<<"$plain")" "$(sed '$d' <<<"$wrapped")" "what the program says"
         expect_match '^found [1-9]' "$(tail -n1 <<<"$plain")" "without the gate"
         expect_eq "found 0" "$(tail -n1 <<<"$wrapped")" "with it"
+
+        step "$g: compiled by the pass: one that marks its secrets, and one that does not"
+        unmarked=$(pack_run $g ./unmarked) marked=$(pack_run $g ./marked) listed=$(pack_run $g ./listed)
+        expect_eq "$(grep -v '^found\|^left' <<<"$unmarked")" "$(grep -v '^found\|^left' <<<"$marked")" "what the marked program says"
+        expect_match 'found [1-9].*left 1|left 1.*found [1-9]' "$(tr '\n' ' ' <<<"$unmarked")" "without the pass"
+        expect_eq "found 0 left 0" "$(grep '^found\|^left' <<<"$marked" | sort | tr '\n' ' ' | sed 's/ $//')" "with it"
+        expect_eq "$(sed '$d' <<<"$plain")" "$(sed '$d' <<<"$listed")" "what the other says"
+        expect_eq "found 0" "$(tail -n1 <<<"$listed")" "with a list"
 
         step "$g: programs that know nothing of it, by ss-run"
         calls=$(guest_run $g 'cat /sys/class/misc/securestack/call_stat')
