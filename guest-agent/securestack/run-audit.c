@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "never.h"
 #include "run.h"
 
 enum role { NOBODY, TRUSTED, UNTRUSTED };
@@ -202,18 +203,6 @@ unsigned int la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie) {
 
 /* ---- functions ---- */
 
-/* These return twice, or where they were not called: no gate can stand between. */
-static bool is_never(const char *name) {
-        static const char *const names[] = { "setjmp", "_setjmp", "sigsetjmp", "__sigsetjmp", "longjmp",
-                                             "_longjmp", "siglongjmp", "__longjmp_chk", "vfork",
-                                             "getcontext", "setcontext", "swapcontext" };
-
-        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-                if (strcmp(names[i], name) == 0)
-                        return true;
-        return false;
-}
-
 static const struct rule *rule_of(const char *name) {
         static const struct rule none = { .spec.flags = SS_FRAME | SS_NEVER_REFUSE };
 
@@ -255,7 +244,7 @@ uintptr_t la_symbind64(Elf64_Sym *sym, unsigned int index, uintptr_t *from, uint
         if (*from != TRUSTED || *to != UNTRUSTED || (type != STT_FUNC && type != STT_GNU_IFUNC))
                 return sym->st_value;
         rule = rule_of(name);
-        if (rule->left_out || is_never(name))
+        if (rule->left_out || ss_is_never(name))
                 return sym->st_value;
         if (!run)
                 ss_run_die_(name, "libss-run.so is not among the program's libraries (LD_PRELOAD): start it by "

@@ -1,26 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# test-securestack-gcc.sh PLUGIN SOURCE_ROOT LIBRARY_DIR: programs that mark what is sensitive, and one that is as it was, are compiled by
+# test-securestack-gcc.sh PLUGIN LIBRARY_DIR: programs that mark what is sensitive, and one that is as it was, are compiled by
 # the pass; they work as without it, and the library does not find their secrets any more, which it did.
 set -eu
 
-plugin=$(readlink -f "$1") root=$2 libdir=$3
-here=$root/tests/securestack
-t=$(mktemp -d)
-trap 'rm -rf "$t"' EXIT INT TERM
+plugin=$(readlink -f "$1") libdir=$2
+# shellcheck source=tests/securestack/lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 cd "$t"
 export LD_LIBRARY_PATH=$t:$libdir
 arg=-fplugin-arg-securestack
 
-die() {
-        echo "FAILED: $1"
-        shift
-        for file; do
-                echo "--- $file:"
-                cat "$file"
-        done
-        exit 1
-}
 build() { # COMPILER OUTPUT ARGUMENTS...: with the pass
         "$1" -Wall -fplugin="$plugin" "$arg-portable" -o "$2" "${@:3}" -L. -luntrusted -L"$libdir" -lsecurestack >log 2>&1 ||
                 die "compile $*" log
@@ -41,10 +31,7 @@ reported() { # LINE: a pattern
 }
 refused() { # TEXT SOURCE ARGUMENTS...: the compiler says so
         printf '%s\n' "$2" >refused.c
-        if gcc -O2 -c -fplugin="$plugin" "${@:3}" -o refused.o refused.c >out 2>&1; then
-                die "taken: $2" out
-        fi
-        grep -q -- "$1" out || die "expected '$1' of: $2" out
+        fails "$1" gcc -O2 -c -fplugin="$plugin" "${@:3}" -o refused.o refused.c
 }
 
 gcc -O2 -Wall -fPIC -fexceptions -shared -o libuntrusted.so "$here/library.c" || die "the library"

@@ -1,35 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# test-ss-run.sh SS_RUN SS_WRAP SOURCE_ROOT LIBRARY_DIR: programs that were built without a thought of it work under ss-run as before, and
+# test-ss-run.sh SS_RUN SS_WRAP LIBRARY_DIR: programs that were built without a thought of it work under ss-run as before, and
 # the library does not find their secrets any more, which it did.
 set -eu
 
-root=$3
-here=$root/tests/securestack
-t=$(mktemp -d)
-trap 'rm -rf "$t"' EXIT INT TERM
+# shellcheck source=tests/securestack/lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 cp "$1" "$2" "$t/"
-export SS_RUN_LIBDIR=$4 LD_LIBRARY_PATH=$t
+export SS_RUN_LIBDIR=$3 LD_LIBRARY_PATH=$t
 cd "$t"
 ulimit -c 0
 
-die() {
-        echo "FAILED: $1"
-        shift
-        for file; do
-                echo "--- $file:"
-                cat "$file"
-        done
-        exit 1
-}
 refused() { # TEXT ARGUMENTS...: ss-run says so, and does not start it
-        text=$1
-        shift
-        if ./ss-run "$@" >out 2>&1; then
-                die "taken: $*" out
-        fi
-        grep -q -- "$text" out || die "expected '$text': $*" out
-        ! grep -q '^many' out || die "it was started: $*" out
+        fails "$1" ./ss-run "${@:2}"
+        ! grep -q '^many' out || die "it was started: ${*:2}" out
 }
 found() { # NAME EXPECTED COMMAND...: works as expected, but for what it has found
         name=$1 expected=$2

@@ -5,28 +5,13 @@
 set -eu
 
 wrap=$(readlink -f "$1") root=$2 libdir=$3
-here=$root/tests/securestack
-t=$(mktemp -d)
-trap 'rm -rf "$t"' EXIT INT TERM
+# shellcheck source=tests/securestack/lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 cd "$t"
 export CFLAGS="-O2 -I$root/include" LD_LIBRARY_PATH=$t:$libdir
 
-die() {
-        echo "FAILED: $1"
-        shift
-        for file; do
-                echo "--- $file:"
-                cat "$file"
-        done
-        exit 1
-}
 refused() { # TEXT ARGUMENTS...: ss-wrap says so
-        text=$1
-        shift
-        if "$wrap" -o refused "$@" >out 2>&1; then
-                die "taken: $*" out
-        fi
-        grep -q -- "$text" out || die "expected '$text': $*" out
+        fails "$1" "$wrap" -o refused "${@:2}"
 }
 program() { # NAME WORDS...: linked so
         name=$1

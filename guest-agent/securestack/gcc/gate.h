@@ -2,8 +2,7 @@
 // Entries into the gate of securestack-gate.h, as assembler: what ss-wrap has the compiler make of C.
 //
 // Knows nothing of GCC. Calls that need the same share an entry; the text has no global symbols, as each
-// unit
-// brings its own.
+// unit brings its own.
 #pragma once
 
 #include <string>

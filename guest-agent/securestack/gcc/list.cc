@@ -9,6 +9,7 @@
 #include <regex.h>
 #include <sstream>
 
+#include "../never.h"
 #include "list.h"
 
 namespace {
@@ -128,17 +129,6 @@ std::string rule_parse(const std::string &rule, Rules *rules) {
         return why.empty() ? "" : rule + ": " + why;
 }
 
-bool is_never(const std::string &symbol) {
-        static const char *const names[] = { "setjmp",  "_setjmp",    "sigsetjmp",  "__sigsetjmp",
-                                             "longjmp", "_longjmp",   "siglongjmp", "__longjmp_chk",
-                                             "vfork",   "getcontext", "setcontext", "swapcontext" };
-
-        for (const char *name : names)
-                if (symbol == name)
-                        return true;
-        return false;
-}
-
 std::string List::line_parse(const std::string &text) {
         static const Pattern symbol("^[A-Za-z_][A-Za-z0-9_$.]*$");
         std::vector<std::string> all = words(text), unused;
@@ -149,7 +139,7 @@ std::string List::line_parse(const std::string &text) {
         line.is_glob = line.pattern.find_first_of("*?[") != std::string::npos;
         if (line.pattern.empty() || (!line.is_glob && !symbol.match(line.pattern, &unused)))
                 return line.pattern + ": not the name of a function";
-        if (!line.is_left_out && is_never(line.pattern))
+        if (!line.is_left_out && ss_is_never(line.pattern.c_str()))
                 return line.pattern + ": returns twice, or to elsewhere; it cannot be guarded";
         for (size_t i = 1; i < all.size(); i++) {
                 std::string why = rule_parse(all[i], &line.rules);
@@ -199,7 +189,7 @@ const Rules *List::find(const std::string &symbol, bool is_foreign) const {
                         continue;
                 if (line.is_left_out)
                         found = nullptr;
-                else if (!line.is_glob || (is_foreign && !is_never(symbol) && !is_ours(symbol)))
+                else if (!line.is_glob || (is_foreign && !ss_is_never(symbol.c_str()) && !is_ours(symbol)))
                         found = &line.rules;
         }
         return found;

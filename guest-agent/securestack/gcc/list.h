@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which functions are not trusted, and by which rules: lines of a file, or words of an attribute. The
-// syntax is
-// that of ss-wrap(1), so that one list does for both.
+// syntax is that of ss-wrap(1), so that one list does for both.
 //
 // Knows nothing of GCC. What is wrong is said in words, and nothing is taken then.
 #pragma once
@@ -42,6 +41,3 @@ class List {
         std::string line_parse(const std::string &text);
         std::vector<Line> lines;
 };
-
-// Functions that return twice, or to elsewhere: no gate can stand between.
-bool is_never(const std::string &symbol);

@@ -28,6 +28,7 @@
 #include "options.h"
 #include "output.h"
 
+#include "../never.h"
 #include "gate.h"
 #include "list.h"
 #include "report.h"
@@ -229,7 +230,7 @@ void forbid_tail_call(gimple_stmt_iterator *gsi) {
 
 void guard(gimple_stmt_iterator *gsi, gcall *call, tree function, Rules rules) {
         Gate gate = { name_of(function), {}, 0, 0 };
-        std::string why = is_never(gate.function) ? "it returns twice, or to elsewhere" : "";
+        std::string why = ss_is_never(gate.function.c_str()) ? "it returns twice, or to elsewhere" : "";
 
         if (why.empty())
                 why = check_result(gimple_call_return_type(call));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What the pass has seen of a unit: its functions with sensitive data, calls, guards, and what it cannot
-// see.
+// What the pass has seen of a unit: its functions with sensitive data, calls, guards, and what it
+// cannot see.
 //
 // Knows nothing of GCC. A report is added to its file, so that a program of many units has one.
 #pragma once
