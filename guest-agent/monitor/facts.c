@@ -21,7 +21,7 @@
 #define CALM_KIB 1024
 #define CALM_PART 1024
 
-static int open_below(const char *root, const char *path) {
+int facts_open_file(const char *root, const char *path) {
         char full[512];
         int fd;
 
@@ -33,10 +33,10 @@ static int open_below(const char *root, const char *path) {
 
 int facts_open(FactsReader *r, const char *root) {
         *r = (FactsReader) { .page_kib = (uint64_t) sysconf(_SC_PAGESIZE) / 1024 };
-        r->meminfo = open_below(root, "/proc/meminfo");
-        r->vmstat = open_below(root, "/proc/vmstat");
-        r->pressure = open_below(root, "/proc/pressure/memory");
-        r->lru_gen = open_below(root, "/sys/kernel/debug/lru_gen");
+        r->meminfo = facts_open_file(root, "/proc/meminfo");
+        r->vmstat = facts_open_file(root, "/proc/vmstat");
+        r->pressure = facts_open_file(root, "/proc/pressure/memory");
+        r->lru_gen = facts_open_file(root, "/sys/kernel/debug/lru_gen");
         return r->meminfo < 0 ? r->meminfo : 0;
 }
 
@@ -46,9 +46,7 @@ uint64_t facts_free_kib(void) {
         return sysinfo(&info) == 0 ? (uint64_t) info.freeram * info.mem_unit / 1024 : 0;
 }
 
-/* The text stays valid until the next call. `is_whole`: the kernel makes this file in one piece, so one read has all of it; of
- * others it gives a page or less at a time. */
-static const char *text_of(int fd, bool is_whole) {
+const char *facts_text_of(int fd, bool is_whole) {
         static char text[TEXT_MAX];
         size_t n = 0;
         ssize_t k = 1;
@@ -90,13 +88,13 @@ void facts_read(FactsReader *r, uint64_t now_usec, uint64_t free_kib, MlgFacts *
         if (r->lru_gen >= 0 && now_usec >= r->cold_due_usec) {
                 r->cold_due_usec = now_usec + COLD_READ_USEC;
                 r->cold.known = 0;
-                mlg_facts_parse_lru_gen(text_of(r->lru_gen, false), r->page_kib, &r->cold);
+                mlg_facts_parse_lru_gen(facts_text_of(r->lru_gen, false), r->page_kib, &r->cold);
         }
-        mlg_facts_parse_pressure(text_of(r->pressure, true), &f);
+        mlg_facts_parse_pressure(facts_text_of(r->pressure, true), &f);
         if (!is_calm(r, &f, free_kib)) {
                 r->memory.known = 0;
-                mlg_facts_parse_meminfo(text_of(r->meminfo, true), &r->memory);
-                mlg_facts_parse_vmstat(text_of(r->vmstat, false), r->page_kib, &r->memory);
+                mlg_facts_parse_meminfo(facts_text_of(r->meminfo, true), &r->memory);
+                mlg_facts_parse_vmstat(facts_text_of(r->vmstat, false), r->page_kib, &r->memory);
         }
         merge(&f, &r->memory);
         merge(&f, &r->cold);

@@ -26,3 +26,9 @@ uint64_t facts_free_kib(void);
 /* All that is known. Sizes and counters may be a few reads old, as long as nobody waited for memory and `free_kib` is as it was. */
 void facts_read(FactsReader *r, uint64_t now_usec, uint64_t free_kib, MlgFacts *ret);
 void facts_close(FactsReader *r);
+
+/* A descriptor of a file below `root`, or -errno. */
+int facts_open_file(const char *root, const char *path);
+/* Its text, of nothing if the descriptor is none; valid until the next call. `is_whole`: the kernel makes this file in one piece, so
+ * one read has all of it; of others it gives a page or less at a time. */
+const char *facts_text_of(int fd, bool is_whole);

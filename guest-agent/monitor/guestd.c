@@ -140,13 +140,18 @@ static void send_frame(Guestd *g, const MlgMonitorFrame *f, uint64_t now) {
                 lose_port(g, now);
 }
 
+/* What is there whether or not the host has ordered anything. */
+static void read_facts(Guestd *g, uint64_t now, MlgFacts *ret) {
+        facts_read(&g->reader, now, facts_free_kib(), ret);
+        stack_facts(g->root, ret);
+}
+
 static void report(Guestd *g, bool alarm, uint64_t now) {
         MlgMonitorFrame frame;
         MlgFacts facts;
 
-        facts_read(&g->reader, now, facts_free_kib(), &facts);
+        read_facts(g, now, &facts);
         order_facts(&g->order, &facts);
-        stack_facts(g->root, &facts);
         g->due_usec = now + (g->session.interval_usec > g->least_usec ? g->session.interval_usec : g->least_usec);
         if (g->print)
                 print_facts(&facts, alarm);
@@ -160,8 +165,7 @@ static void say_hello(Guestd *g, uint64_t now) {
         MlgMonitorFrame frame;
         MlgFacts facts;
 
-        facts_read(&g->reader, now, facts_free_kib(), &facts);
-        stack_facts(g->root, &facts);
+        read_facts(g, now, &facts);
         session_hello(&g->session, mlg_monitor_features(facts.known), g->window_usec, &frame);
         send_frame(g, &frame, now);
 }
@@ -292,8 +296,7 @@ static int run(Guestd *g) {
 static int once(Guestd *g) {
         MlgFacts facts;
 
-        facts_read(&g->reader, now_usec(), facts_free_kib(), &facts);
-        stack_facts(g->root, &facts);
+        read_facts(g, now_usec(), &facts);
         print_facts(&facts, false);
         return 0;
 }
