@@ -47,22 +47,27 @@ static bool show_names(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GS
         return true;
 }
 
+/* NULL with an error also if there is none. */
+static MlgSnapshot *guests_that_match(const MlgArgs *a, MlgClient *c, GError **error) {
+        g_autofree char *text = mlg_client_dump(c, error);
+        g_autoptr(MlgSnapshot) s = text ? mlg_snapshot_parse(text, error) : NULL;
+
+        if (s && !mlg_snapshot_filter(s, a->patterns)) {
+                g_set_error_literal(error, MLG_CTL_ERROR, MLG_EXIT_NO_SUCH_GUEST,
+                                    "no guest matches ('memlegoctl status' lists them all)");
+                return NULL;
+        }
+        return g_steal_pointer(&s);
+}
+
 static bool run_status(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
         g_autoptr(MlgSnapshot) s = NULL;
-        g_autofree char *text = NULL;
 
         if (a->names && !*a->patterns)
                 return show_names(a, c, style, out, error);
-        text = mlg_client_dump(c, error);
-        if (text)
-                s = mlg_snapshot_parse(text, error);
+        s = guests_that_match(a, c, error);
         if (!s)
                 return false;
-        if (!mlg_snapshot_filter(s, a->patterns)) {
-                g_set_error_literal(error, MLG_CTL_ERROR, MLG_EXIT_NO_SUCH_GUEST,
-                                    "no guest matches ('memlegoctl status' lists them all)");
-                return false;
-        }
         if (a->names) {
                 for (size_t i = 0; i < s->n_guests; i++)
                         append_escaped(out, s->guests[i].name, MLG_TEXT_LINE, style);
@@ -331,16 +336,10 @@ static bool run_swap(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GStr
 }
 
 static bool run_stack(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
-        g_autofree char *text = mlg_client_dump(c, error);
-        g_autoptr(MlgSnapshot) s = text ? mlg_snapshot_parse(text, error) : NULL;
+        g_autoptr(MlgSnapshot) s = guests_that_match(a, c, error);
 
         if (!s)
                 return false;
-        if (!mlg_snapshot_filter(s, a->patterns)) {
-                g_set_error_literal(error, MLG_CTL_ERROR, MLG_EXIT_NO_SUCH_GUEST,
-                                    "no guest matches ('memlegoctl status' lists them all)");
-                return false;
-        }
         if (a->json) {
                 g_autofree char *json = mlg_stacks_to_json(s, style->utf8);
 

@@ -56,6 +56,11 @@ static void read_guest(json_object *o, MlgCtlGuest *ret) {
                 .swap_in_kib_per_sec = get_u64(o, "swap_in_kib_per_sec", 0),
                 .stall_some_permille = get_u64(o, "stall_some_permille", 0),
                 .sample_age_usec = get_u64(o, "sample_age_usec", UINT64_MAX),
+                .knows_stack = json_object_object_get_ex(o, "stack_violations", NULL),
+                .stack_calls = get_u64(o, "stack_calls", 0),
+                .stack_held_bytes = get_u64(o, "stack_held_bytes", 0),
+                .stack_refused = get_u64(o, "stack_refused", 0),
+                .stack_violations = get_u64(o, "stack_violations", 0),
                 .json = o,
         };
 }

@@ -22,6 +22,8 @@ typedef struct MlgCtlGuest {
         uint64_t used_kib, usable_kib, need_kib, error_kib;
         uint64_t swap_in_kib_per_sec, stall_some_permille;
         uint64_t sample_age_usec; /* UINT64_MAX: never reported */
+        bool knows_stack;         /* the four fields that follow */
+        uint64_t stack_calls, stack_held_bytes, stack_refused, stack_violations;
         json_object *json;
 } MlgCtlGuest;
 

@@ -16,18 +16,6 @@ static const MlgColumn columns[] = {
         { "KINDS" },
 };
 
-static bool has_stack(const MlgCtlGuest *g) {
-        return json_object_object_get_ex(g->json, "stack_violations", NULL);
-}
-
-static uint64_t number(json_object *o, const char *key) {
-        json_object *v;
-
-        return json_object_object_get_ex(o, key, &v) && json_object_is_type(v, json_type_int)
-                       ? json_object_get_uint64(v)
-                       : 0;
-}
-
 char *mlg_stack_kinds_to_text(json_object *kinds) {
         GString *text = g_string_new(NULL);
 
@@ -51,20 +39,19 @@ void mlg_render_stacks(const MlgSnapshot *s, const MlgStyle *style, GString *out
 
         for (size_t i = 0; i < s->n_guests; i++) {
                 const MlgCtlGuest *g = &s->guests[i];
-                uint64_t violations = number(g->json, "stack_violations");
                 g_autofree char *kinds = NULL;
                 json_object *list = NULL;
 
-                if (!has_stack(g))
+                if (!g->knows_stack)
                         continue;
                 any = true;
                 (void) json_object_object_get_ex(g->json, "stack_violation_kinds", &list);
                 kinds = mlg_stack_kinds_to_text(list);
                 mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_text_escape(g->name, MLG_TEXT_LINE, style->utf8));
-                add_count(t, MLG_COLOUR_PLAIN, number(g->json, "stack_calls"));
-                add_count(t, MLG_COLOUR_PLAIN, number(g->json, "stack_held_bytes"));
-                add_count(t, MLG_COLOUR_PLAIN, number(g->json, "stack_refused"));
-                add_count(t, violations > 0 ? MLG_COLOUR_RED : MLG_COLOUR_PLAIN, violations);
+                add_count(t, MLG_COLOUR_PLAIN, g->stack_calls);
+                add_count(t, MLG_COLOUR_PLAIN, g->stack_held_bytes);
+                add_count(t, MLG_COLOUR_PLAIN, g->stack_refused);
+                add_count(t, g->stack_violations > 0 ? MLG_COLOUR_RED : MLG_COLOUR_PLAIN, g->stack_violations);
                 mlg_table_add(t, MLG_COLOUR_PLAIN, mlg_text_escape(kinds, MLG_TEXT_LINE, style->utf8));
         }
         if (any)
@@ -89,7 +76,7 @@ char *mlg_stacks_to_json(const MlgSnapshot *s, bool utf8) {
         for (size_t i = 0; i < s->n_guests; i++) {
                 json_object *o, *from = s->guests[i].json;
 
-                if (!has_stack(&s->guests[i]))
+                if (!s->guests[i].knows_stack)
                         continue;
                 o = json_object_new_object();
                 json_object_object_add(o, "guest", json_object_new_string(s->guests[i].name));
