@@ -421,17 +421,17 @@ uint64_t mlg_flex_pool_backed_bytes(const MlgFlexPool *p) {
         return mlg_memfd_backed_bytes(p->fd);
 }
 
+uint64_t mlg_flex_pool_tables_bytes(const MlgFlexPool *p) {
+        uint64_t table = (p->truth->n_chunks + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+
+        return 2 * table + PAGE_BYTES + sizeof(struct mlg_flex_section); /* lent, back, header, section */
+}
+
 /* The end of the run of chunks from `first` on that are free. */
 static uint32_t end_of_free(const Truth *t, uint32_t first) {
         while (first < t->n_chunks && t->lent[first] == 0)
                 first++;
         return first;
-}
-
-uint64_t mlg_flex_pool_tables_bytes(const MlgFlexPool *p) {
-        uint64_t table = (p->truth->n_chunks + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-
-        return 2 * table + PAGE_BYTES + sizeof(struct mlg_flex_section); /* lent, back, header, section */
 }
 
 uint64_t mlg_flex_pool_sweep(MlgFlexPool *p) {
