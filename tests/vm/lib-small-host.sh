@@ -34,7 +34,6 @@ show_host() {
 }
 feed_host() { while [ -e "$T/own" ] && kill -0 $$; do show_host; sleep 0.03; done >/dev/null 2>"$T/feed.err"; } # with the test
 own() { echo "$1" >"$T/own.new"; mv "$T/own.new" "$T/own"; echo "=== $(date +%T.%N | cut -c1-12) another program has $1 MiB" >>"$T/memlegod.log"; }
-host_value() { ctl status --json | jq -r ".host.$1"; }
 
 # Memory files that a QEMU has from memlegod.
 shared_of() { find "/proc/$1/fd" -lname '/memfd:mem*' 2>/dev/null || true; } # PID

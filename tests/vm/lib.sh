@@ -512,6 +512,7 @@ daemon_logged() { grep -qE -- "$1" "$T/memlegod.log"; } # REGEX
 ctl() {
         DBUS_SYSTEM_BUS_ADDRESS="unix:path=/run/dbus/system_bus_socket" timeout -k 1 20 "$(program memlegoctl)" "$@"
 }
+host_value() { ctl status --json | jq -r ".host.$1"; } # KEY
 
 # ---------------------------------------------------------------- begin and end of a test
 

@@ -5,7 +5,6 @@
 . "$(dirname "$0")/lib.sh"
 need_daemon
 
-host_value() { ctl status --json | jq ".host.$1"; }
 proposal() { ctl proposals --json | jq -r ".proposals[] | select(.guest == \"$1\" and .state == \"open\") | .$2"; } # GUEST KEY
 is_proposed() { [ -n "$(proposal "$1" id)" ]; }
 nothing_moved() { [ "$(moves)" = "$1" ]; }

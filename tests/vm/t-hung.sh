@@ -7,7 +7,6 @@ need_daemon
 
 N=${MLG_HUNG_GUESTS:-10}
 guests=$(seq -f 'g%g' 1 "$N")
-host_value() { ctl status --json | jq ".host.$1"; }
 state_of() { ctl status --json | jq -r ".guests[] | select(.name == \"$1\") | .state + \" \" + .reason"; }
 # Greatest age of the statistics among the guests that should be well, in milliseconds
 worst_age_ms() { ctl status --json | jq '[.guests[] | select(.name != "g1") | (.sample_age_usec // 999000000)] | max / 1000 | floor'; }

@@ -4,15 +4,9 @@
 # timeout: 600
 # suite: all
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib-flex.sh"
 need_daemon
 POOL_MIB=256 LOAD_MIB=180
-export AGENT_TIMEOUT=60 VIRSH_TIMEOUT=90
-
-flex_server_start() { # QUOTA_MIB: A's pool, without memlegod
-        mkfifo "$T/flex"
-        "$(program tests/flex-server)" /run/flex-A.sock $POOL_MIB "$1" <>"$T/flex" >"$T/flex.log" 2>&1 &
-        wait_until 10 "the server of the pool listens" "[ -S /run/flex-A.sock ]"
-}
 G=A # the guest that is meant
 back() { guest_run -t 60 $G 'cat /run/flexback' | tr ' ' '\n' | sed -n "s/^$1=//p"; } # KEY
 back_did() { [ "$(back did) $(back n)" = "$1 $2" ]; }
@@ -32,16 +26,10 @@ swap_out() { # the balloon takes what the program has
 }
 swap_in() { guest_run -t 120 A "memflexctl swap-in $*" | tail -n 1; }
 
-backing_disk() { # GUEST
-        truncate -s 512M "$T/$1.img"
-        echo "<disk type='file' device='disk'><driver name='qemu' type='raw' cache='unsafe'/><source file='$T/$1.img'/><target dev='vda' bus='virtio'/></disk>"
-}
-complaints() { guest_run A 'dmesg | grep -E "BUG|WARNING|Oops|refcount|hung|blocked for" || true'; }
-
 step "a guest with a pool that has room for half, and a disk"
-flex_server_start "${FLEX_QUOTA_MIB:-$((LOAD_MIB / 2))}"
-guest_start A --extra --mib 384 --vcpus 2 ${FLEX_KERNEL:+--kernel "$FLEX_KERNEL"} --devices "$(backing_disk A)
-        <shmem name='memlego-swap'><model type='ivshmem-doorbell'/><server path='/run/flex-A.sock'/><msi vectors='1' ioeventfd='on'/></shmem>"
+flex_server_start A $POOL_MIB "${FLEX_QUOTA_MIB:-$((LOAD_MIB / 2))}"
+flex_guest_start A 512 --mib 384 ${FLEX_KERNEL:+--kernel "$FLEX_KERNEL"}
+guest_wait A
 expect_match 'no /sys/block/memflex0' "$(guest_run A 'memflexctl status 2>&1 || true')" "status without the module"
 guest_run A 'modprobe virtio_blk'
 pass "$(guest_run A 'memflexctl setup --backing /dev/vda')"
@@ -129,11 +117,11 @@ expect_match 'already' "$(guest_run A 'memflexctl setup')" "setup, again"
 expect_match 'is loaded with /dev/vda as its disk, not /dev/vdb' "$(guest_run A 'memflexctl setup -b /dev/vdb 2>&1 || true')" "with another disk"
 guest_run A 'echo Y >/sys/module/zswap/parameters/enabled'
 expect_match 'zswap is on.*echo N' "$(guest_run A 'memflexctl status 2>&1')" "status with zswap"
-expect_eq "" "$(complaints)" "complaints of the kernel"
+no_kernel_complains A
 guest_destroy A
 
 step "memlegod orders it when it grants"
-guest_start B --extra --mib 384 --vcpus 2 --monitor --devices "$(backing_disk B)"
+guest_start B --extra --mib 384 --vcpus 2 --monitor --devices "$(flex_disk B 512)"
 G=B
 daemon_start "[Host]
 GuestMemory=900M" "[Guest *]
@@ -141,21 +129,20 @@ SettleSec=2
 [Swap idle]
 Guests=B
 Quota=64M"
-swap() { ctl swap show --json | jq -r "[.swaps[] | select(.guest == \"B\") | .$1] | .[0] // \"none\""; } # KEY
 guest_run B 'modprobe virtio_blk'
-wait_until 60 "B has its device" '[ "$(swap state)" = silent ]'
+wait_until 60 "B has its device" '[ "$(swap B state)" = silent ]'
 guest_run B 'memflexctl setup --backing /dev/vda'
-wait_until 30 "it is lent memory" '[ "$(swap lent_kib)" -gt 0 ]'
+wait_until 30 "it is lent memory" '[ "$(swap B lent_kib)" -gt 0 ]'
 guest_spawn B "exec flexback $LOAD_MIB" >/dev/null
 wait_until 60 "the program has written all" back_did wrote 1
 ctl set B 144M --hold=10min
 wait_until 120 "the balloon has taken it" actual_at_most B 150
 wait_until 60 "most of the program is swapped out" '[ "$(swapped_kib)" -gt $((70 * 1024)) ]'
-out=$(swapped_kib) before=$(swap swap_ins)
+out=$(swapped_kib) before=$(swap B swap_ins)
 ctl set B 384M --hold=10min
-wait_until 60 "memlegod has told B to swap in" '[ "$(swap swap_ins)" -gt '"$before"' ]'
+wait_until 60 "memlegod has told B to swap in" '[ "$(swap B swap_ins)" -gt '"$before"' ]'
 wait_until 120 "nearly all of the program is back" '[ "$(swapped_kib)" -lt $((8 * 1024)) ]'
-wait_until 30 "it says so" "says '^[dlw]' swap swap_in" # done, limit, watermark
+wait_until 30 "it says so" "says '^[dlw]' swap B swap_in" # done, limit, watermark
 pass "$out KiB were out; $(ctl swap show B | grep Swap-in)"
 program_touches 2
 pass "then: $(back major) major faults"

@@ -5,7 +5,6 @@
 . "$(dirname "$0")/lib.sh"
 need_daemon
 
-host_value() { ctl status --json | jq ".host.$1"; }
 room() { ctl reservations --json | jq ".reservations[] | select(.id == $1) | .room_kib"; }
 
 step "two guests that have all there is, and need half of it"

@@ -5,7 +5,6 @@
 . "$(dirname "$0")/lib.sh"
 need_daemon
 
-host_value() { ctl status --json | jq ".host.$1"; }
 both_managed() { [ "$(host_value connected) $(host_value n_managed)" = "true 2" ]; }
 sizes() { echo "$(guest_actual_mib A) $(guest_actual_mib B)"; }
 
