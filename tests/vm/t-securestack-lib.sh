@@ -27,6 +27,10 @@ cp "$lib/libss-run.so" "$lib/ss-run" "$SRC/guest-agent/securestack/ss-wrap" "$SR
 gcc -O2 -o "$T/pack/unmarked" "$SRC/tests/securestack/gcc/marked.c" -L"$T/pack" -luntrusted
 compile -o "$T/pack/marked" "$SRC/tests/securestack/gcc/marked.c"
 compile -fplugin-arg-securestack-list="$SRC/tests/securestack/rules" -o "$T/pack/listed" "$SRC/tests/securestack/program.c"
+mkdir "$T/bits32" # of libc's headers one would need those for 32 bits
+echo '#define static_assert _Static_assert' >"$T/bits32/assert.h"
+gcc -m32 -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -fno-pic -no-pie -nostdlib -static -I"$T/bits32" -I"$SRC/include" \
+        -isystem "/usr/include/$(gcc -print-multiarch)" -o "$T/pack/bits32" "$SRC/tests/securestack/bits32.c"
 disk=$(pack_xml "$T/pack")
 run=$(ss_run_words libuntrusted.so)
 
@@ -52,6 +56,9 @@ for g in A B; do
         step "$g with it"
         guest_run $g 'modprobe securestack'
         run_tests $g module
+        said=$(pack_run $g './bits32 || true')
+        say "$said"
+        expect_match ' ok, 0 bad$' "$(tail -n 1 <<<"$said")" "a program of 32 bits"
         plain=$(pack_run $g ./plain) wrapped=$(pack_run $g ./wrapped)
         expect_eq "$(sed '$d' <<<"$plain")" "$(sed '$d' <<<"$wrapped")" "what the program says"
         expect_match '^found [1-9]' "$(tail -n1 <<<"$plain")" "without the gate"
