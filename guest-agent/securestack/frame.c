@@ -3,7 +3,13 @@
  *
  * Unwinding takes microseconds. A frame has mostly the same size at the same place of the code, so sizes are
  * remembered by it, and believed if the return address at the end of the frame is the one that was there
- * then. A function with a frame pointer tells its end itself. */
+ * then. A function with a frame pointer tells its end itself.
+ *
+ * A function that ends with the call, by a jump (a tail call), has no frame any more, and its caller's is taken
+ * for it. But not one of the C library's: there is nothing of the program's, but what it takes to end the
+ * thread. */
+#include <dlfcn.h>
+#include <gnu/lib-names.h>
 #include <string.h>
 #include <unwind.h>
 
@@ -13,8 +19,18 @@ struct search {
         struct ss_thread *t;
         const struct ss_frame *frame;
         uintptr_t end, caller_site;
-        bool found;
+        bool found, of_libc;
 };
+
+static bool is_of_libc(uintptr_t address) {
+        const char *slash;
+        Dl_info info;
+
+        if (dladdr((const void *) address, &info) == 0)
+                return false;
+        slash = strrchr(info.dli_fname, '/');
+        return strcmp(slash ? slash + 1 : info.dli_fname, LIBC_SO) == 0;
+}
 
 /* What libgcc calls the CFA of a frame in a trace is where the one below it ended. */
 static _Unwind_Reason_Code look(struct _Unwind_Context *context, void *data) {
@@ -34,6 +50,7 @@ static void *search_slowly(void *data) {
         struct search *search = data;
 
         (void) _Unwind_Backtrace(look, search);
+        search->of_libc = is_of_libc(search->frame->return_address);
         return NULL;
 }
 
@@ -49,7 +66,11 @@ static uintptr_t remembered(const struct ss_thread *t, const struct ss_frame *fr
                             const struct ss_size *size) {
         uintptr_t end = size->bytes ? (uintptr_t) frame->caller + size->bytes : frame->rbp + 16;
 
-        if (size->site != frame->return_address || !in_stack(t, frame, end))
+        if (size->site != frame->return_address)
+                return 0;
+        if (size->bytes == SS_NO_FRAME)
+                return (uintptr_t) frame->caller;
+        if (!in_stack(t, frame, end))
                 return 0;
         return !size->bytes || word_at(end - 8) == size->caller_site ? end : 0;
 }
@@ -69,6 +90,10 @@ uintptr_t ss_caller_end(struct ss_thread *t, struct ss_frame *frame) {
                         break;
         }
         (void) ss_slowly(search_slowly, &search);
+        if (search.of_libc) {
+                *size = (struct ss_size){ frame->return_address, 0, SS_NO_FRAME };
+                return (uintptr_t) frame->caller;
+        }
         if (!in_stack(t, frame, search.end) || word_at(search.end - 8) != search.caller_site)
                 return 0;
         *size = (struct ss_size){ frame->return_address, search.caller_site,

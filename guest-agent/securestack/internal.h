@@ -56,8 +56,9 @@ struct ss_entry {
 struct ss_size {
         uintptr_t site;
         uintptr_t caller_site; /* what must be found at the end of the frame */
-        uintptr_t bytes;       /* 0: it ends behind what rbp points to */
+        uintptr_t bytes;       /* 0: it ends behind what rbp points to; or SS_NO_FRAME */
 };
+#define SS_NO_FRAME UINTPTR_MAX /* nothing of it is hidden */
 
 #define SS_SECRETS 65536u /* of one thread */
 #define SS_SIZES 256u     /* a power of two */

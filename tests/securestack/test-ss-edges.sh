@@ -1,0 +1,60 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# test-ss-edges.sh SS_RUN SS_WRAP SOURCE_ROOT LIBRARY_DIR: what is less usual between a program and a library, under ss-wrap and ss-run.
+# Each is tried without them first.
+set -eu
+
+# shellcheck source=tests/securestack/lib.sh
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+cp "$1" "$2" "$t/"
+root=$3 libdir=$4
+cd "$t"
+export SS_RUN_LIBDIR=$libdir LD_LIBRARY_PATH=$t:$libdir CFLAGS="-O2 -I$root/include"
+ulimit -c 0
+libraries=(-L. -ledges -luntrusted)
+run=(./ss-run --portable -u libedges.so -u libuntrusted.so -f "$here/edges.rules")
+
+says() { # EXPECTED COMMAND...: these lines, in one
+        local expected=$1 status=0
+        shift
+        "$@" >said 2>err || status=$?
+        [ "$(paste -sd' ' said)" = "$expected" ] || die "$* ($status): expected '$expected'" said err
+}
+wraps() { # NAME RULE...: NAME.o and NAME.opt, of all of the functions, and these rules
+        ./ss-wrap -o "$1" --portable -f "$here/edges.rules" "${@:2}" 2>out || die "ss-wrap $1" out
+}
+links() { # NAME WORDS...: with the gate
+        gcc -o "$1" "${@:2}" "${libraries[@]}" -L"$libdir" -lsecurestack >out 2>&1 || die "link $1" out
+}
+
+gcc -O2 -Wall -fPIC -shared -o libuntrusted.so "$here/library.c"
+gcc -O2 -Wall -fPIC -shared -o libedges.so "$here/edges-library.c" -L. -luntrusted
+gcc -O2 -Wall -c -o edges.o "$here/edges.c"
+gcc -o plain edges.o "${libraries[@]}" -Wl,-z,lazy
+wraps all lib_add see=1:4
+links wrapped edges.o @all.opt -Wl,-z,lazy
+
+# ---- tail calls: the function that makes the call has no frame any more, and that of its caller is hidden ----
+
+gcc -O2 -Wall -fno-optimize-sibling-calls -c -o nested.o "$here/edges.c"
+gcc -o plain-nested nested.o "${libraries[@]}"
+for object in edges nested; do
+        objdump -dr $object.o | grep -B1 'R_X86_64_PLT32.*lib_add' >code
+        [ "$(grep -c $'\tjmp ' code)" = "$([ $object = edges ] && echo 1 || echo 0)" ] || die "how $object.o calls lib_add" code
+done
+wraps blind lib_add
+links wrapped-blind edges.o @blind.opt
+links nested-blind nested.o @blind.opt
+says "many 204 sum 42 secret kept found 1" ./plain tail
+says "many 204 sum 42 secret kept found 0" ./wrapped tail
+says "many 204 sum 37 secret kept found 0" ./wrapped-blind tail # what is given by a pointer to there needs a rule as well
+says "many 204 sum 37 secret kept found 0" "${run[@]}" ./plain tail
+# with a frame of its own, its caller's is not hidden
+says "many 204 sum 42 secret kept found 1" ./nested-blind tail
+says "many 204 sum 42 secret kept found 1" "${run[@]}" ./plain-nested tail
+# but what the C library needs to end a thread is not hidden
+for program in ./plain ./wrapped "${run[*]} ./plain"; do
+        # shellcheck disable=SC2086 # words
+        says "ended 1 ended at last 1 found 0" $program thread
+done
+echo "all right"
