@@ -256,8 +256,3 @@ void ss_refuse_(struct ss_frame *frame, int64_t status) {
         ss_thread_prune(ss_thread_peek(), (uintptr_t) frame + 1);
         refuse(frame->spec, (int) status);
 }
-
-void ss_uncaught_(struct ss_frame *frame) {
-        ss_die(frame->spec->name ? frame->spec->name : "a function",
-               "an exception came out of it that nobody catches");
-}

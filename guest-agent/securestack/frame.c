@@ -122,3 +122,20 @@ _Unwind_Reason_Code ss_personality_(int version, _Unwind_Action actions, _Unwind
         _Unwind_SetIP(context, (uintptr_t) &table[1] + (uintptr_t) (intptr_t) table[1]);
         return _URC_INSTALL_CONTEXT;
 }
+
+#define LANGUAGE 0xffffff00u /* of an exception's class, behind the vendor */
+#define CPP 0x432b2b00u
+
+/* The frame is back, and nobody above catches it: so the program ends as it would have where it was thrown.
+ * What C++ does then is found by its name: programs without C++ use this library as well. */
+void ss_uncaught_(struct ss_frame *frame, struct _Unwind_Exception *exception) {
+        void *(*begin_catch)(void *) = (void *(*)(void *)) dlsym(RTLD_DEFAULT, "__cxa_begin_catch");
+        void (*terminate)(void) = (void (*)(void)) dlsym(RTLD_DEFAULT, "_ZSt9terminatev");
+
+        if ((exception->exception_class & LANGUAGE) == CPP && begin_catch && terminate) {
+                (void) begin_catch(exception);
+                terminate();
+        }
+        ss_die(frame->spec->name ? frame->spec->name : "a function",
+               "an exception came out of it that nobody catches");
+}

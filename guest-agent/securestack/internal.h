@@ -108,6 +108,7 @@ void ss_copy_in_(struct ss_frame *frame);
 struct ss_scrub ss_leave_(struct ss_frame *frame);
 void ss_refuse_(struct ss_frame *frame, int64_t status);
 _Noreturn void ss_jump_(void);
-_Noreturn void ss_uncaught_(struct ss_frame *frame);
+struct _Unwind_Exception;
+_Noreturn void ss_uncaught_(struct ss_frame *frame, struct _Unwind_Exception *exception);
 void ss_scrub_(uintptr_t low, uint64_t how);
 extern int ss_fd_; /* of the module; -1: copies are used */

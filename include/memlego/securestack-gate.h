@@ -206,6 +206,7 @@ __asm__(".ifndef ss_gate_\n"
         "	movq %r13, %rdi\n"
         "	call *_Unwind_Resume_or_Rethrow@GOTPCREL(%rip)\n"
         "	movq %rsp, %rdi\n" /* nobody catches it */
+        "	movq %r13, %rsi\n"
         "	call *ss_uncaught_@GOTPCREL(%rip)\n"
         /* A longjmp() to somewhere above, see guest-agent/securestack/jump.c: r12 = 2. */
         ".Lss_jumped:\n"

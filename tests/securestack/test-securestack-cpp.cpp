@@ -3,10 +3,15 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <stdexcept>
 #include <string>
 
+#include <csignal>
 #include <pthread.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "memlego/securestack.hpp"
 
@@ -23,6 +28,7 @@ namespace ss = memlego::ss;
 using Key = std::array<unsigned char, 32>;
 
 static int n_destroyed;
+static const Key *expected_key; // of a frame further up, for who is called when nobody catches
 struct Noted {
         ~Noted() {
                 n_destroyed++;
@@ -141,6 +147,62 @@ static void test_pthread_exit() {
         CHECK(n_destroyed == 11);
 }
 
+[[gnu::noinline]] static void crosses(bool guarded) {
+        Key key;
+
+        expected_key = &key;
+        key.fill(5);
+        if (guarded)
+                ss::Call(SS_FRAME)(throws, 8);
+        else
+                throws(8);
+        CHECK(is(key, 5)); // not reached, but the key lives until here
+}
+
+static void forbids(bool guarded) noexcept {
+        crosses(guarded);
+}
+
+[[noreturn]] static void on_terminate() {
+        try {
+                std::rethrow_exception(std::current_exception());
+        } catch (const std::runtime_error &e) {
+                std::_Exit(e.what() == std::string("thrown 8") && is(*expected_key, 5) ? 42 : 1);
+        }
+}
+
+static int status_of_child(void (*run)(bool), bool guarded, bool handles) {
+        int status = -1;
+        pid_t child = fork();
+
+        if (child == 0) {
+                if (handles)
+                        std::set_terminate(on_terminate);
+                else
+                        std::freopen("/dev/null", "w", stderr);
+                run(guarded);
+                std::_Exit(2);
+        }
+        CHECK(child > 0 && waitpid(child, &status, 0) == child);
+        return status;
+}
+
+// What nobody catches, or a noexcept function lets nobody catch, reaches the program's std::terminate() as it
+// does without the gate.
+static void test_uncaught() {
+        const rlimit none = {};
+
+        CHECK(setrlimit(RLIMIT_CORE, &none) == 0);
+        for (auto run : { crosses, static_cast<void (*)(bool)>(forbids) })
+                for (bool guarded : { false, true }) {
+                        int handled = status_of_child(run, guarded, true),
+                            not_handled = status_of_child(run, guarded, false);
+
+                        CHECK(WIFEXITED(handled) && WEXITSTATUS(handled) == 42);
+                        CHECK(WIFSIGNALED(not_handled) && WTERMSIG(not_handled) == SIGABRT);
+                }
+}
+
 static void test_refused() {
         try {
                 ss::Call()(ends);
@@ -160,5 +222,6 @@ int main() {
         test_thrown();
         test_nested();
         test_pthread_exit();
+        test_uncaught();
         return 0;
 }

@@ -59,6 +59,18 @@ for level in -O0 -O2; do
         build g++ guarded $level -DMARKED "$here/gcc/thrown.cc"
         compare "thrown.cc $level"
 done
+# an exception that nobody catches; vfork(), by the library and by the program; no tail calls, so the caller's own frame is hidden
+gcc -O2 -fPIC -shared -o libedges.so "$here/edges-library.c" -L. -luntrusted
+g++ -O2 -fPIC -shared -o libthrower.so "$here/thrower.cc" -L. -luntrusted
+build gcc edges -O2 "$arg-list=$here/edges.rules" "$here/edges.c" -L. -ledges
+echo lib_throw >throws
+build g++ catcher -O2 "$arg-list=throws" "$here/catcher.cc" -L. -lthrower
+for case in "edges vfork: command 7 secret kept found 0" "edges tail: many 204 sum 42 secret kept found 1" "edges thread: ended 1 ended at last 1 found 0" \
+        "catcher: secret kept found 0" "catcher uncaught: terminated, secret kept found 0"; do
+        # shellcheck disable=SC2086 # words
+        ./${case%%:*} >case.out 2>&1 || true
+        [ "$(paste -sd' ' case.out)" = "${case#*: }" ] || die "$case" case.out
+done
 # without the pass the compiler takes the attributes for nothing: so it is the pass that hides
 gcc -O2 -w -DMARKED -o unguarded "$here/gcc/marked.c" -L. -luntrusted
 ./unguarded >unguarded.out

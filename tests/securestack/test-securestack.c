@@ -582,6 +582,37 @@ static void test_fork(void **state) {
         assert_int_equal(status, 0);
 }
 
+static RAW int spy_by_vfork(void) {
+        int status = -1, pid = vfork();
+
+        if (pid == 0)
+                _exit(spy_up());
+        return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* A child in the same memory, on the same stack: it finds what the callee finds, and takes nothing with it.
+ */
+static void test_vfork(void **state) {
+        uint8_t key[32];
+        SS_SECRET(key);
+        struct ss_call call = SS_CALL(SS_FRAME);
+        int status, pid;
+
+        tell(key);
+        assert_true(spy_by_vfork() >= 1);
+        assert_int_equal(ss_call(&call, spy_by_vfork), 0);
+        assert_int_equal(call.status, 0);
+        assert_true(is_told(key));
+        pid = vfork(); /* and can make calls itself, with records of its parent's thread */
+        if (pid == 0)
+                _exit(ss_call(&call, spy_up) != 0 || call.status != 0 || !is_told(key));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        assert_int_equal(ss_call(&call, spy_up), 0);
+        assert_int_equal(call.status, 0);
+        assert_true(is_told(key));
+}
+
 static int handler_found, handler_status;
 static void handler(int signal) {
         struct ss_call call = SS_CALL(0);
@@ -734,6 +765,7 @@ int main(void) {
                 cmocka_unit_test(test_threads),
                 cmocka_unit_test(test_fork),
                 cmocka_unit_test(test_fork_unforeseen),
+                cmocka_unit_test(test_vfork),
                 cmocka_unit_test(test_signal),
                 cmocka_unit_test(test_signals_often),
                 cmocka_unit_test(test_swapcontext),

@@ -20,7 +20,7 @@ says() { # EXPECTED COMMAND...: these lines, in one
         "$@" >said 2>err || status=$?
         [ "$(paste -sd' ' said)" = "$expected" ] || die "$* ($status): expected '$expected'" said err
 }
-wraps() { # NAME RULE...: NAME.o and NAME.opt, of all of the functions, and these rules
+wraps() { # NAME [FUNCTION RULE...]: NAME.o and NAME.opt, of all of the functions, this one with other rules
         ./ss-wrap -o "$1" --portable -f "$here/edges.rules" "${@:2}" 2>out || die "ss-wrap $1" out
 }
 links() { # NAME WORDS...: with the gate
@@ -31,7 +31,7 @@ gcc -O2 -Wall -fPIC -shared -o libuntrusted.so "$here/library.c"
 gcc -O2 -Wall -fPIC -shared -o libedges.so "$here/edges-library.c" -L. -luntrusted
 gcc -O2 -Wall -c -o edges.o "$here/edges.c"
 gcc -o plain edges.o "${libraries[@]}" -Wl,-z,lazy
-wraps all lib_add see=1:4
+wraps all
 links wrapped edges.o @all.opt -Wl,-z,lazy
 
 # ---- tail calls: the function that makes the call has no frame any more, and that of its caller is hidden ----
@@ -48,13 +48,41 @@ links nested-blind nested.o @blind.opt
 says "many 204 sum 42 secret kept found 1" ./plain tail
 says "many 204 sum 42 secret kept found 0" ./wrapped tail
 says "many 204 sum 37 secret kept found 0" ./wrapped-blind tail # what is given by a pointer to there needs a rule as well
-says "many 204 sum 37 secret kept found 0" "${run[@]}" ./plain tail
+echo lib_add >blind
+says "many 204 sum 42 secret kept found 0" "${run[@]}" ./plain tail
+says "many 204 sum 37 secret kept found 0" "${run[@]}" -f blind ./plain tail
 # with a frame of its own, its caller's is not hidden
 says "many 204 sum 42 secret kept found 1" ./nested-blind tail
-says "many 204 sum 42 secret kept found 1" "${run[@]}" ./plain-nested tail
+says "many 204 sum 42 secret kept found 1" "${run[@]}" -f blind ./plain-nested tail
 # but what the C library needs to end a thread is not hidden
 for program in ./plain ./wrapped "${run[*]} ./plain"; do
         # shellcheck disable=SC2086 # words
         says "ended 1 ended at last 1 found 0" $program thread
 done
+
+# ---- vfork(): by the library, whose child finds what the library finds, and by the program, whose child makes a call ----
+
+says "command 7 secret kept found 4" ./plain vfork
+says "command 7 secret kept found 0" ./wrapped vfork
+says "command 7 secret kept found 0" "${run[@]}" ./plain vfork
+
+# ---- C++: exceptions, and those that nobody catches, which reach the program's std::terminate() ----
+
+if command -v g++ >/dev/null; then
+        libraries=(-L. -lthrower -luntrusted)
+        g++ -O2 -Wall -fPIC -shared -o libthrower.so "$here/thrower.cc" -L. -luntrusted
+        g++ -O2 -Wall -c -o catcher.o "$here/catcher.cc"
+        g++ -o catcher catcher.o "${libraries[@]}"
+        ./ss-wrap -o throws --portable lib_throw
+        links catcher-wrapped catcher.o @throws.opt -lstdc++
+        guarded=(./ss-run --portable -u libthrower.so ./catcher)
+        says "secret kept found 5" ./catcher
+        says "secret kept found 0" ./catcher-wrapped
+        says "secret kept found 0" "${guarded[@]}"
+        says "terminated, secret kept found 1" ./catcher uncaught
+        says "terminated, secret kept found 0" ./catcher-wrapped uncaught
+        says "terminated, secret kept found 0" "${guarded[@]}" uncaught
+else
+        echo "without C++: there is no g++"
+fi
 echo "all right"

@@ -17,8 +17,8 @@ cp "${tests[@]/#/$BUILD/tests/securestack/}" "$T/pack/"
 gcc -O2 -fPIC -shared -o "$T/pack/libuntrusted.so" "$SRC/tests/securestack/library.c"
 gcc -O2 -c -o "$T/program.o" "$SRC/tests/securestack/program.c"
 gcc -o "$T/pack/plain" "$T/program.o" -L"$T/pack" -luntrusted
-CFLAGS="-O2 -I$SRC/include" "$SRC/guest-agent/securestack/ss-wrap" -o "$T/wrapped" -l "$T/pack/libuntrusted.so" \
-        -f "$SRC/tests/securestack/rules"
+wrap() { CFLAGS="-O2 -I$SRC/include" "$SRC/guest-agent/securestack/ss-wrap" -o "$@"; }
+wrap "$T/wrapped" -l "$T/pack/libuntrusted.so" -f "$SRC/tests/securestack/rules"
 gcc -o "$T/pack/wrapped" "$T/program.o" "@$T/wrapped.opt" -L"$T/pack" -luntrusted -L"$lib" -lsecurestack
 compile() { gcc -O2 -DMARKED -fplugin="$lib/gcc/securestack.so" "$@" -L"$T/pack" -luntrusted -L"$lib" -lsecurestack; }
 gcc -O2 -o "$T/pack/now" "$SRC/tests/securestack/program.c" -L"$T/pack" -luntrusted -Wl,-z,now
@@ -27,6 +27,17 @@ cp "$lib/libss-run.so" "$lib/ss-run" "$SRC/guest-agent/securestack/ss-wrap" "$SR
 gcc -O2 -o "$T/pack/unmarked" "$SRC/tests/securestack/gcc/marked.c" -L"$T/pack" -luntrusted
 compile -o "$T/pack/marked" "$SRC/tests/securestack/gcc/marked.c"
 compile -fplugin-arg-securestack-list="$SRC/tests/securestack/rules" -o "$T/pack/listed" "$SRC/tests/securestack/program.c"
+gcc -O2 -fPIC -shared -o "$T/pack/libedges.so" "$SRC/tests/securestack/edges-library.c" -L"$T/pack" -luntrusted
+gcc -O2 -c -o "$T/edges.o" "$SRC/tests/securestack/edges.c"
+wrap "$T/edges-wrap" -f "$SRC/tests/securestack/edges.rules"
+gcc -o "$T/pack/edges" "$T/edges.o" -L"$T/pack" -ledges -luntrusted -Wl,-z,lazy
+gcc -o "$T/pack/edges-wrapped" "$T/edges.o" "@$T/edges-wrap.opt" -L"$T/pack" -ledges -luntrusted -L"$lib" -lsecurestack
+g++ -O2 -fPIC -shared -o "$T/pack/libthrower.so" "$SRC/tests/securestack/thrower.cc" -L"$T/pack" -luntrusted
+g++ -O2 -c -o "$T/catcher.o" "$SRC/tests/securestack/catcher.cc"
+wrap "$T/catcher-wrap" lib_throw
+g++ -o "$T/pack/catcher" "$T/catcher.o" -L"$T/pack" -lthrower -luntrusted
+g++ -o "$T/pack/catcher-wrapped" "$T/catcher.o" "@$T/catcher-wrap.opt" -L"$T/pack" -lthrower -luntrusted -L"$lib" -lsecurestack
+cp "$SRC/tests/securestack/edges.rules" "$T/pack/"
 mkdir "$T/bits32" # of libc's headers one would need those for 32 bits
 echo '#define static_assert _Static_assert' >"$T/bits32/assert.h"
 gcc -m32 -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -fno-pic -no-pie -nostdlib -static -I"$T/bits32" -I"$SRC/include" \
@@ -34,6 +45,9 @@ gcc -m32 -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -fno-pic 
 disk=$(pack_xml "$T/pack")
 run=$(ss_run_words libuntrusted.so)
 
+unusual() { # GUEST WORDS_IN_FRONT NAME_BEHIND
+        pack_run "$1" "for c in lazy vfork tail thread chosen; do $2 ./edges$3 \$c; done; $2 ./catcher$3; $2 ./catcher$3 uncaught || true"
+}
 run_tests() { # GUEST BACKEND
         local name said
         for name in "${tests[@]}"; do
@@ -81,6 +95,13 @@ for g in A B; do
         done
         expect_match '^found [1-9]' "$(pack_run $g './loader ./libuntrusted.so 4')" "threads and a child without"
         expect_eq "found 0" "$(pack_run $g "$run ./loader ./libuntrusted.so 4")" "threads, a child, dlopen() and dlsym() by ss-run"
+
+        step "$g: calls in less usual ways"
+        plain=$(unusual $g "" "")
+        expect_eq 6 "$(grep -c '^found [1-9]' <<<"$plain")" "of them find the secret without the gate"
+        expected=$(sed 's/^found .*/found 0/; s/^in the call .*/in the call nothing, after it nothing/' <<<"$plain")
+        expect_eq "$expected" "$(unusual $g "" -wrapped)" "with ss-wrap"
+        expect_eq "$expected" "$(unusual $g "$run -u libedges.so -u libthrower.so -f edges.rules" "")" "with ss-run"
         pass "calls before: $calls, now: $(guest_run $g 'cat /sys/class/misc/securestack/call_stat')"
         ss_nothing_left $g
 done
