@@ -60,6 +60,23 @@ for program in ./plain ./wrapped "${run[*]} ./plain"; do
         says "ended 1 ended at last 1 found 0" $program thread
 done
 
+# ---- calls that are bound late: the dynamic linker saves all registers below the stack, secrets of the program's in them ----
+
+gcc -O2 -fno-pie -c -o fixed.o "$here/edges.c"
+gcc -no-pie -o plain-fixed fixed.o "${libraries[@]}" -Wl,-z,lazy
+gcc -o plain-now edges.o "${libraries[@]}" -Wl,-z,now
+links wrapped-fixed fixed.o -no-pie @all.opt -Wl,-z,lazy # the gate's own call is bound late there
+for program in ./plain ./plain-fixed; do
+        $program lazy >said
+        grep -qx 'in the call found, after it found' said || die "$program: it is not below the stack" said
+done
+nothing="in the call nothing, after it nothing found 0"
+says "$nothing" ./plain-now lazy # so it is the binding
+for program in ./wrapped ./wrapped-fixed "${run[*]} ./plain" "${run[*]} ./plain-fixed" "${run[*]} ./plain-now"; do
+        # shellcheck disable=SC2086 # words
+        says "$nothing" $program lazy
+done
+
 # ---- vfork(): by the library, whose child finds what the library finds, and by the program, whose child makes a call ----
 
 says "command 7 secret kept found 4" ./plain vfork
