@@ -37,6 +37,7 @@ static struct rule *rules;
 static size_t n_rules;
 static bool verbose, portable;
 static struct ss_run *run; /* of the other copy */
+static const struct link_map *program;
 static const char *thunks;
 
 /* The constructor asks before la_version() is called, so by what the linker knows. */
@@ -151,7 +152,17 @@ static bool is_named(const char *pattern, const char *name) {
         return strncmp(pattern, name, n) == 0 && name[n] == '.' && isdigit((unsigned char) name[n + 1]);
 }
 
-static bool is_library(const char *pattern, const struct link_map *map, const char *base) {
+static const char *base_of(const struct link_map *map) {
+        const char *slash = strrchr(map->l_name, '/');
+
+        return slash ? slash + 1 : map->l_name;
+}
+
+static bool is_library(const char *pattern, const struct link_map *map) {
+        const char *base = base_of(map);
+
+        if (!*base) /* the program */
+                return false;
         if (strchr(pattern, '/'))
                 return is_named(pattern, map->l_name);
         return is_named(pattern, base) || is_named(pattern, soname(map));
@@ -180,11 +191,13 @@ static void meet(const struct link_map *map) {
 }
 
 unsigned int la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie) {
-        const char *slash = strrchr(map->l_name, '/'), *base = slash ? slash + 1 : map->l_name;
+        const char *base = base_of(map);
 
         *cookie = TRUSTED;
-        for (size_t i = 0; i < n_libraries && *base; i++) {
-                if (!is_library(libraries[i].name, map, base))
+        if (lmid == LM_ID_BASE && !program)
+                program = map;
+        for (size_t i = 0; i < n_libraries; i++) {
+                if (!is_library(libraries[i].name, map))
                         continue;
                 if (stands_below(base))
                         ss_run_die_(base, "it cannot be untrusted: SecureStack itself, and all else, needs it");
@@ -199,6 +212,13 @@ unsigned int la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie) {
                 return LA_FLG_BINDFROM;
         *cookie = NOBODY;
         return 0;
+}
+
+static bool is_untrusted(const struct link_map *map) {
+        for (size_t i = 0; i < n_libraries; i++)
+                if (is_library(libraries[i].name, map))
+                        return true;
+        return false;
 }
 
 /* ---- functions ---- */
@@ -263,4 +283,17 @@ uintptr_t la_symbind64(Elf64_Sym *sym, unsigned int index, uintptr_t *from, uint
                 ss_run_tell_(name, "guarded");
         *flags |= LA_SYMB_NOPLTENTER | LA_SYMB_NOPLTEXIT;
         return (uintptr_t) thunks + (size_t) (spec - run->specs) * SS_RUN_THUNK_BYTES;
+}
+
+static void tell_unseen(const char *name, const struct link_map *target) {
+        if (is_untrusted(target) && !rule_of(name)->left_out)
+                ss_run_tell_(name, "its address is taken: calls by that are NOT guarded");
+}
+
+/* All that is loaded at the start is relocated. */
+void la_preinit(uintptr_t *cookie) {
+        (void) cookie;
+        for (const struct link_map *map = verbose ? program : NULL; map; map = map->l_next)
+                if (!is_untrusted(map) && !stands_below(base_of(map)))
+                        ss_run_each_unseen_(map, tell_unseen);
 }

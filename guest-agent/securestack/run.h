@@ -39,4 +39,8 @@ extern const char ss_run_thunks_[] SS_RUN_HIDDEN;
 bool ss_run_audits_(void) SS_RUN_HIDDEN;
 /* Ends the process: what cannot be guarded must not go on. */
 _Noreturn void ss_run_die_(const char *what, const char *why) SS_RUN_HIDDEN;
+/* Each function, in the library of TARGET, of which MAP has the address by another way than calls are bound. */
+struct link_map;
+typedef void ss_run_unseen(const char *name, const struct link_map *target);
+void ss_run_each_unseen_(const struct link_map *map, ss_run_unseen *tell) SS_RUN_HIDDEN;
 void ss_run_tell_(const char *what, const char *why) SS_RUN_HIDDEN;

@@ -83,6 +83,41 @@ says "command 7 secret kept found 4" ./plain vfork
 says "command 7 secret kept found 0" ./wrapped vfork
 says "command 7 secret kept found 0" "${run[@]}" ./plain vfork
 
+# ---- ss-run: functions that the library chooses when they are bound, and those whose address the program has ----
+
+gcc -O2 -fno-plt -c -o no-plt.o "$here/edges.c"
+gcc -o plain-no-plt no-plt.o "${libraries[@]}"
+says "secret kept found 2" ./plain chosen
+for program in ./plain ./plain-fixed ./plain-now; do
+        says "secret kept found 0" "${run[@]}" $program chosen
+done
+# where the address is taken, calls by name go that way too (.plt.got); that is told
+readelf -rW plain >relocations
+[ "$(grep -o 'R_X86_64_[^ ]* .* lib_pointed' relocations | cut -d' ' -f1)" = R_X86_64_GLOB_DAT ] || die "how lib_pointed is called" relocations
+says "secret kept found 2" "${run[@]}" -v ./plain pointed
+grep -qx 'ss-run: lib_pointed: its address is taken: calls by that are NOT guarded' err || die "it is not told" err
+[ "$(grep -c 'NOT guarded' err)" = 1 ] || die "too much is told" err
+says "secret kept found 2" "${run[@]}" -v ./plain-no-plt chosen
+grep -q 'lib_chosen: .*NOT guarded' err || die "it is not told of -fno-plt" err
+says "secret kept found 0" ./wrapped pointed # ss-wrap has no such limit
+
+# ---- ss-run: as many functions as there is room for, and one more ----
+
+seq 4097 | sed 's/.*/int f&(void) { return & % 2; }/' >many.c
+gcc -shared -fPIC -o libmany.so many.c
+{ seq 4097 | sed 's/.*/int f&(void);/'; echo 'int main(int argc, char **argv) { int n = 0;'
+  seq 4096 | sed 's/.*/n += f&();/'; echo 'if (argc > 1) n += f4097(); return n == 2048 + argc - 1 ? 0 : 1; }'; } >calls.c
+gcc -o many calls.c -L. -lmany -Wl,-z,lazy
+gcc -o many-now calls.c -L. -lmany -Wl,-z,now
+./ss-run --portable -u libmany.so ./many 2>err || die "4096 functions" err
+for program in "./many more" ./many-now; do
+        # shellcheck disable=SC2086 # words
+        fails '^ss-run: f[0-9]*: more functions of untrusted libraries are in use than there is room for (4096)' \
+                ./ss-run --portable -u libmany.so $program
+done
+echo '!f1' >fewer
+./ss-run --portable -u libmany.so -f fewer ./many-now 2>err || die "4096 functions, one left out" err
+
 # ---- C++: exceptions, and those that nobody catches, which reach the program's std::terminate() ----
 
 if command -v g++ >/dev/null; then
