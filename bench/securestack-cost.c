@@ -6,9 +6,11 @@
  *
  *     plain         not hidden
  *     securestack   by ss_call() and the module, the bytes being named; -frame: as part of the whole frame;
- *                   -depth: within a thousand such calls
+ *                   -depth: within a thousand such calls; -threads: beside THREADS that are in one
  *     keys, copies  the same by the library's back-ends without the module
  *     ioctl         the module's two ioctls and nothing else: nothing is cleared, registers stay as they are
+ *     copy          two ioctls that copy them out, zero them, and copy them back, and protect from nobody
+ *                   (tests/vm/guest/modules/plaincopy.c): the least that it can cost to have them in the kernel
  *     mprotect      the bytes have pages of their own, which are made inaccessible for the call
  *     wrpkru        the same by a protection key, where the processor has them
  *     pipe          the function is called by a child, which waits at a pipe
@@ -16,6 +18,7 @@
  * Of each the median of ROUNDS, of as many calls as take some 20 ms. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,10 +36,14 @@
 #define ROUNDS 7
 #define ROUND_NSEC 20000000
 #define DEPTH 1000
+#define THREADS 200
+#define COPY_OUT _IOW('M', 0xd0, uint64_t[2])
+#define COPY_MOST (64u << 10)
+#define COPY_BACK _IO('M', 0xd1)
 #define BYTES_MAX (128u << 10)
 
 static uint8_t *pages;
-static int module_fd = -1, key = -1, to_child[2], from_child[2];
+static int module_fd = -1, copy_fd = -1, key = -1, to_child[2], from_child[2];
 
 static double began, ended; /* of what is measured */
 
@@ -107,6 +114,51 @@ static void run_depth(size_t bytes, size_t n) {
         deep_bytes = bytes;
         deep_n = n;
         check(deeper(DEPTH) == 0, "a thousand calls");
+}
+
+static pthread_barrier_t all_in, all_out;
+
+static void wait_within(int unused) {
+        (void) unused;
+        (void) pthread_barrier_wait(&all_in);
+        (void) pthread_barrier_wait(&all_out);
+}
+
+static void *be_within(void *memory) {
+        struct ss_call call = SS_CALL(SS_NEVER_REFUSE);
+
+        ss_hide(&call, memory, 16);
+        ss_call(&call, wait_within, 0);
+        return NULL;
+}
+
+static void threads_start(pthread_t *thread) {
+        static uint64_t secret[THREADS][2];
+        pthread_attr_t small;
+
+        check(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 64u << 10) == 0 &&
+                      pthread_barrier_init(&all_in, NULL, THREADS + 1) == 0 &&
+                      pthread_barrier_init(&all_out, NULL, THREADS + 1) == 0,
+              "threads");
+        for (size_t i = 0; i < THREADS; i++)
+                check(pthread_create(&thread[i], &small, be_within, secret[i]) == 0, "a thread");
+        (void) pthread_barrier_wait(&all_in);
+}
+
+static void threads_end(const pthread_t *thread) {
+        (void) pthread_barrier_wait(&all_out);
+        for (size_t i = 0; i < THREADS; i++)
+                check(pthread_join(thread[i], NULL) == 0, "a thread's end");
+}
+
+static void run_copy(size_t bytes, size_t n) {
+        uint64_t part[2] = { (uintptr_t) pages, bytes };
+
+        for (size_t i = 0; i < n; i++) {
+                check(ioctl(copy_fd, COPY_OUT, part) == 0, "COPY_OUT");
+                (void) callee((int) i);
+                check(ioctl(copy_fd, COPY_BACK, 0) == 0, "COPY_BACK");
+        }
 }
 
 static __attribute__((noinline, noclone)) void run_ioctl(size_t bytes, size_t n) {
@@ -200,6 +252,7 @@ static void measure(const char *name, void (*run)(size_t bytes, size_t n), size_
 static void measure_all(size_t bytes) {
         static const char *const names[] = { NULL, "securestack", "keys", "copies" };
         const char *name = names[ss_backend()];
+        pthread_t thread[THREADS];
         char text[32];
 
         check(bytes > 0 && bytes <= BYTES_MAX, "a number of bytes");
@@ -210,7 +263,13 @@ static void measure_all(size_t bytes) {
         measure(text, run_frame, bytes);
         (void) snprintf(text, sizeof text, "%s-depth", name);
         measure(text, run_depth, bytes);
+        (void) snprintf(text, sizeof text, "%s-threads", name);
+        threads_start(thread);
+        measure(text, run_named, bytes);
+        threads_end(thread);
         measure("ioctl", run_ioctl, bytes);
+        if (copy_fd >= 0 && bytes <= COPY_MOST)
+                measure("copy", run_copy, bytes);
         measure("plain", run_plain, bytes);
         measure("mprotect", run_mprotect, bytes);
         measure("pipe", run_pipe, bytes);
@@ -225,6 +284,7 @@ int main(int argc, char **argv) {
         check(ss_init(SS_PORTABLE) == 0, "ss_init");
         if (ss_backend() == SS_KERNEL)
                 module_fd = open(MLG_SS_DEVICE, O_RDWR | O_CLOEXEC);
+        copy_fd = open("/dev/plaincopy", O_RDWR | O_CLOEXEC);
         key = pkey_alloc(0, 0);
         pages = mmap(NULL, BYTES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         check(pages != MAP_FAILED, "mmap");

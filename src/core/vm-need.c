@@ -146,13 +146,9 @@ static bool lacks_memory(const MlgVm *vm) {
         return s->knows_stalls ? s->stall_some_permille >= LACKS_STALL_PERMILLE : vm->pressure == MLG_PRESSURE_CRITICAL;
 }
 
-/* Within one cool-down the most counts: a job that ends has used little by the report that still tells what came in from swap in its
- * last second. */
 void mlg_vm_suffered(MlgVm *vm, uint64_t now_usec) {
-        bool still = vm->suffered_usec > 0 && now_usec - vm->suffered_usec < vm->settings.cool_down_usec;
-
-        vm->suffered_used_kib = mlg_max(vm->sampler.last.used_kib, still ? vm->suffered_used_kib : 0);
         vm->suffered_usec = now_usec;
+        vm->suffered_used_kib = vm->sampler.last.used_kib;
 }
 
 /* Usable memory alone is no recovery: it may have come just now, and the programs take it as they run on. But when their demand

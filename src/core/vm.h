@@ -80,7 +80,7 @@ typedef struct MlgVm {
         uint64_t started_usec;      /* when its start was seen; 0: it ran before us */
         uint64_t silent_usec;       /* since when */
         uint64_t suffered_usec;     /* last time; 0: never, or it freed much since then by itself */
-        uint64_t suffered_used_kib; /* the most that was its demand then */
+        uint64_t suffered_used_kib; /* its demand then */
         MlgPressure pressure;
         bool lacks;                 /* it misses memory in fact, and not only by what is usable ... */
         uint64_t lacked_usec;       /* ... last; 0: never, or it freed much since then */

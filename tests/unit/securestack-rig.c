@@ -179,18 +179,30 @@ static void move_back(SsRig *r, struct ss_entry *e) {
         }
 }
 
+/* The stack is looked up only where it has to be; else anything may stand there. */
+static struct ss_where as_seen(const struct ss_where *w, bool needs_stack) {
+        struct ss_where seen = *w;
+
+        if (!needs_stack) {
+                seen.stack_from = 0;
+                seen.stack_to = UINT64_MAX;
+        }
+        return seen;
+}
+
 int ss_rig_protect(SsRig *r, const struct ss_where *w, const struct mlg_ss_range *range, uint32_t n,
                    uint32_t flags) {
         bool secret[SS_RIG_BYTES] = { false };
         struct ss_entry *e = NULL;
         struct ss_spans spans = { 0 };
+        struct ss_where seen = as_seen(w, ss_entries_may_be_dead(&r->t, w->sp));
         int err = ss_spans_of(range, n, &spans), expected = model_range(range, n, secret);
 
         MUST(err == expected);
         if (err < 0)
                 return err;
         model_drop_dead(r, w);
-        (void) ss_entries_drop_dead(&r->t, w);
+        (void) ss_entries_drop_dead(&r->t, &seen);
         err = ss_entry_new(&r->t, &spans, &r->max, &e);
         MUST((err == -ENOSPC) == (r->n == SS_RIG_ENTRIES));
         MUST(err != -ENOMEM || ss_rig_allocs_left == 0);
@@ -200,7 +212,7 @@ int ss_rig_protect(SsRig *r, const struct ss_where *w, const struct mlg_ss_range
                 e->flags = flags;
                 move_out(r, e);
                 keep_code(w->code);
-                ss_entry_push(&r->t, e, w);
+                ss_entry_push(&r->t, e, &seen);
                 model_protect(r, w, secret, flags);
         }
         ss_rig_check(r);
@@ -209,11 +221,12 @@ int ss_rig_protect(SsRig *r, const struct ss_where *w, const struct mlg_ss_range
 
 int ss_rig_restore(SsRig *r, const struct ss_where *w) {
         struct ss_entry *e = NULL;
-        int err = ss_entry_find(&r->t, w, &e), expected = model_find(r, w);
+        struct ss_where seen = as_seen(w, !ss_entries_top_is(&r->t, w));
+        int err = ss_entry_find(&r->t, &seen, &e), expected = model_find(r, w);
 
         MUST(err == (expected < 0 ? expected : 0));
         if (err == 0) {
-                ss_entry_take(&r->t, e, w);
+                ss_entry_take(&r->t, e, &seen);
                 move_back(r, e);
                 ss_entry_free(&r->t, e);
                 model_restore(r, (uint32_t) expected);

@@ -18,6 +18,8 @@
 #include <asm/barrier.h>
 #include <asm/sync_bitops.h>
 
+#define plain_noinline noinline
+
 /* Both are for words that another guest changes as well. A kernel that finds itself on one processor patches
  * the lock prefixes out of its own atomics and those of its modules, and knows of no processors but its own:
  * so the bit is set by what was made for Xen's guests, who had the same trouble; xchg needs no prefix.
@@ -47,6 +49,7 @@ typedef __u64 u64;
 typedef __s32 s32;
 typedef __s64 s64;
 
+#define plain_noinline __attribute__((noinline))
 #define READ_ONCE(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define WRITE_ONCE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
 #define smp_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)

@@ -8,6 +8,24 @@
 
 #include "securestack.h"
 
+static int read_ranges(struct mlg_ss_range *to, const struct mlg_ss_range __user *from, u32 n)
+{
+	u32 i;
+
+	if (!user_access_begin(from, n * sizeof(*from)))
+		return -EFAULT;
+	for (i = 0; i < n; i++) {
+		unsafe_get_user(to[i].address, &from[i].address, fault);
+		unsafe_get_user(to[i].bytes, &from[i].bytes, fault);
+		unsafe_get_user(to[i].flags, &from[i].flags, fault);
+	}
+	user_access_end();
+	return 0;
+fault:
+	user_access_end();
+	return -EFAULT;
+}
+
 /* Each is read once: nothing that the program changes meanwhile is looked at again. */
 static int read_call(struct ss_thread *t, const struct mlg_ss_protect *p)
 {
@@ -15,25 +33,31 @@ static int read_call(struct ss_thread *t, const struct mlg_ss_protect *p)
 
 	if (p->n_ranges == 0 || p->n_ranges > MLG_SS_RANGES_MAX)
 		return -EINVAL;
-	if (copy_from_user(t->range, u64_to_user_ptr(p->ranges), p->n_ranges * sizeof(t->range[0])))
-		return -EFAULT;
+	err = read_ranges(t->range, u64_to_user_ptr(p->ranges), p->n_ranges);
+	if (err < 0)
+		return err;
 	err = ss_spans_of(t->range, p->n_ranges, &t->spans);
 	if (err < 0)
 		return err;
 	return t->spans.bytes > ss_call_max() ? -E2BIG : 0;
 }
 
+/* Both copy with an underscore: without it each span's place in the kernel would be looked up, to see that it
+ * lies within what was allocated. That it lies within this entry's data is known here, and more than that.
+ */
 static int copy_out(struct ss_entry *e)
 {
 	u8 *data = ss_entry_data(e);
+	u64 room = e->bytes;
 	u32 i;
 
 	for (i = 0; i < e->n; i++) {
 		u64 bytes = e->span[i].to - e->span[i].from;
 
-		if (copy_from_user(data, u64_to_user_ptr(e->span[i].from), bytes))
+		if (bytes > room || _copy_from_user(data, u64_to_user_ptr(e->span[i].from), bytes))
 			return -EFAULT;
 		data += bytes;
+		room -= bytes;
 	}
 	return 0;
 }
@@ -42,14 +66,16 @@ static int copy_out(struct ss_entry *e)
 static u32 copy_back(struct ss_entry *e, u32 n)
 {
 	const u8 *data = ss_entry_data(e);
+	u64 room = e->bytes;
 	u32 i;
 
 	for (i = 0; i < n; i++) {
 		u64 bytes = e->span[i].to - e->span[i].from;
 
-		if (copy_to_user(u64_to_user_ptr(e->span[i].from), data, bytes))
+		if (bytes > room || _copy_to_user(u64_to_user_ptr(e->span[i].from), data, bytes))
 			break;
 		data += bytes;
+		room -= bytes;
 	}
 	return i;
 }
@@ -78,31 +104,35 @@ static long move_out(struct ss_entry *e)
 	return err;
 }
 
-/* Where it is called from, with the file of that code kept. */
-static int place_call(struct ss_thread *t, u64 site, struct ss_where *w)
+/* Where it is called from, with the file of that code kept; and as of which state of the map. */
+static int place_call(struct ss_vault *v, struct ss_thread *t, const struct mlg_ss_protect *p, struct ss_where *w,
+		      u64 *ret_unmaps)
 {
 	struct mm_struct *mm = current->mm;
-	struct vm_area_struct *stack;
 	int err;
 
 	mmap_read_lock(mm);
-	stack = ss_place(mm, site, w);
-	err = w->code ? ss_check_private(mm, stack, t->spans.span, t->spans.n) : -EACCES;
+	*ret_unmaps = atomic64_read(&v->unmaps);
+	ss_place(mm, p->site, w);
+	if (p->clear_bytes || ss_entries_may_be_dead(&t->entries, w->sp))
+		ss_place_stack(mm, w);
+	err = w->code ? ss_check_private(mm, *ret_unmaps, &t->own, t->spans.span, t->spans.n) : -EACCES;
 	if (err == 0)
 		ss_keep_code(w->code);
 	mmap_read_unlock(mm);
 	return err;
 }
 
-static long protect(struct ss_thread *t, const struct mlg_ss_protect *p)
+static long protect(struct ss_vault *v, struct ss_thread *t, const struct mlg_ss_protect *p)
 {
 	struct ss_limits max;
 	struct ss_where w;
 	struct ss_entry *e = NULL;
+	u64 unmaps;
 	long err = read_call(t, p);
 
 	if (err == 0)
-		err = place_call(t, p->site, &w);
+		err = place_call(v, t, p, &w, &unmaps);
 	if (err < 0)
 		return err;
 	ss_count(SS_N_DEAD, ss_entries_drop_dead(&t->entries, &w));
@@ -116,6 +146,7 @@ static long protect(struct ss_thread *t, const struct mlg_ss_protect *p)
 		return err;
 	}
 	e->flags = p->flags;
+	e->unmaps = unmaps;
 	e->traced = current->ptrace != 0;
 	ss_entry_push(&t->entries, e, &w);
 	ss_clear_below(&w, p->clear_bytes);
@@ -147,31 +178,37 @@ long ss_protect(struct ss_file *f, const void __user *arg)
 	if (IS_ERR(v))
 		return PTR_ERR(v);
 	t = ss_thread_make(v);
-	return IS_ERR(t) ? PTR_ERR(t) : protect(t, &p);
+	return IS_ERR(t) ? PTR_ERR(t) : protect(v, t, &p);
 }
 
-/* Finds what may be restored here, and looks whether it may be written to where it was. */
-static int find(struct ss_thread *t, struct ss_where *w, struct ss_entry **ret, int *ret_private)
+/* Finds what may be restored here, and looks whether it may be written to where it was: if nothing was
+ * unmapped meanwhile, that is still as private as it was.
+ */
+static int find(struct ss_vault *v, struct ss_thread *t, u32 clear_bytes, struct ss_where *w, struct ss_entry **ret,
+		int *ret_private)
 {
 	struct mm_struct *mm = current->mm;
-	struct vm_area_struct *stack;
+	u64 unmaps;
 	int err;
 
 	mmap_read_lock(mm);
-	stack = ss_place(mm, instruction_pointer(current_pt_regs()), w);
+	unmaps = atomic64_read(&v->unmaps);
+	ss_place(mm, instruction_pointer(current_pt_regs()), w);
+	if (clear_bytes || !ss_entries_top_is(&t->entries, w))
+		ss_place_stack(mm, w);
 	err = ss_entry_find(&t->entries, w, ret);
-	if (err == 0)
-		*ret_private = ss_check_private(mm, stack, (*ret)->span, (*ret)->n);
+	if (err == 0 && (*ret)->unmaps != unmaps)
+		*ret_private = ss_check_private(mm, unmaps, &t->own, (*ret)->span, (*ret)->n);
 	mmap_read_unlock(mm);
 	return err;
 }
 
-static long restore(struct ss_thread *t, u32 clear_bytes)
+static long restore(struct ss_vault *v, struct ss_thread *t, u32 clear_bytes)
 {
 	enum ss_counter why = SS_COUNTERS;
 	struct ss_entry *e;
 	struct ss_where w;
-	int is_private = 0, err = find(t, &w, &e, &is_private);
+	int is_private = 0, err = find(v, t, clear_bytes, &w, &e, &is_private);
 	u32 depth = t->entries.depth;
 
 	if (err < 0) {
@@ -206,7 +243,7 @@ long ss_restore(struct ss_file *f, unsigned long clear_bytes)
 		return PTR_ERR(v);
 	t = v ? ss_thread_find(v) : NULL;
 	if (t)
-		return restore(t, clear_bytes);
+		return restore(v, t, clear_bytes);
 	ss_violation(SS_N_NOTHING);
 	return -ENOENT;
 }
@@ -214,12 +251,12 @@ long ss_restore(struct ss_file *f, unsigned long clear_bytes)
 long ss_clear(unsigned long clear_bytes)
 {
 	struct mm_struct *mm = current->mm;
-	struct ss_where w;
+	struct ss_where w = {.sp = user_stack_pointer(current_pt_regs())};
 
 	if (clear_bytes > ss_clear_max())
 		return -EINVAL;
 	mmap_read_lock(mm);
-	ss_place(mm, 0, &w);
+	ss_place_stack(mm, &w);
 	mmap_read_unlock(mm);
 	ss_clear_below(&w, clear_bytes);
 	ss_count(SS_N_CLEARS, 1);

@@ -12,6 +12,11 @@
  * vault wipes them, and when the mm is gone its notifier. What may sleep (memory of programs, allocations)
  * is done without any spinlock.
  *
+ * What is looked up. The code at a site, at both ends of a call, as it can be made writable where it is. That
+ * memory is the process's own is looked up once, and believed until something of the mm is unmapped, of which
+ * the notifier tells: a mapping stays private, and nothing is mapped in its place before it is unmapped. The
+ * stack's bounds only where frames may be gone, or something is cleared.
+ *
  * Locks, outer ones first: ss_file.lock; mmap_lock of current's mm, for reading; ss_vault.lock, the table of
  * users, a quota's.
  */

@@ -23,8 +23,19 @@ static bool is_sound(const struct vm_area_struct *vma)
 	       !(vma->vm_flags & (VM_WRITE | VM_MAYSHARE)) && !vma->anon_vma;
 }
 
+void ss_place(struct mm_struct *mm, u64 site, struct ss_where *ret)
+{
+	struct vm_area_struct *code = vma_at(mm, site);
+
+	*ret = (struct ss_where){.sp = user_stack_pointer(current_pt_regs()), .site = site};
+	if (is_sound(code)) {
+		ret->code = code->vm_file;
+		ret->code_at = ((u64)code->vm_pgoff << PAGE_SHIFT) + (site - code->vm_start);
+	}
+}
+
 /* The stack pointer may be below what was touched of the stack so far. */
-static struct vm_area_struct *place_stack(struct mm_struct *mm, struct ss_where *w)
+void ss_place_stack(struct mm_struct *mm, struct ss_where *w)
 {
 	struct vm_area_struct *vma = vma_at(mm, w->sp);
 
@@ -34,48 +45,58 @@ static struct vm_area_struct *place_stack(struct mm_struct *mm, struct ss_where 
 			vma = NULL;
 	}
 	if (!vma)
-		return NULL;
+		return;
 	w->stack_from = min_t(u64, vma->vm_start, w->sp);
 	w->stack_to = vma->vm_end;
-	return vma;
 }
 
-struct vm_area_struct *ss_place(struct mm_struct *mm, u64 site, struct ss_where *ret)
+static const struct ss_span *find_own(const struct ss_own *own, u64 at)
 {
-	struct vm_area_struct *code = vma_at(mm, site);
+	u32 i;
 
-	*ret = (struct ss_where){.sp = user_stack_pointer(current_pt_regs()), .site = site};
-	if (is_sound(code)) {
-		ret->code = code->vm_file;
-		ret->code_at = ((u64)code->vm_pgoff << PAGE_SHIFT) + (site - code->vm_start);
-	}
-	return place_stack(mm, ret);
+	for (i = 0; i < ARRAY_SIZE(own->span); i++)
+		if (at >= own->span[i].from && at < own->span[i].to)
+			return &own->span[i];
+	return NULL;
 }
 
-static int check_span(struct mm_struct *mm, struct vm_area_struct *vma, const struct ss_span *span)
+/* Whether a mapping is private is settled when it is made. That it can be written to is not: who writes finds
+ * out.
+ */
+static int look_up_own(struct mm_struct *mm, struct ss_own *own, u64 at, const struct ss_span **ret)
 {
-	u64 at = span->from;
+	struct vm_area_struct *vma = vma_at(mm, at);
+	struct ss_span *span = &own->span[own->next];
 
-	while (at < span->to) {
-		if (!vma || at < vma->vm_start || at >= vma->vm_end)
-			vma = vma_at(mm, at);
-		if (!vma || !(vma->vm_flags & VM_WRITE))
-			return -EFAULT;
-		if (vma->vm_flags & VM_MAYSHARE)
-			return -EOPNOTSUPP;
-		at = vma->vm_end;
-	}
+	if (!vma || !(vma->vm_flags & VM_WRITE))
+		return -EFAULT;
+	if (vma->vm_flags & VM_MAYSHARE)
+		return -EOPNOTSUPP;
+	*span = (struct ss_span){vma->vm_start, vma->vm_end};
+	own->next = (own->next + 1) % ARRAY_SIZE(own->span);
+	*ret = span;
 	return 0;
 }
 
-int ss_check_private(struct mm_struct *mm, struct vm_area_struct *stack, const struct ss_span *span, u32 n)
+int ss_check_private(struct mm_struct *mm, u64 unmaps, struct ss_own *own, const struct ss_span *span, u32 n)
 {
-	int err = 0;
 	u32 i;
 
-	for (i = 0; i < n && err == 0; i++)
-		err = check_span(mm, stack, &span[i]);
-	return err;
+	if (own->unmaps != unmaps)
+		*own = (struct ss_own){.unmaps = unmaps};
+	for (i = 0; i < n; i++) {
+		u64 at = span[i].from;
+
+		while (at < span[i].to) {
+			const struct ss_span *known = find_own(own, at);
+			int err = known ? 0 : look_up_own(mm, own, at, &known);
+
+			if (err < 0)
+				return err;
+			at = known->to;
+		}
+	}
+	return 0;
 }
 
 /* Reading makes no page of memory where there is none. */
@@ -113,7 +134,7 @@ void ss_clear_below(const struct ss_where *w, u32 bytes)
 {
 	u64 to, from;
 
-	if (!w->stack_to || w->sp < w->stack_from + MLG_SS_RED_ZONE_BYTES)
+	if (!bytes || !w->stack_to || w->sp < w->stack_from + MLG_SS_RED_ZONE_BYTES)
 		return;
 	to = w->sp - MLG_SS_RED_ZONE_BYTES;
 	from = to - min_t(u64, bytes, to - w->stack_from);

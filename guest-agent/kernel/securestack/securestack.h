@@ -6,6 +6,7 @@
 #include <linux/hashtable.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
+#include <linux/percpu.h>
 #include <linux/refcount.h>
 #include <linux/spinlock.h>
 
@@ -21,6 +22,13 @@ struct ss_user {
 	struct ss_quota quota;
 };
 
+/* Memory that was found to be the process's own, as long as nothing was unmapped since. */
+struct ss_own {
+	u64 unmaps;
+	struct ss_span span[2];
+	u32 next; /* to be forgotten */
+};
+
 /* A thread that has said PROTECT once. Its entries are its own, see core/entries.h. */
 struct ss_thread {
 	struct hlist_node node;
@@ -29,6 +37,7 @@ struct ss_thread {
 	struct pid *pid; /* of this one task, never another's */
 	struct ss_user *user;
 	struct ss_entries entries;
+	struct ss_own own;
 	/* what the call is about that it is in */
 	struct mlg_ss_range range[MLG_SS_RANGES_MAX];
 	struct ss_spans spans;
@@ -37,6 +46,7 @@ struct ss_thread {
 /* Of one mm, whatever files it has opened; they share it. */
 struct ss_vault {
 	struct mmu_notifier notifier;
+	atomic64_t unmaps; /* grows with each; from 1. A mapping that is there before and after is the same */
 	spinlock_t lock; /* adding and removing threads; they are found under RCU */
 	DECLARE_HASHTABLE(threads, 8);
 	u32 n_threads, sweep_at;
@@ -75,12 +85,12 @@ void ss_keep_code(const void *code);
 u64 ss_bytes_held(void); /* by all users */
 
 /* place.c: with mm's map locked for reading. Where current is in user space, if `site` is where it returns
- * to; the mapping of its stack, or NULL. `code` is NULL where no call may be trusted to be the one that was
- * protected.
+ * to, but for its stack. `code` is NULL where no call may be trusted to be the one that was protected.
  */
-struct vm_area_struct *ss_place(struct mm_struct *mm, u64 site, struct ss_where *ret);
-/* -EFAULT: not writable memory; -EOPNOTSUPP: shared. Most is on the stack, which was looked up already. */
-int ss_check_private(struct mm_struct *mm, struct vm_area_struct *stack, const struct ss_span *span, u32 n);
+void ss_place(struct mm_struct *mm, u64 site, struct ss_where *ret);
+void ss_place_stack(struct mm_struct *mm, struct ss_where *w); /* none: it ends at 0 */
+/* -EFAULT: not memory that can be written to; -EOPNOTSUPP: shared. Looks up what `own` does not know. */
+int ss_check_private(struct mm_struct *mm, u64 unmaps, struct ss_own *own, const struct ss_span *span, u32 n);
 /* Without that lock: zeroes so many bytes below the red zone, on the stack of `w`. */
 void ss_clear_below(const struct ss_where *w, u32 bytes);
 
@@ -123,7 +133,17 @@ enum ss_counter {
 	SS_COUNTERS
 };
 
-void ss_count(enum ss_counter what, u64 n);
+struct ss_counters {
+	u64 n[SS_COUNTERS];
+};
+
+DECLARE_PER_CPU(struct ss_counters, ss_counters);
+
+static inline void ss_count(enum ss_counter what, u64 n)
+{
+	this_cpu_add(ss_counters.n[what], n);
+}
+
 long ss_refused(long err);            /* counts it, and returns it */
 void ss_violation(enum ss_counter what); /* counts and logs it */
 extern const struct attribute_group *ss_groups[];

@@ -18,11 +18,7 @@
 
 #include "securestack.h"
 
-struct counters {
-	u64 n[SS_COUNTERS];
-};
-
-static DEFINE_PER_CPU(struct counters, counters);
+DEFINE_PER_CPU(struct ss_counters, ss_counters);
 
 static const char *const violations[SS_COUNTERS] = {
 	[SS_N_FOREIGN] = "used a file of another process, or from before exec: open the device anew",
@@ -33,18 +29,13 @@ static const char *const violations[SS_COUNTERS] = {
 	[SS_N_NO_CHILD] = "wanted to adopt from a process whose child it is not, or no longer",
 };
 
-void ss_count(enum ss_counter what, u64 n)
-{
-	this_cpu_add(counters.n[what], n);
-}
-
 static u64 sum(enum ss_counter what)
 {
 	u64 n = 0;
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		n += READ_ONCE(per_cpu(counters, cpu).n[what]);
+		n += READ_ONCE(per_cpu(ss_counters, cpu).n[what]);
 	return n;
 }
 

@@ -193,6 +193,7 @@ static struct mmu_notifier *alloc_vault(struct mm_struct *mm)
 
 	if (!v)
 		return ERR_PTR(-ENOMEM);
+	atomic64_set(&v->unmaps, 1);
 	spin_lock_init(&v->lock);
 	hash_init(v->threads);
 	v->sweep_at = SWEEP_FROM;
@@ -211,10 +212,19 @@ static void on_mm_gone(struct mmu_notifier *notifier, struct mm_struct *mm)
 	sweep(vault_of(notifier), true);
 }
 
+/* Before anything is unmapped, or moved to elsewhere: nothing else is mapped in its place without it. */
+static int on_invalidate(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
+{
+	if (range->event == MMU_NOTIFY_UNMAP)
+		atomic64_inc(&vault_of(notifier)->unmaps);
+	return 0;
+}
+
 static const struct mmu_notifier_ops notifier_ops = {
 	.alloc_notifier = alloc_vault,
 	.free_notifier = free_vault,
 	.release = on_mm_gone,
+	.invalidate_range_start = on_invalidate,
 };
 
 static struct ss_vault *bind(struct ss_file *f)

@@ -56,7 +56,7 @@ int ss_entry_new(struct ss_entries *t, const struct ss_spans *spans, const struc
 		return -ENOMEM;
 	}
 	e->below = NULL;
-	e->sp = e->site = e->code_at = 0;
+	e->sp = e->site = e->code_at = e->unmaps = 0;
 	e->code = NULL;
 	e->flags = 0;
 	e->traced = false;
@@ -118,7 +118,7 @@ u32 ss_entries_drop_dead(struct ss_entries *t, const struct ss_where *w)
 	struct ss_entry *e, *alive = t->top;
 	u32 n = 0;
 
-	while (alive && on_same_stack(alive, w) && alive->sp < w->sp)
+	while (alive && alive->sp < w->sp && on_same_stack(alive, w))
 		alive = alive->below;
 	for (e = alive; e && e->sp == w->sp; e = e->below)
 		if (e->site == w->site)
@@ -135,7 +135,7 @@ int ss_entry_find(const struct ss_entries *t, const struct ss_where *w, struct s
 	if (!t->top)
 		return -ENOENT;
 	for (e = t->top; e; e = e->below) {
-		if (on_same_stack(e, w) && e->sp > w->sp)
+		if (e->sp > w->sp && on_same_stack(e, w))
 			return -EPERM; /* who is below it came before it, and is gone */
 		if (e->sp == w->sp && e->site == w->site)
 			break;

@@ -13,7 +13,7 @@
 
 /* Where a thread is: at a system call, or to be at one. `code` names the file, and `code_at` the place in
  * it, that the site is mapped from; nobody looks into it here. The stack is what may lie around sp:
- * [stack_from, stack_to).
+ * [stack_from, stack_to). To find that out takes time, and is needed only where it is said below.
  */
 struct ss_where {
 	u64 sp, site;
@@ -25,6 +25,7 @@ struct ss_where {
 struct ss_entry {
 	struct ss_entry *below;
 	u64 sp, site;
+	u64 unmaps;   /* of its mm, when its spans were found to be the process's own; 0: nobody has looked */
 	const void *code;
 	u64 code_at;
 	u32 flags;    /* MLG_SS_FORK */
@@ -66,11 +67,25 @@ void ss_entry_free(struct ss_entries *t, struct ss_entry *e);
 
 void ss_entry_push(struct ss_entries *t, struct ss_entry *e, const struct ss_where *w);
 
-/* Wipes those on top whose frames are shown to be gone by somebody who is at `w`; how many. */
+/* Whether there may be frames that are gone, if a call is made there. */
+static inline bool ss_entries_may_be_dead(const struct ss_entries *t, u64 sp)
+{
+	return t->top && t->top->sp < sp;
+}
+
+/* Wipes those on top whose frames are shown to be gone by somebody who is at `w`; how many. If none can be,
+ * `w` need not have its stack.
+ */
 u32 ss_entries_drop_dead(struct ss_entries *t, const struct ss_where *w);
 
+/* Whether the last one was made at this place: then nothing further down is looked at. */
+static inline bool ss_entries_top_is(const struct ss_entries *t, const struct ss_where *w)
+{
+	return t->top && t->top->sp == w->sp && t->top->site == w->site;
+}
+
 /* The one that may be restored at `w`, which stays. -ENOENT: there is none at all; -EPERM: none for this
- * place.
+ * place. If it is the top, `w` need not have its stack; nor for taking it.
  */
 int ss_entry_find(const struct ss_entries *t, const struct ss_where *w, struct ss_entry **ret);
 

@@ -14,9 +14,7 @@ static void add_span(struct ss_span *span, u32 *n, u64 from, u64 to)
 		from = from < span[end].from ? from : span[end].from;
 		to = to > span[end].to ? to : span[end].to;
 	}
-	if (end == at)
-		memmove(&span[at + 1], &span[at], (*n - at) * sizeof(*span));
-	else
+	if (end < *n)
 		memmove(&span[at + 1], &span[end], (*n - end) * sizeof(*span));
 	span[at] = (struct ss_span){from, to};
 	*n = *n + 1 - (end - at);
@@ -65,23 +63,40 @@ static void cut(struct ss_spans *ret, u32 n_secret, const struct ss_span *except
 	}
 }
 
-int ss_spans_of(const struct mlg_ss_range *range, u32 n, struct ss_spans *ret)
+/* Apart, as most calls have none, and its list is long. */
+static plain_noinline void cut_exceptions(const struct mlg_ss_range *range, u32 n, struct ss_spans *ret)
 {
 	struct ss_span except[MLG_SS_RANGES_MAX];
-	u32 i, n_secret = 0, n_except = 0;
+	u32 i, n_except = 0;
+
+	for (i = 0; i < n; i++)
+		if (range[i].flags & MLG_SS_EXCEPTION)
+			add_span(except, &n_except, range[i].address, range[i].address + range[i].bytes);
+	cut(ret, ret->n, except, n_except);
+}
+
+int ss_spans_of(const struct mlg_ss_range *range, u32 n, struct ss_spans *ret)
+{
+	bool is_cut = false;
+	u32 i;
 
 	if (n == 0 || n > MLG_SS_RANGES_MAX)
 		return -EINVAL;
+	ret->n = 0;
 	for (i = 0; i < n; i++) {
-		u64 from = range[i].address, to = from + range[i].bytes;
-
 		if (check_range(&range[i]) < 0)
 			return -EINVAL;
 		if (range[i].flags & MLG_SS_EXCEPTION)
-			add_span(except, &n_except, from, to);
+			is_cut = true;
 		else
-			add_span(ret->span, &n_secret, from, to);
+			add_span(ret->span, &ret->n, range[i].address, range[i].address + range[i].bytes);
 	}
-	cut(ret, n_secret, except, n_except);
+	if (is_cut) {
+		cut_exceptions(range, n, ret);
+		return 0;
+	}
+	ret->bytes = 0;
+	for (i = 0; i < ret->n; i++)
+		ret->bytes += ret->span[i].to - ret->span[i].from;
 	return 0;
 }

@@ -88,6 +88,39 @@ static void try_nonsense(void) {
                "a snapshot of no such file");
 }
 
+static void does_nothing(__attribute__((unused)) void *arg) {}
+
+/* What was the process's own when it was hidden the last time may have become something else. */
+static void try_changed(void) {
+        const struct {
+                const char *what;
+                int protection, flags; /* of what is mapped in its place */
+                long err;
+        } rows[] = {
+                { "own memory", PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0 },
+                { "shared memory", PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -EOPNOTSUPP },
+                { "own memory once more", PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0 },
+                { "memory to be read only", PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -EFAULT },
+        };
+        uint8_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        struct guard g = { .fd = device };
+
+        guard_secret(&g, page, SECRET_BYTES);
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                long before = guarded(&g, does_nothing, NULL), after;
+
+                mmap(page, 4096, rows[i].protection, rows[i].flags | MAP_FIXED, -1, 0);
+                after = guarded(&g, does_nothing, NULL);
+                report("changed", before == 0 && after == rows[i].err, "to %s: %ld, %ld", rows[i].what, before,
+                       after);
+                mmap(page, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        }
+        mprotect(page, 4096, PROT_READ);
+        report("changed", guarded(&g, does_nothing, NULL) == -EFAULT, "and made so that it cannot be written to");
+        munmap(page, 4096);
+        report("changed", guarded(&g, does_nothing, NULL) == -EFAULT, "and unmapped");
+}
+
 /* Nested until it is refused, by threads of which each has a stack of its own. */
 static long refusal;
 static uint32_t refused_at, damaged;
@@ -121,10 +154,6 @@ static void try_limit(const char *name, const char *parameter, long value, long 
         set_parameter(parameter, old);
         report(name, refusal == expected && refused_at >= low && refused_at <= high && damaged == 0,
                "%ld at depth %u, %u frames damaged", refusal, refused_at, damaged);
-}
-
-static void does_nothing(void *arg) {
-        (void) arg;
 }
 
 /* A user who is not root, on his own account. */
@@ -231,6 +260,7 @@ static void try_wipe_threads(void) {
 
 void cases_limits(void) {
         try_nonsense();
+        try_changed();
         try_limit("quota", "user_kib", 64, -EDQUOT, 40, 64);
         try_limit("depth", "depth", 100, -ENOSPC, 101, 101);
         try_user();
