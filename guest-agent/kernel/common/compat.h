@@ -99,8 +99,10 @@ static inline void compat_disk_close(compat_disk *disk)
 	blkdev_put(disk, FMODE_READ | FMODE_WRITE | FMODE_EXCL);
 }
 
-/* A disk of blocks of one page that does at once what it is asked for. */
-static inline struct gendisk *compat_page_disk(bool stable_writes)
+/* A disk of blocks of one page, that does at once what it is asked for, or that turns, or neither. Up to 6.2 the
+ * first shows in its operations.
+ */
+static inline struct gendisk *compat_page_disk(bool stable_writes, bool at_once, bool turns)
 {
 	struct gendisk *disk = blk_alloc_disk(NUMA_NO_NODE);
 	struct request_queue *q;
@@ -116,7 +118,8 @@ static inline struct gendisk *compat_page_disk(bool stable_writes)
 	blk_queue_max_discard_sectors(q, COMPAT_DISCARD_SECTORS);
 	blk_queue_max_write_zeroes_sectors(q, COMPAT_DISCARD_SECTORS);
 	q->limits.discard_granularity = PAGE_SIZE;
-	blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
+	if (!turns)
+		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
 	blk_queue_flag_clear(QUEUE_FLAG_ADD_RANDOM, q);
 	if (stable_writes)
 		blk_queue_flag_set(QUEUE_FLAG_STABLE_WRITES, q);
@@ -140,10 +143,11 @@ static inline void compat_disk_close(compat_disk *disk)
 	bdev_fput(disk);
 }
 
-static inline struct gendisk *compat_page_disk(bool stable_writes)
+static inline struct gendisk *compat_page_disk(bool stable_writes, bool at_once, bool turns)
 {
 	struct queue_limits limits = {
-		.features = BLK_FEAT_SYNCHRONOUS | (stable_writes ? BLK_FEAT_STABLE_WRITES : 0),
+		.features = (at_once ? BLK_FEAT_SYNCHRONOUS : 0) | (turns ? BLK_FEAT_ROTATIONAL : 0) |
+			    (stable_writes ? BLK_FEAT_STABLE_WRITES : 0),
 		.logical_block_size = PAGE_SIZE,
 		.physical_block_size = PAGE_SIZE,
 		.io_min = PAGE_SIZE,

@@ -154,12 +154,20 @@ static void slot_freed(struct block_device *bdev, unsigned long slot)
 	mf_store_free(m->store, slot);
 }
 
+/* A device that is not said to answer at once: swap keeps what it reads in its cache, and reads ahead. */
+static const struct block_device_operations disk_ops = {
+	.owner = THIS_MODULE,
+	.submit_bio = submit_bio_,
+	.ioctl = mflex_ioctl,
+	.swap_slot_free_notify = slot_freed,
+};
+
 static const struct block_device_operations ops = {
 	.owner = THIS_MODULE,
 	.submit_bio = submit_bio_,
 	.ioctl = mflex_ioctl,
 #ifdef COMPAT_HAS_RW_PAGE
-	.rw_page = rw_page,
+	.rw_page = rw_page, /* by it these kernels know */
 #endif
 	.swap_slot_free_notify = slot_freed,
 };
@@ -201,12 +209,14 @@ static int make_disk(struct mflex *m)
 	/* a page that changes on its way has not the sum that was taken of it, nor what it was packed to */
 	bool stable_writes = m->sums || m->streams ||
 			     (m->backing && bdev_stable_writes(compat_disk_bdev(m->backing)));
-	struct gendisk *disk = compat_page_disk(stable_writes);
+	bool at_once = mflex_at_once || !m->backing;
+	struct gendisk *disk = compat_page_disk(stable_writes, at_once,
+						!at_once && !bdev_nonrot(compat_disk_bdev(m->backing)));
 	int err;
 
 	if (IS_ERR(disk))
 		return PTR_ERR(disk);
-	disk->fops = &ops;
+	disk->fops = at_once ? &ops : &disk_ops;
 	disk->flags |= GENHD_FL_NO_PART;
 	disk->private_data = m;
 	strscpy(disk->disk_name, "memflex0", DISK_NAME_LEN);

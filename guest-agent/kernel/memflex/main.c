@@ -35,6 +35,10 @@ module_param_named(write_ahead, mflex_write_ahead, bool, 0644);
 MODULE_PARM_DESC(write_ahead,
 		 "Write the oldest pages to the disk before the lent memory is full (default: Y)");
 
+bool mflex_at_once = true;
+module_param_named(at_once, mflex_at_once, bool, 0444);
+MODULE_PARM_DESC(at_once, "Tell swap that the device answers at once, which its disk does not (default: Y)");
+
 bool mflex_reads_ahead = true;
 module_param_named(read_ahead, mflex_reads_ahead, bool, 0644);
 MODULE_PARM_DESC(read_ahead, "Read on where pages are read from the disk one after the other (default: Y)");

@@ -130,4 +130,5 @@ extern char *mflex_backing;
 extern char *mflex_algorithm;
 extern bool mflex_write_ahead;
 extern bool mflex_reads_ahead;
+extern bool mflex_at_once;
 extern bool mflex_verify;

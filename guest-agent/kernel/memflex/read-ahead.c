@@ -64,7 +64,7 @@ void mflex_read_ahead(struct mflex *m, u32 slot)
 {
 	u32 i;
 
-	if (mflex_reads_ahead && m->ra && mf_ra_plan(&m->ra->core, m->store, slot, &i))
+	if (mflex_reads_ahead && mflex_at_once && m->ra && mf_ra_plan(&m->ra->core, m->store, slot, &i))
 		read_window(m, i);
 }
 
