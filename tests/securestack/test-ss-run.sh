@@ -52,6 +52,13 @@ grep -q 'libother.so: no library of that name' other.err || die "no word of a li
 ./ss-run --portable -v -u libuntrusted.so -f "$here/rules" ./lazy >verbose.out 2>verbose.err
 grep -qx 'ss-run: lib_spy: guarded' verbose.err || die "which are guarded?" verbose.err
 
+# what lies on the stack and zlib needs, it has to be shown: there are rules for that
+gcc -O2 -Wall -o zlib-user "$here/zlib-user.c" -l:libz.so.1
+./zlib-user file.gz >zlib.out || die "zlib" zlib.out
+fails "compress2" ./ss-run --portable -u libz.so.1 ./zlib-user file.gz
+./ss-run --portable -u libz.so.1 -f "$here/../../examples/securestack/zlib.rules" ./zlib-user file.gz >zlib.out 2>&1 || die "zlib with its rules" zlib.out
+grep -qx "all right" zlib.out || die "zlib with its rules" zlib.out
+
 # its own end, and its arguments
 ./ss-run --portable -u libuntrusted.so bash -c 'exit "$1"' -v 7 && die "the exit status"
 [ $? = 7 ] || die "the exit status"
