@@ -27,6 +27,17 @@ flex_guest_start() { # GUEST DISK_MIB [OPTIONS OF guest_start]: with the pool of
 stat_of() { guest_run -t 60 "$1" "cut -d' ' -f$3 /sys/block/memflex0/$2"; } # GUEST FILE FIELD, see guest-agent/kernel/memflex/stats.c
 all_stats() { guest_run -t 60 "$1" 'cd /sys/block/memflex0; for f in mm io wb pool; do echo "$f: $(cat ${f}_stat)"; done' | tr '\n' ' '; }
 more_than() { [ "$(stat_of "$1" "$2" "$3")" -gt "$4" ]; } # GUEST FILE FIELD NUMBER
+# The device is taken from a running guest, and given to it again: no page is lost.
+flex_unplug() { # GUEST
+        vsh detach-device-alias "$1" shmem0
+        wait_until 60 "$1 has no pool" "[ \"\$(stat_of $1 pool_stat 5)\" = 0 ]"
+        expect_eq 0 "$(stat_of "$1" mm_stat 4)" "pages that $1 lost"
+}
+flex_plug() { # GUEST
+        flex_device "$1" >"$T/shmem.$1.xml"
+        wait_until 30 "libvirt has let go of $1's" "! says memlego-swap vsh dumpxml $1"
+        vsh attach-device "$1" "$T/shmem.$1.xml" >/dev/null
+}
 flex_runs() { more_than "$1" pool_stat 5 0; }             # GUEST: its session with the host runs
 
 load_of() { guest_run -t 60 "$1" 'cat /run/flexload' | tr ' ' '\n' | sed -n "s/^$2=//p"; } # GUEST KEY

@@ -51,6 +51,17 @@ for g in $GUESTS; do
         reads_on $g 5000
 done
 
+step "the pool is unplugged while it is full of packed pages, and plugged in again"
+for g in $GUESTS; do
+        wait_until 60 "$g has many" more_than $g comp_stat 1 2000
+        flex_unplug $g
+        pass "$g: $(packed_stats $g)"
+        expect_eq "0 0" "$(stat_of $g comp_stat 1) $(stat_of $g comp_stat 2)" "packed pages, and what they take"
+        reads_on $g 2000
+        flex_plug $g
+done
+for g in $GUESTS; do wait_until 60 "$g swaps to the pool again" more_than $g comp_stat 1 1000; done
+
 step "every page is read once more"
 for g in $GUESTS; do load_end $g; done
 for g in $GUESTS; do
