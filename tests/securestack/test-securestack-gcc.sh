@@ -89,6 +89,20 @@ rm -f report
 gcc -O2 -c -fplugin="$plugin" "$arg-report=report" -o pointer.o pointer.c 2>log || die pointer log
 reported "not-seen call pointer.c:1: a call by a pointer, not guarded"
 reported "path call -> ? (by a pointer: not seen)"
+cat >taken.c <<'END'
+#define untrusted __attribute__((untrusted))
+int one(int) untrusted, two(int) untrusted, three(int) untrusted;
+int (*const table[])(int) = { one };
+void each(int (*f)(int));
+int use(int n) { each(two); return three(n) + table[0](n); }
+END
+for level in -O0 -O2; do
+        rm -f report
+        gcc $level -c -fplugin="$plugin" "$arg-report=report" -o taken.o taken.c 2>log || die "taken $level" log
+        reported "not-seen one taken.c:2: its address is taken, calls by that are not guarded"
+        reported "not-seen two taken.c:2: its address is taken, .*"
+        [ "$(grep -c 'address is taken' report)" = 2 ] || die "the third is called, and no more than that; each once" report
+done
 
 # the module is asked for unless copies are allowed
 if [ ! -e /dev/securestack ]; then

@@ -399,6 +399,16 @@ void on_begin(void *, void *) {
                       "%<-fno-asynchronous-unwind-tables%>");
 }
 
+// By a statement, or by what a variable begins with.
+void on_references_known(void *, void *) {
+        cgraph_node *node;
+        Rules rules;
+
+        FOR_EACH_FUNCTION(node)
+                if (node->address_taken && find_rules(node->decl, &rules))
+                        report.address_taken(name_of(node->decl), where(DECL_SOURCE_LOCATION(node->decl)));
+}
+
 void on_end(void *, void *) {
         if (seen_error())
                 return;
@@ -441,6 +451,7 @@ int plugin_init(plugin_name_args *args, plugin_gcc_version *version) {
         register_callback(args->base_name, PLUGIN_FINISH_DECL, on_declared, NULL);
         register_callback(args->base_name, PLUGIN_PRE_GENERICIZE, on_function, NULL);
         register_callback(args->base_name, PLUGIN_START_UNIT, on_begin, NULL);
+        register_callback(args->base_name, PLUGIN_ALL_IPA_PASSES_START, on_references_known, NULL);
         register_callback(args->base_name, PLUGIN_FINISH_UNIT, on_end, NULL);
         register_callback(args->base_name, PLUGIN_PASS_MANAGER_SETUP, NULL, &pass);
         return 0;

@@ -35,6 +35,12 @@ void Report::indirect(const std::string &from, const std::string &where) {
         lines += "not-seen " + from + " " + where + ": a call by a pointer, not guarded\n";
 }
 
+void Report::address_taken(const std::string &function, const std::string &where) {
+        if (!taken.insert(function).second)
+                return;
+        lines += "not-seen " + function + " " + where + ": its address is taken, calls by that are not guarded\n";
+}
+
 // Shortest ones, breadth first; where they leave the unit nothing is known.
 std::string Report::paths(const std::string &from) const {
         std::map<std::string, std::string> way = { { from, from } };

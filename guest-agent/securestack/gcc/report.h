@@ -21,12 +21,14 @@ class Report {
         void call(const std::string &from, const std::string &to);
         void guarded(const std::string &from, const Gate &gate, const std::string &where);
         void indirect(const std::string &from, const std::string &where);
+        // once for a function, however often it is said
+        void address_taken(const std::string &function, const std::string &where);
         // "" or why not
         std::string write(const std::string &unit) const;
 
       private:
         std::string paths(const std::string &from) const;
         std::string lines;
-        std::set<std::string> defined, secretive, untrusted, vague; // vague: with indirect calls
+        std::set<std::string> defined, secretive, untrusted, taken, vague; // vague: with indirect calls
         std::map<std::string, std::set<std::string>> calls;
 };
