@@ -80,4 +80,4 @@ ss_programs_open() { # GUEST
         pack_open "$1"
         guest_run "$1" "ln -s /pack/bash /bin/bash; [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd; ln -s /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu/"
 }
-ss_run_words() { echo "env SS_RUN_LIBDIR=/pack ./bash ./ss-run -u $1"; } # LIBRARY
+ss_run_words() { echo "env SS_RUN_LIBDIR=/pack ./ss-run -u $1"; } # LIBRARY
