@@ -59,7 +59,7 @@ done
 step "they end"
 guest_run A 'killall manyconn'
 for g in A B; do
-        wait_until 60 "$g has no connection any more" says "^connections-now [01]$" pipe_file $g counters
+        wait_until 90 "$g has no connection any more" says "^connections-now [01]$" pipe_file $g counters
         wait_until 20 "$g has no pipe any more" says ' pipes=0 ' pipe_file $g devices
         wait_until 20 "$g has all its chunks back" "pipe_file $g devices | sed 's/.*held=\([0-9]*\) free=\([0-9]*\).*/[ \1 = \2 ]/' | sh"
         expect_eq "" "$(pipe_file $g connections)" "connections of $g"

@@ -8,6 +8,8 @@
  * the connections until it is killed. They then end by RST: one packet each. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +63,17 @@ static void echo(int fd) {
         close(fd);
 }
 
+/* Clients end by resets, which nobody sends again: of ten thousand at once one may be lost on the way, and who has nothing to send would
+ * wait for that client for ever. */
+static void look_after(int listener) { /* and what it accepts */
+        static const int on = 1, idle_sec = 20, between_sec = 5;
+
+        if (setsockopt(listener, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0 ||
+            setsockopt(listener, IPPROTO_TCP, TCP_KEEPIDLE, &idle_sec, sizeof(idle_sec)) < 0 ||
+            setsockopt(listener, IPPROTO_TCP, TCP_KEEPINTVL, &between_sec, sizeof(between_sec)) < 0)
+                die("keep-alive");
+}
+
 static void accept_all(int listener, int epoll) {
         struct epoll_event e = { .events = EPOLLIN };
 
@@ -77,6 +90,7 @@ static _Noreturn void serve(uint16_t port) {
         struct epoll_event e = { .events = EPOLLIN, .data.fd = l }, ready[EVENTS];
 
         setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+        look_after(l);
         if (bind(l, (struct sockaddr *) &a, sizeof(a)) < 0 || listen(l, 4096) < 0 ||
             epoll_ctl(p, EPOLL_CTL_ADD, l, &e) < 0)
                 die("listen");
