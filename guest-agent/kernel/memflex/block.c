@@ -49,7 +49,7 @@ static void to_disk(struct mflex *m, struct bio *bio, u32 sum)
 		mflex_read_verified(m, bio, sum);
 		return;
 	}
-	if (bio_op(bio) == REQ_OP_WRITE) {
+	if (m->ra && bio_op(bio) == REQ_OP_WRITE) {
 		mflex_write_told(m, bio);
 		return;
 	}

@@ -35,7 +35,7 @@ struct mflex {
 	struct mflex_stream *streams; /* NULL: nothing is packed */
 	u32 n_streams;
 	void *unpacked; /* pages of a batch on their way to the disk */
-	struct mflex_read_ahead *ra; /* NULL: there is no disk */
+	struct mflex_read_ahead *ra; /* NULL: there is no disk, or swap reads it ahead */
 
 	struct delayed_work look;
 	bool hurry; /* somebody has asked for a look already */

@@ -64,7 +64,7 @@ void mflex_read_ahead(struct mflex *m, u32 slot)
 {
 	u32 i;
 
-	if (mflex_reads_ahead && mflex_at_once && m->ra && mf_ra_plan(&m->ra->core, m->store, slot, &i))
+	if (mflex_reads_ahead && m->ra && mf_ra_plan(&m->ra->core, m->store, slot, &i))
 		read_window(m, i);
 }
 
@@ -138,7 +138,7 @@ int mflex_read_ahead_init(struct mflex *m)
 	void *pages;
 	u32 i;
 
-	if (!m->backing)
+	if (!m->backing || !mflex_at_once)
 		return 0;
 	m->ra = kvzalloc(sizeof(*m->ra), GFP_KERNEL);
 	pages = vmalloc(MF_RA_WINDOWS * MF_RA_PAGES * PAGE_SIZE);
