@@ -104,19 +104,19 @@ static long move_out(struct ss_entry *e)
 	return err;
 }
 
-/* Where it is called from, with the file of that code kept; and as of which state of the map. */
-static int place_call(struct ss_vault *v, struct ss_thread *t, const struct mlg_ss_protect *p, struct ss_where *w,
-		      u64 *ret_unmaps)
+/* Where it is called from, with the file of that code kept. */
+static int place_call(struct ss_vault *v, struct ss_thread *t, const struct mlg_ss_protect *p, struct ss_where *w)
 {
 	struct mm_struct *mm = current->mm;
+	u64 unmaps;
 	int err;
 
 	mmap_read_lock(mm);
-	*ret_unmaps = atomic64_read(&v->unmaps);
+	unmaps = atomic64_read(&v->unmaps);
 	ss_place(mm, p->site, w);
 	if (p->clear_bytes || ss_entries_may_be_dead(&t->entries, w->sp))
 		ss_place_stack(mm, w);
-	err = w->code ? ss_check_private(mm, *ret_unmaps, &t->own, t->spans.span, t->spans.n) : -EACCES;
+	err = w->code ? ss_check_private(mm, unmaps, &t->own, t->spans.span, t->spans.n) : -EACCES;
 	if (err == 0)
 		ss_keep_code(w->code);
 	mmap_read_unlock(mm);
@@ -128,11 +128,10 @@ static long protect(struct ss_vault *v, struct ss_thread *t, const struct mlg_ss
 	struct ss_limits max;
 	struct ss_where w;
 	struct ss_entry *e = NULL;
-	u64 unmaps;
 	long err = read_call(t, p);
 
 	if (err == 0)
-		err = place_call(v, t, p, &w, &unmaps);
+		err = place_call(v, t, p, &w);
 	if (err < 0)
 		return err;
 	ss_count(SS_N_DEAD, ss_entries_drop_dead(&t->entries, &w));
@@ -146,7 +145,7 @@ static long protect(struct ss_vault *v, struct ss_thread *t, const struct mlg_ss
 		return err;
 	}
 	e->flags = p->flags;
-	e->unmaps = unmaps;
+	e->unmaps = t->own.unmaps;
 	e->traced = current->ptrace != 0;
 	ss_entry_push(&t->entries, e, &w);
 	ss_clear_below(&w, p->clear_bytes);

@@ -39,8 +39,9 @@ static void put_span(struct ss_spans *to, u64 from, u64 end)
  * so that what is put in front never overtakes them: each exception, and each secret, makes one piece more
  * at most.
  */
-static void cut(struct ss_spans *ret, u32 n_secret, const struct ss_span *except, u32 n_except)
+static void cut(struct ss_spans *ret, const struct ss_span *except, u32 n_except)
 {
+	u32 n_secret = ret->n;
 	struct ss_span *secret = &ret->span[MLG_SS_RANGES_MAX - n_secret];
 	u32 i, x = 0;
 
@@ -72,7 +73,7 @@ static plain_noinline void cut_exceptions(const struct mlg_ss_range *range, u32 
 	for (i = 0; i < n; i++)
 		if (range[i].flags & MLG_SS_EXCEPTION)
 			add_span(except, &n_except, range[i].address, range[i].address + range[i].bytes);
-	cut(ret, ret->n, except, n_except);
+	cut(ret, except, n_except);
 }
 
 int ss_spans_of(const struct mlg_ss_range *range, u32 n, struct ss_spans *ret)
