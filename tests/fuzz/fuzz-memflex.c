@@ -14,7 +14,7 @@ static void step(FlexRig *r, Input *in) {
         uint8_t what = next_byte(in), which = next_byte(in);
         uint32_t slot = (which + (what & 0x80) * 2u) % (SLOTS + 1);
 
-        switch (what % 16) {
+        switch (what % 17) {
         case 0:
         case 1:
         case 2:
@@ -53,6 +53,10 @@ static void step(FlexRig *r, Input *in) {
                 break;
         case 14:
                 mf_store_limit(&r->st, which % (CHUNKS + 2));
+                break;
+        case 15:
+                for (uint32_t i = 0; i <= which % 8u; i++)
+                        (void) flex_promote(r, slot + i, which & 8);
                 break;
         default:
                 if (which % 8 == 0)

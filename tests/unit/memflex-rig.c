@@ -271,6 +271,30 @@ void flex_free(FlexRig *r, uint32_t slot) {
         r->slot[slot].changed = r->slot[slot].moving;
 }
 
+typedef struct Promotion {
+        FlexRig *r;
+        bool stale, asked;
+} Promotion;
+
+static bool copy_of_disk(void *of, uint32_t slot, void *to) {
+        Promotion *p = of;
+
+        p->asked = true;
+        memcpy(to, disk_page(p->r, slot), MF_PAGE_BYTES);
+        return !p->stale;
+}
+
+bool flex_promote(FlexRig *r, uint32_t slot, bool stale) {
+        bool may = slot < r->n_slots && r->slot[slot].place == FLEX_DISK && has_room(r, 1);
+        Promotion p = { r, stale, false };
+        bool done = mf_store_promote(&r->st, slot, copy_of_disk, &p);
+
+        CHECK(p.asked == may && done == (may && !stale), slot);
+        if (done)
+                r->slot[slot].place = FLEX_BOTH;
+        return done;
+}
+
 int flex_lend(FlexRig *r, uint32_t chunk) {
         bool away = chunk < r->n_chunks && r->chunk[chunk].state == MF_AWAY;
         int result = mf_store_lend(&r->st, chunk);

@@ -40,6 +40,8 @@ void flex_rig_done(FlexRig *r);
 int flex_write(FlexRig *r, uint32_t slot, uint64_t stamp);
 int flex_read(FlexRig *r, uint32_t slot);
 void flex_free(FlexRig *r, uint32_t slot);
+/* `stale`: what is there to be copied is not what the disk has. */
+bool flex_promote(FlexRig *r, uint32_t slot, bool stale);
 int flex_lend(FlexRig *r, uint32_t chunk);
 bool flex_give(FlexRig *r);
 bool flex_drain(FlexRig *r, uint32_t most);

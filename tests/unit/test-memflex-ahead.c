@@ -37,6 +37,10 @@ static void test_marks(void **state) {
                 assert_int_equal(mf_ahead_from_pages(most), all - low);
                 assert_int_equal(asked(&a, all - low, most), 0); /* not yet */
                 assert_int_equal(asked(&a, all - 2 * low, most), 0);
+                /* what is promoted never makes room necessary */
+                assert_true(mf_ahead_promote_below(most, most) <= all - 2 * low);
+                assert_int_equal(mf_ahead_promote_below(most, MLG_FLEX_CHUNKS_MAX), all - plain_max(all / 8, 2 * low));
+                assert_int_equal(mf_ahead_promote_below(0, most), 0);
                 if (low == 0) {
                         assert_int_equal(asked(&a, all + 1, most), 0);
                         continue;

@@ -415,8 +415,10 @@ static void random_step(FlexRig *r, uint64_t *random) {
 
         if (what < 45)
                 (void) flex_write(r, slot, value % 8 ? value | 256 : value % 256);
-        else if (what < 64)
+        else if (what < 60)
                 (void) flex_read(r, slot);
+        else if (what < 64)
+                (void) flex_promote(r, slot, value % 4 == 0);
         else if (what < 65)
                 (void) flex_spoil(r, slot, (uint32_t) value);
         else if (what < 80)
@@ -475,7 +477,7 @@ typedef struct Threads {
 typedef struct Writer {
         Threads *t;
         uint32_t first;
-        uint64_t stamp[THREAD_SLOTS], by_disk, by_pool, by_packed, wrong;
+        uint64_t stamp[THREAD_SLOTS], by_disk, by_pool, by_packed, promoted, wrong;
 } Writer;
 
 static void look_at(Writer *w, uint32_t slot) {
@@ -511,6 +513,12 @@ static void write_page(Writer *w, uint32_t slot, uint64_t stamp) {
         w->stamp[slot] = stamp;
 }
 
+/* Of a slot of its own, to which nobody else writes. */
+static bool copy_of_disk(void *of, uint32_t slot, void *to) {
+        flex_copy_as_disk(to, ((Writer *) of)->t->disk[slot], MF_PAGE_BYTES);
+        return true;
+}
+
 static void *writer(void *arg) {
         Writer *w = arg;
         uint64_t random = 77 + w->first;
@@ -525,6 +533,8 @@ static void *writer(void *arg) {
                 } else if (value % 10 < 6) {
                         mf_store_free(&w->t->st, slot);
                         w->stamp[slot] = 0;
+                } else if (value % 10 < 7) {
+                        w->promoted += mf_store_promote(&w->t->st, slot, copy_of_disk, w);
                 } else {
                         look_at(w, slot);
                 }
@@ -580,7 +590,7 @@ static void test_threads(void **state) {
         Threads *t = calloc(1, sizeof(*t));
         Writer *w = calloc(WRITERS, sizeof(*w));
         pthread_t thread[WRITERS];
-        uint64_t moved = 0, by_pool = 0, by_disk = 0, by_packed = 0;
+        uint64_t moved = 0, by_pool = 0, by_disk = 0, by_packed = 0, promoted = 0;
 
         mf_store_init(&t->st, t->words, THREAD_SLOTS, true);
         mf_store_verify(&t->st, t->sums);
@@ -605,11 +615,12 @@ static void test_threads(void **state) {
                 by_pool += w[i].by_pool;
                 by_disk += w[i].by_disk;
                 by_packed += w[i].by_packed;
+                promoted += w[i].promoted;
         }
         printf("%" PRIu64 " pages written back, %" PRIu64 " read from the pool, %" PRIu64
-               " of them packed, %" PRIu64 " from the disk\n",
-               moved, by_pool, by_packed, by_disk);
-        assert_true(moved > 0 && by_pool > by_packed && by_packed > 0 && by_disk > 0);
+               " of them packed, %" PRIu64 " from the disk, %" PRIu64 " promoted\n",
+               moved, by_pool, by_packed, by_disk, promoted);
+        assert_true(moved > 0 && by_pool > by_packed && by_packed > 0 && by_disk > 0 && promoted > 0);
         mf_store_detach(&t->st);
         free(w);
         free(t);

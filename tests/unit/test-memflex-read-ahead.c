@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* MemFlex, read ahead: who reads page after page gets windows that grow, others none; and whatever is written,
+/* MemFlex, read ahead: who reads page after page gets windows that grow, others what lies around their page, which goes
+ * into the pool; and whatever is written,
  * written back, freed and read meanwhile, in whatever order the disk does it, no page is answered with what is
  * not on the disk any more. */
 #include <errno.h>
@@ -29,6 +30,7 @@ typedef struct World {
                 uint64_t stamp; /* 0: none is under way */
         } write[N_WRITES];
         bool reading[MF_RA_WINDOWS];
+        uint32_t around[MF_RA_WINDOWS]; /* the slot for which it was planned; N_SLOTS: by streams */
         struct mf_batch batch;
         bool moving;
         uint64_t next_stamp, random;
@@ -50,7 +52,7 @@ static void world_init(World *w, uint64_t seed) {
         assert_int_equal(mf_store_attach(&w->st, w->chunk, w->owner, N_CHUNKS, w->pool), 0);
         for (uint32_t i = 0; i < N_CHUNKS; i++)
                 assert_int_equal(mf_store_lend(&w->st, i), 0);
-        mf_ra_init(&w->ra, w->pages);
+        mf_ra_init(&w->ra, &w->st, w->pages);
 }
 
 static void world_done(World *w) {
@@ -83,7 +85,6 @@ static void write_slot(World *w, uint32_t slot) {
         if (r == 0)
                 return;
         assert_int_equal(r, MF_DISK);
-        mf_ra_write_begins(&w->ra, slot, 1);
         w->write[i].slot = slot;
         w->write[i].stamp = w->stamp[slot];
 }
@@ -110,13 +111,21 @@ static void read_some(World *w, uint32_t window) {
                         flex_fill(mf_ra_page(&w->ra, window, i), w->on_disk[what->first + i]);
 }
 
-static void plan(World *w, uint32_t slot) {
-        uint32_t window;
+static bool plan_around(World *w, uint32_t slot, uint32_t *ret_window) {
+        return draw(w, 2) == 0 && mf_ra_plan_around(&w->ra, &w->st, slot, ret_window);
+}
 
-        if (!mf_ra_plan(&w->ra, &w->st, slot, &window))
-                return;
+static void plan(World *w, uint32_t slot) {
+        uint32_t window, around = slot;
+
+        if (!plan_around(w, slot, &window)) {
+                around = N_SLOTS;
+                if (!mf_ra_plan(&w->ra, &w->st, slot, &window))
+                        return;
+        }
         assert_false(w->reading[window]);
         w->reading[window] = true;
+        w->around[window] = around;
         for (uint32_t i = 0; i < w->ra.window[window].n; i++)
                 flex_fill(mf_ra_page(&w->ra, window, i), w->on_disk[w->ra.window[window].first + i]);
 }
@@ -131,6 +140,8 @@ static void some_window_is_done(World *w) {
                 return;
         w->reading[i] = false;
         mf_ra_done(&w->ra, i, draw(w, 8) > 0);
+        if (w->around[i] < N_SLOTS && draw(w, 2) == 0)
+                mf_ra_promote(&w->ra, &w->st, w->around[i]);
 }
 
 static void read_slot(World *w, uint32_t slot) {
@@ -194,8 +205,11 @@ static void step(World *w, uint32_t *at) {
         case 5:
                 mf_store_limit(&w->st, draw(w, N_CHUNKS + 1));
                 break;
-        case 6 ... 8:
+        case 6 ... 7:
                 some_write_lands(w);
+                break;
+        case 8: /* late */
+                mf_ra_promote(&w->ra, &w->st, draw(w, N_SLOTS));
                 break;
         case 9 ... 10:
                 some_window_is_done(w);
@@ -206,8 +220,16 @@ static void step(World *w, uint32_t *at) {
         }
 }
 
+static uint64_t promoted(World *w) {
+        struct mf_numbers now;
+
+        mf_store_numbers(&w->st, &now);
+        return now.count[MF_N_PROMOTED];
+}
+
 static void test_nothing_old(void **state) {
         uint32_t n_hits = 0, n_waits = 0;
+        uint64_t n_promoted = 0;
 
         for (uint64_t seed = 1; seed <= 20; seed++) {
                 World *w = malloc(sizeof(*w));
@@ -219,12 +241,14 @@ static void test_nothing_old(void **state) {
                         step(w, &at);
                 n_hits += w->n_hits;
                 n_waits += w->n_waits;
+                n_promoted += promoted(w);
                 world_done(w);
                 free(w);
         }
         /* it was about something */
         assert_true(n_hits > 1000);
         assert_true(n_waits > 100);
+        assert_true(n_promoted > 1000);
 }
 
 /* ---------------------------------------------------------------- what is read */
@@ -301,7 +325,8 @@ static void test_only_of_the_disk(void **state) {
         assert_false(mf_ra_plan(&w->ra, &w->st, 40, &window));
         assert_false(mf_ra_plan(&w->ra, &w->st, 41, &window));
         /* nothing while something there is being written */
-        mf_ra_write_begins(&w->ra, 130, 1);
+        write_slot(w, 130);
+        assert_int_equal(w->write[0].slot, 130);
         assert_false(mf_ra_plan(&w->ra, &w->st, 131, &window));
         assert_false(mf_ra_plan(&w->ra, &w->st, 132, &window));
         mf_ra_write_ends(&w->ra, 130, 1);
@@ -311,11 +336,101 @@ static void test_only_of_the_disk(void **state) {
         free(w);
 }
 
+/* ---------------------------------------------------------------- around */
+
+static void expect_around(World *w, uint32_t slot, uint32_t first, uint32_t n, uint32_t has) {
+        uint32_t window;
+
+        assert_true(mf_ra_plan_around(&w->ra, &w->st, slot, &window));
+        assert_int_equal(w->ra.window[window].first, first);
+        assert_int_equal(w->ra.window[window].n, n);
+        assert_int_equal(w->ra.window[window].has, has);
+        for (uint32_t i = 0; i < n; i++)
+                flex_fill(mf_ra_page(&w->ra, window, i), w->on_disk[first + i]);
+        mf_ra_done(&w->ra, window, true);
+        mf_ra_promote(&w->ra, &w->st, slot);
+}
+
+static void test_around(void **state) {
+        World *w = full_disk();
+        uint8_t page[MF_PAGE_BYTES];
+        uint32_t window;
+
+        mf_store_limit(&w->st, N_CHUNKS);
+        expect_around(w, 43, 40, 8, 0xf7); /* its own page is its reader's */
+        assert_int_equal(promoted(w), 7);
+        for (uint32_t slot = 40; slot < 48; slot++) {
+                assert_int_equal(mf_store_read(&w->st, slot, page, false), slot == 43 ? MF_DISK : 0);
+                assert_true(slot == 43 || flex_is(page, w->stamp[slot]));
+        }
+        assert_false(mf_ra_plan_around(&w->ra, &w->st, 43, &window)); /* nothing is left around it */
+        /* from the first and to the last that is there, in one piece */
+        free_slot(w, 56);
+        free_slot(w, 60);
+        expect_around(w, 58, 57, 3, 0x5);
+        assert_int_equal(promoted(w), 9);
+        /* what a write to the pool or to the disk has changed stays as it is */
+        mf_store_limit(&w->st, 0);
+        write_slot(w, 57);
+        assert_int_equal(mf_store_read(&w->st, 57, page, false), 0); /* in its place */
+        assert_true(flex_is(page, w->stamp[57]));
+        world_done(w);
+        free(w);
+}
+
+static void test_around_and_ahead(void **state) {
+        World *w = full_disk();
+        uint32_t window;
+
+        mf_store_limit(&w->st, N_CHUNKS);
+        expect_around(w, 8, 8, 8, 0xfe);
+        /* who goes on where that ended reads in order */
+        assert_false(mf_ra_plan_around(&w->ra, &w->st, 16, &window));
+        assert_true(mf_ra_plan(&w->ra, &w->st, 16, &window));
+        assert_int_equal(w->ra.window[window].first, 17);
+        world_done(w);
+        free(w);
+}
+
+/* A write that has begun, by the store alone, while the window was being read. */
+static void test_nothing_stale_is_promoted(void **state) {
+        World *w = full_disk();
+        uint32_t window;
+
+        assert_true(mf_ra_plan_around(&w->ra, &w->st, 80, &window));
+        write_slot(w, 82);
+        assert_int_equal(w->write[0].slot, 82);
+        mf_ra_done(&w->ra, window, true);
+        mf_store_limit(&w->st, N_CHUNKS);
+        mf_ra_promote(&w->ra, &w->st, 80);
+        assert_int_equal(promoted(w), 6); /* neither 80, which was read, nor 82 */
+        assert_false(mf_ra_plan_around(&w->ra, &w->st, 90, &window)); /* a write is under way near there */
+        mf_ra_write_ends(&w->ra, 82, 1);
+        assert_true(mf_ra_plan_around(&w->ra, &w->st, 90, &window));
+        world_done(w);
+        free(w);
+}
+
+static void test_no_room(void **state) {
+        World *w = full_disk(); /* without a place in the pool */
+        uint8_t page[MF_PAGE_BYTES];
+
+        expect_around(w, 80, 80, 8, 0xfe);
+        assert_int_equal(promoted(w), 0);
+        assert_int_equal(mf_ra_take(&w->ra, 81, page), 0); /* they stay in the window meanwhile */
+        world_done(w);
+        free(w);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_windows_grow),
                 cmocka_unit_test(test_only_in_order),
                 cmocka_unit_test(test_only_of_the_disk),
+                cmocka_unit_test(test_around),
+                cmocka_unit_test(test_around_and_ahead),
+                cmocka_unit_test(test_nothing_stale_is_promoted),
+                cmocka_unit_test(test_no_room),
                 cmocka_unit_test(test_nothing_old),
         };
 

@@ -43,7 +43,7 @@ static int do_page_for_sure(struct mflex *m, bool write, u32 slot, struct page *
 	}
 }
 
-static void to_disk(struct mflex *m, struct bio *bio, u32 sum)
+void mflex_to_disk(struct mflex *m, struct bio *bio, u32 sum)
 {
 	if (m->sums && bio_op(bio) == REQ_OP_READ) {
 		mflex_read_verified(m, bio, sum);
@@ -63,7 +63,7 @@ static void begin_to_disk(struct mflex *m, struct bio *bio, u32 bytes, u32 sum)
 	struct bio *begin = bio_split(bio, bytes >> SECTOR_SHIFT, GFP_NOIO, &m->splits);
 
 	bio_chain(begin, bio);
-	to_disk(m, begin, sum);
+	mflex_to_disk(m, begin, sum);
 }
 
 /* They are zeroes from now on, and lie nowhere. */
@@ -75,6 +75,18 @@ static void discard(struct mflex *m, struct bio *bio)
 	while (n-- > 0)
 		mf_store_free(m->store, slot++);
 	bio_endio(bio);
+}
+
+/* Asked for before anything of it is done: a write that has begun must also end. */
+static bool is_of_pages(struct bio *bio)
+{
+	struct bvec_iter iter;
+	struct bio_vec vec;
+
+	bio_for_each_bvec (vec, bio, iter)
+		if (vec.bv_len % PAGE_SIZE || vec.bv_offset % PAGE_SIZE)
+			return false;
+	return bio->bi_iter.bi_sector % (1u << SECTORS_SHIFT) == 0;
 }
 
 /* Page by page; `disk_bytes` at the front of what is left of the bio are the disk's, and `disk_sum` is their
@@ -98,13 +110,13 @@ static void submit_bio_(struct bio *bio)
 		bio_endio(bio);
 		return;
 	}
+	if (!is_of_pages(bio)) {
+		bio_io_error(bio);
+		return;
+	}
 	while (iter.bi_size) {
 		struct bio_vec page = bio_iter_iovec(bio, iter);
 
-		if (page.bv_len != PAGE_SIZE || page.bv_offset || iter.bi_sector % (1u << SECTORS_SHIFT)) {
-			bio_io_error(bio);
-			return;
-		}
 		slot = iter.bi_sector >> SECTORS_SHIFT;
 		sum = mf_store_sum(m->store, slot);
 		result = do_page_for_sure(m, write, slot, page.bv_page);
@@ -124,10 +136,12 @@ static void submit_bio_(struct bio *bio)
 			bio->bi_status = errno_to_blk_status(result);
 		bio_advance(bio, PAGE_SIZE);
 	}
-	if (disk_bytes)
-		to_disk(m, bio, disk_sum);
-	else
+	if (!disk_bytes)
 		bio_endio(bio);
+	else if (ahead && mflex_read_around(m, bio, disk_sum))
+		return;
+	else
+		mflex_to_disk(m, bio, disk_sum);
 	if (ahead)
 		mflex_read_ahead(m, slot);
 }
@@ -272,8 +286,8 @@ void mflex_free(struct mflex *m)
 		del_gendisk(m->disk);
 		put_disk(m->disk);
 	}
+	mflex_read_ahead_exit(m); /* its last work may ask for a look */
 	cancel_delayed_work_sync(&m->look);
-	mflex_read_ahead_exit(m);
 	mflex_compress_done(m);
 	mflex_verify_done(m);
 	bioset_exit(&m->writes);

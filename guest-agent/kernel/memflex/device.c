@@ -130,6 +130,7 @@ static void detach(struct mflex *m)
 	WRITE_ONCE(m->base, NULL);
 	mf_link_leave(&m->link, m->store);
 	mf_store_detach(m->store);
+	WRITE_ONCE(m->promote_below_pages, 0);
 	mflex_ring(m);
 	free_tables(m);
 	m->pdev = NULL;

@@ -9,9 +9,9 @@
  *   read-ahead.c  of the disk                             core/         plain C, tested in user space
  *
  * Locks, outer ones first: mflex_lock (there is one device), m->lock (its pool), and inside of core/store.h
- * that of a slot's bucket and that of the chunks. Pages come and go under the last two only, which are
- * spinlocks and never taken in interrupts: so also where reclaim calls, with swap's own locks held. No
- * page's way out allocates memory; a bio that goes partly to the disk is split from a pool of ours.
+ * that of a slot's bucket, and that of the chunks or that of core/read-ahead.h. Pages come and go under the last ones
+ * only, which are spinlocks, the first two of them never taken in interrupts: so also where reclaim calls, with
+ * swap's own locks held. No page's way out allocates memory; a bio that goes partly to the disk is split from a pool of ours.
  *
  * Lives. The block device comes with the first pool and stays until the module ends, which is refused while
  * it is open. Pools come and go meanwhile: without one all goes to the disk.
@@ -42,6 +42,10 @@ MODULE_PARM_DESC(at_once, "Tell swap that the device answers at once, which its 
 bool mflex_reads_ahead = true;
 module_param_named(read_ahead, mflex_reads_ahead, bool, 0644);
 MODULE_PARM_DESC(read_ahead, "Read on where pages are read from the disk one after the other (default: Y)");
+
+bool mflex_promotes = true;
+module_param_named(promote, mflex_promotes, bool, 0644);
+MODULE_PARM_DESC(promote, "Read what lies beside a page that is read from the disk into lent memory that has room (default: Y)");
 
 char *mflex_algorithm = "none";
 module_param_named(comp_algorithm, mflex_algorithm, charp, 0444);

@@ -52,6 +52,7 @@ struct mflex {
 
 	struct mf_ahead ahead;
 	u64 ahead_from_pages; /* in the pool: with more the worker is to look; read by all, without the lock */
+	u64 promote_below_pages; /* in the pool; read by all, without the lock */
 	u64 n_ahead;          /* pages written back before there was need */
 
 	struct mf_batch batch;
@@ -67,10 +68,13 @@ extern struct workqueue_struct *mflex_wq;
 extern struct mflex *mflex; /* the one there is, from the first pool that was found until the module ends */
 extern struct mutex mflex_lock; /* its coming to be */
 
-/* block.c: the device, of the size of the disk behind it, or of so many chunks. */
+/* block.c: the device, of the size of the disk behind it, or of so many chunks. to_disk(): all of a bio, and
+ * the sum of what it reads.
+ */
 struct mflex *mflex_new(const char *backing, u32 quota_chunks);
 void mflex_free(struct mflex *m);
 bool mflex_is_open(const struct mflex *m);
+void mflex_to_disk(struct mflex *m, struct bio *bio, u32 sum);
 
 /* device.c */
 int mflex_device_init(void);
@@ -111,24 +115,28 @@ extern const char *const mflex_algorithms[]; /* ends with NULL */
 int mflex_verify_init(struct mflex *m);
 void mflex_verify_done(struct mflex *m);
 void mflex_read_verified(struct mflex *m, struct bio *bio, u32 sum); /* all of it from the disk */
+bool mflex_is_right(struct bio *bio, u32 sum); /* what was read; the bio itself has not gone anywhere */
 void mflex_tell_wrong(u32 slot);
 
 /* read-ahead.c: windows of the disk that are read before they are asked for; exit() also undoes half of init().
- * was_ahead(): a page that is on the disk: 0; MF_DISK: read it there; -EBADMSG. write_told(): straight to
- * the disk. forget(): before what was written back is on the disk alone.
+ * was_ahead(): a page that is on the disk: 0; MF_DISK: read it there; -EBADMSG. around(): true: a read of one page
+ * of the disk, which has that sum, goes there with what lies beside it, and is not the caller's any more.
+ * write_told(): straight to the disk. forget(): before what was written back is on the disk alone.
  */
 int mflex_read_ahead_init(struct mflex *m);
 void mflex_read_ahead_exit(struct mflex *m);
 void mflex_read_ahead(struct mflex *m, u32 slot); /* it was read, and is on the disk */
+bool mflex_read_around(struct mflex *m, struct bio *bio, u32 sum);
 int mflex_read_was_ahead(struct mflex *m, u32 slot, struct page *page, u32 sum);
 void mflex_write_told(struct mflex *m, struct bio *bio);
 void mflex_read_ahead_forget(struct mflex *m, const struct mf_move *move, u32 n);
-void mflex_read_ahead_numbers(struct mflex *m, u64 *ret_read, u64 *ret_taken);
+void mflex_read_ahead_numbers(struct mflex *m, u64 *ret_ahead, u64 *ret_taken, u64 *ret_around);
 
 extern const struct attribute_group *mflex_groups[];
 extern char *mflex_backing;
 extern char *mflex_algorithm;
 extern bool mflex_write_ahead;
 extern bool mflex_reads_ahead;
+extern bool mflex_promotes;
 extern bool mflex_at_once;
 extern bool mflex_verify;

@@ -9,7 +9,8 @@
  *              called back and cannot be given; of what was written back: before there was need
  *   pool_stat  chunks: held, of them without a page, wanted, those we may have; epoch (0: no pool, or not
  *              yet); how often the host took the pool away
- *   ra_stat    read from the disk ahead; of these, asked for later (which io_stat says were read from the disk)
+ *   ra_stat    read from the disk ahead; of these, asked for later (which io_stat says were read from the disk);
+ *              read together with what lies beside them; of that, put into the pool
  *   comp_algorithm  those there are; the one in use in brackets
  *   comp_stat    packed, of those in the pool; pages of the pool that all of those take; written to the pool
  *              packed, in all; bytes that these came to; written to the pool as they are, in all
@@ -67,10 +68,12 @@ static ssize_t pool_stat_show(struct device *dev, struct device_attribute *attr,
 
 static ssize_t ra_stat_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
-	u64 n_read, n_taken;
+	u64 n_ahead, n_taken, n_around;
+	struct mf_numbers n;
 
-	mflex_read_ahead_numbers(mflex_of(dev), &n_read, &n_taken);
-	return sysfs_emit(buf, "%llu %llu\n", n_read, n_taken);
+	mf_store_numbers(mflex_of(dev)->store, &n);
+	mflex_read_ahead_numbers(mflex_of(dev), &n_ahead, &n_taken, &n_around);
+	return sysfs_emit(buf, "%llu %llu %llu %llu\n", n_ahead, n_taken, n_around, n.count[MF_N_PROMOTED]);
 }
 
 static ssize_t comp_algorithm_show(struct device *dev, struct device_attribute *attr, char *buf)

@@ -37,6 +37,11 @@ static u32 sum_of(struct bio *bio, struct bvec_iter iter)
 	return sum;
 }
 
+bool mflex_is_right(struct bio *bio, u32 sum)
+{
+	return sum_of(bio, bio->bi_iter) == sum;
+}
+
 static void check(struct work_struct *work)
 {
 	struct mflex_check *c = container_of(work, struct mflex_check, work);

@@ -80,6 +80,7 @@ static void look_at_pool(struct mflex *m)
 		shrink(m);
 	if (m->backing && mflex_write_ahead)
 		write_ahead(m);
+	WRITE_ONCE(m->promote_below_pages, mf_ahead_promote_below(READ_ONCE(m->store->chunks.n_held), may_have(m)));
 	WRITE_ONCE(m->ahead_from_pages, m->backing ? mf_ahead_from_pages(may_have(m)) : U64_MAX);
 	m->unmet = mf_link_excess(&m->link, m->store);
 }

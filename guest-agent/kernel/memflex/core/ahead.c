@@ -19,6 +19,13 @@ u64 mf_ahead_from_pages(u32 most_chunks)
 	return capacity - low_pages(capacity);
 }
 
+u64 mf_ahead_promote_below(u32 held_chunks, u32 most_chunks)
+{
+	u32 capacity = plain_min(held_chunks, most_chunks) * MLG_FLEX_CHUNK_PAGES;
+
+	return capacity - plain_max(capacity / 8, 2 * low_pages(capacity));
+}
+
 u32 mf_ahead_chunks(struct mf_ahead *a, const struct mf_numbers *now, u32 most_chunks)
 {
 	u32 capacity = most_chunks * MLG_FLEX_CHUNK_PAGES, low = low_pages(capacity), high = 2 * low;

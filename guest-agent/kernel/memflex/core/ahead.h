@@ -24,5 +24,10 @@ struct mf_ahead {
 /* As many chunks are to be written back now, a batch at most, if so many may be in use. */
 u32 mf_ahead_chunks(struct mf_ahead *a, const struct mf_numbers *now, u32 most_chunks);
 
+/* With fewer pages in the pool than that, if we hold so many chunks and may have so many, what is on the disk may be
+ * promoted: an eighth, or HIGH, is left for what is swapped out, so nothing is ever written back for that.
+ */
+u64 mf_ahead_promote_below(u32 held_chunks, u32 most_chunks);
+
 /* With more pages in the pool than that it is time to ask. */
 u64 mf_ahead_from_pages(u32 most_chunks);

@@ -89,6 +89,12 @@ void mf_store_verify(struct mf_store *st, u32 *sum)
 	st->sum = sum;
 }
 
+void mf_store_tell(struct mf_store *st, void (*tell)(void *whom, u32 slot), void *whom)
+{
+	st->tell = tell;
+	st->whom = whom;
+}
+
 void mf_store_pack(struct mf_store *st)
 {
 	st->parts = MF_PARTS;
@@ -211,6 +217,8 @@ static int write_beyond(struct mf_store *st, struct mf_bucket *b, u32 slot, bool
 	}
 	if (word & POOL)
 		put_place_of(st, word);
+	if (st->tell)
+		st->tell(st->whom, slot);
 	set_slot(st, b, slot, DISK);
 	b->count[MF_N_DISK_WRITES]++;
 	return MF_DISK;
@@ -330,6 +338,37 @@ u32 mf_store_age(struct mf_store *st, u32 slot)
 		age = MF_AGE_DISK;
 	plain_unlock(&b->lock);
 	return age;
+}
+
+static bool promote(struct mf_store *st, struct mf_bucket *b, u32 slot,
+		    bool (*copy)(void *of, u32 slot, void *to), void *of)
+{
+	void *page;
+	u32 place;
+
+	if (kind_of(st->slot[slot]) != DISK || !take_place(st, slot, 1, &place))
+		return false;
+	page = mf_store_page(st, place);
+	if (!copy(of, slot, page) || (st->sum && mf_sum(page) != st->sum[slot])) {
+		put_place_of(st, place);
+		return false;
+	}
+	set_slot(st, b, slot, POOL | CLEAN | place);
+	b->count[MF_N_PROMOTED]++;
+	return true;
+}
+
+bool mf_store_promote(struct mf_store *st, u32 slot, bool (*copy)(void *of, u32 slot, void *to), void *of)
+{
+	struct mf_bucket *b = bucket_of(st, slot);
+	bool done;
+
+	if (slot >= st->n_slots)
+		return false;
+	plain_lock(&b->lock);
+	done = promote(st, b, slot, copy, of);
+	plain_unlock(&b->lock);
+	return done;
 }
 
 void mf_store_count_wrong(struct mf_store *st, u32 slot)

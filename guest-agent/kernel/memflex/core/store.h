@@ -4,6 +4,7 @@
  *
  *     FREE, SAME(byte), DISK, LOST --write--> POOL, or SAME, or (no page to be had) DISK
  *     POOL --write--> POOL, in the same page       any --free--> FREE
+ *     DISK --promote--> POOL and CLEAN
  *
  * Write-back takes whole chunks, the oldest first: drain() marks what must be written as BUSY, the caller
  * writes it to the disk out of the pool, drained() makes of it DISK, or POOL again where the disk failed.
@@ -57,6 +58,7 @@ enum mf_count {
 	MF_N_FREED, /* slots that held something */
 	MF_N_WRITTEN_BACK,
 	MF_N_DROPPED, /* from the pool without a write: the disk had the same */
+	MF_N_PROMOTED, /* from the disk into the pool */
 	MF_N_ERRORS,  /* pages that could not be written back, reads of lost ones, writes without room */
 	MF_N_WRONG,   /* reads of what is not what was written */
 	MF_N_PACKED_WRITES, /* of the writes to the pool, those that were packed, ... */
@@ -82,6 +84,8 @@ struct mf_store {
 	u32 n_slots;
 	u32 parts; /* of a page of the pool, at most; 1: nothing is packed */
 	bool has_disk;
+	void (*tell)(void *whom, u32 slot); /* see mf_store_tell(); or NULL */
+	void *whom;
 	u8 *pages; /* of the pool */
 	struct mf_bucket bucket[MF_BUCKETS];
 	plain_lock_t chunks_lock;
@@ -114,6 +118,11 @@ void mf_store_init(struct mf_store *st, u32 *slot, u32 n_slots, bool has_disk);
 
 /* Before anything is written. `sum`: as many words as there are slots. */
 void mf_store_verify(struct mf_store *st, u32 *sum);
+
+/* Before anything is written: who is to hear of each page that goes straight to the disk, before anybody else
+ * finds its slot there: with its bucket locked.
+ */
+void mf_store_tell(struct mf_store *st, void (*tell)(void *whom, u32 slot), void *whom);
 
 /* Before a pool is attached, whose `owner` must have room for all parts then. */
 void mf_store_pack(struct mf_store *st);
@@ -160,6 +169,11 @@ static inline u32 mf_store_sum(const struct mf_store *st, u32 slot)
 
 /* It had another one. */
 void mf_store_count_wrong(struct mf_store *st, u32 slot);
+
+/* What is on the disk alone goes into the pool as well, if there is a place. `copy` puts it there, if it still
+ * has what the disk has: it is asked with the slot's bucket locked, so no write to it is about to begin. True: done.
+ */
+bool mf_store_promote(struct mf_store *st, u32 slot, bool (*copy)(void *of, u32 slot, void *to), void *of);
 
 /* Nobody needs it any more. May be called with other locks held. */
 void mf_store_free(struct mf_store *st, u32 slot);
