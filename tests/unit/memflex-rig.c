@@ -321,31 +321,19 @@ bool flex_give(FlexRig *r) {
         return true;
 }
 
-static void copy_half(FlexRig *r, uint32_t i, size_t from) {
-        flex_copy_as_disk(r->staged + (size_t) i * MF_PAGE_BYTES + from,
-                          (uint8_t *) mf_store_page(&r->st, r->batch.move[i].page) + from,
-                          MF_PAGE_BYTES / 2);
-}
-
 /* Every other page goes at once, the others when the batch is over: much may have happened by then. */
 static void fetch(FlexRig *r, uint32_t i) {
         uint8_t *to = r->staged + (size_t) i * MF_PAGE_BYTES;
         struct mf_packed packed;
 
-        r->fetched[i] = mf_store_fetch(&r->st, &r->batch.move[i], &packed);
+        r->fetched[i] = mf_store_fetch(&r->st, &r->batch.move[i], to, &packed);
         if (r->fetched[i] == MF_PACKED)
                 CHECK(flex_unpack(&packed, to) && mf_sum(to) == packed.sum, i);
-        else if (r->fetched[i] == 0)
-                copy_half(r, i, 0);
 }
 
 static void fetch_rest(FlexRig *r) {
-        for (uint32_t i = 0; i < r->batch.n; i++) {
-                if (i % 2 == 1)
-                        fetch(r, i);
-                if (r->fetched[i] == 0)
-                        copy_half(r, i, MF_PAGE_BYTES / 2);
-        }
+        for (uint32_t i = 1; i < r->batch.n; i += 2)
+                fetch(r, i);
 }
 
 /* Of the chunks that leave, what the disk has as well is there alone from now on. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* MemFlex's rig: a store with a pool and a disk that are memory of the test's own, and beside it the
  * plainest model of both: what was written last to each slot, and where it must lie by now. What the store
- * does is compared with it step by step; the first difference ends the program. Write-back reads the pool
- * half when it begins and half when it ends, as a disk may. The store verifies: no page of the pool or the
+ * does is compared with it step by step; the first difference ends the program. Write-back fetches half of its pages
+ * when it begins and half when it ends. The store verifies: no page of the pool or the
  * disk that is right is taken for a wrong one, and none that is wrong for a right one. Pages can be packed,
  * by a code of the rig's own: some can not, the others come to very different sizes. */
 #pragma once

@@ -398,7 +398,7 @@ static void test_wrong_length(void **state) {
                 assert_int_equal(result, lengths[i] >= 1 && lengths[i] <= 1022 ? MF_PACKED : -EBADMSG);
         }
         assert_true(mf_store_drain(&r.st, &r.batch, 1));
-        assert_int_equal(mf_store_fetch(&r.st, &r.batch.move[0], &packed), -EBADMSG);
+        assert_int_equal(mf_store_fetch(&r.st, &r.batch.move[0], page, &packed), -EBADMSG);
         r.batch.move[0].wrong = true;
         mf_store_drained(&r.st, &r.batch, true);
         assert_int_equal(mf_store_read(&r.st, 3, page, false), -EIO);
@@ -547,13 +547,13 @@ static void write_back(Threads *t, struct mf_move *m) {
         uint64_t page[MF_PAGE_BYTES / 8];
         struct mf_packed packed;
 
-        switch (mf_store_fetch(&t->st, m, &packed)) {
+        switch (mf_store_fetch(&t->st, m, page, &packed)) {
         case MF_PACKED:
                 m->wrong = !flex_unpack(&packed, page) || mf_sum(page) != packed.sum;
                 flex_copy_as_disk(t->disk[m->slot], page, MF_PAGE_BYTES);
                 break;
         case 0:
-                flex_copy_as_disk(t->disk[m->slot], mf_store_page(&t->st, m->page), MF_PAGE_BYTES);
+                flex_copy_as_disk(t->disk[m->slot], page, MF_PAGE_BYTES);
                 break;
         case -EBADMSG:
                 m->wrong = true;

@@ -163,6 +163,8 @@ static void read_slot(World *w, uint32_t slot) {
 }
 
 static void write_back(World *w) {
+        uint8_t page[MF_PAGE_BYTES];
+
         if (!w->moving) {
                 w->moving = mf_store_drain(&w->st, &w->batch, 1);
                 return;
@@ -171,7 +173,7 @@ static void write_back(World *w) {
                 struct mf_move *move = &w->batch.move[i];
 
                 move->failed = draw(w, 16) == 0;
-                if (!move->failed && mf_store_fetch(&w->st, move, NULL) == 0)
+                if (!move->failed && mf_store_fetch(&w->st, move, page, NULL) == 0)
                         w->on_disk[move->slot] = w->stamp[move->slot];
                 else if (!move->failed)
                         w->on_disk[move->slot] = 7; /* of before it was changed; nobody may ever see it */

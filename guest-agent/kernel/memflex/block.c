@@ -268,7 +268,7 @@ struct mflex *mflex_new(const char *backing, u32 quota_chunks)
 	if (err == 0)
 		err = bioset_init(&m->splits, MFLEX_POOL_BIOS, 0, BIOSET_NEED_RESCUER);
 	if (err == 0)
-		err = bioset_init(&m->writes, MFLEX_POOL_BIOS, 0, BIOSET_NEED_BVECS);
+		err = mflex_write_back_init(m);
 	if (err == 0)
 		err = make_disk(m);
 	if (err < 0) {
@@ -290,7 +290,7 @@ void mflex_free(struct mflex *m)
 	cancel_delayed_work_sync(&m->look);
 	mflex_compress_done(m);
 	mflex_verify_done(m);
-	bioset_exit(&m->writes);
+	mflex_write_back_exit(m);
 	bioset_exit(&m->splits);
 	if (m->backing)
 		compat_disk_close(m->backing);

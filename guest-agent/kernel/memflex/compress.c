@@ -86,27 +86,19 @@ int mflex_read_page(struct mflex *m, u32 slot, void *to, bool try)
 	return result;
 }
 
-struct page *mflex_fetch(struct mflex *m, u32 move)
+int mflex_fetch(struct mflex *m, const struct mf_move *move, void *to)
 {
-	void *page = m->unpacked + move * PAGE_SIZE;
-	struct mf_move *moved = &m->batch.move[move];
-	struct page *in_pool = virt_to_page(mf_store_page(m->store, moved->page));
 	struct mflex_stream *s;
 	int result;
 
 	if (!m->streams)
-		return in_pool;
+		return mf_store_fetch(m->store, move, to, NULL);
 	s = get_stream(m);
-	result = mf_store_fetch(m->store, moved, &s->packed);
+	result = mf_store_fetch(m->store, move, to, &s->packed);
 	if (result == MF_PACKED)
-		result = unpack(m, s, page) ?: MF_PACKED;
+		result = unpack(m, s, to);
 	put_stream(s);
-	moved->wrong = result == -EBADMSG;
-	if (moved->wrong)
-		mflex_tell_wrong(moved->slot);
-	if (result < 0)
-		return NULL;
-	return result == MF_PACKED ? vmalloc_to_page(page) : in_pool;
+	return result;
 }
 
 static int make_streams(struct mflex *m, const char *algorithm)
@@ -143,9 +135,6 @@ int mflex_compress_init(struct mflex *m)
 	m->algorithm = mflex_algorithms[which];
 	if (which == 0)
 		return 0;
-	m->unpacked = vmalloc(MF_BATCH_PAGES * PAGE_SIZE);
-	if (!m->unpacked)
-		return -ENOMEM;
 	mf_store_pack(m->store);
 	return make_streams(m, m->algorithm);
 }
@@ -157,5 +146,4 @@ void mflex_compress_done(struct mflex *m)
 	for (i = 0; i < m->n_streams; i++)
 		crypto_free_comp(m->streams[i].tfm);
 	kvfree(m->streams);
-	vfree(m->unpacked);
 }

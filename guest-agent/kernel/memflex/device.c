@@ -3,12 +3,10 @@
  * Those with another magic are mempipe.ko's, or somebody else's: left alone, before anything of them is
  * touched.
  *
- * BAR2 is mapped with pages of its own (devm_memremap_pages), so that disks can write from it.
+ * BAR2 is mapped as memory, but without struct pages: what is not lent takes next to nothing of the guest.
  */
 #include <linux/interrupt.h>
 #include <linux/io.h>
-#include <linux/memremap.h>
-#include <linux/mm.h>
 #include <linux/pci.h>
 #include <linux/random.h>
 
@@ -54,19 +52,6 @@ static int check_pool(struct pci_dev *pdev, u32 *ret_chunks, u32 *ret_quota)
 	return err == -EAGAIN ? -ENODEV : err;
 }
 
-static void *map_memory(struct pci_dev *pdev)
-{
-	struct dev_pagemap *map = devm_kzalloc(&pdev->dev, sizeof(*map), GFP_KERNEL);
-
-	if (!map)
-		return ERR_PTR(-ENOMEM);
-	map->type = MEMORY_DEVICE_GENERIC;
-	map->range.start = pci_resource_start(pdev, BAR_MEMORY);
-	map->range.end = pci_resource_end(pdev, BAR_MEMORY);
-	map->nr_range = 1;
-	return devm_memremap_pages(&pdev->dev, map);
-}
-
 static int setup_pci(struct pci_dev *pdev, void __iomem **ret_regs, void **ret_base)
 {
 	int err;
@@ -74,7 +59,8 @@ static int setup_pci(struct pci_dev *pdev, void __iomem **ret_regs, void **ret_b
 	*ret_regs = pcim_iomap(pdev, BAR_REGISTERS, 0);
 	if (!*ret_regs)
 		return -ENOMEM;
-	*ret_base = map_memory(pdev);
+	*ret_base = devm_memremap(&pdev->dev, pci_resource_start(pdev, BAR_MEMORY),
+				  pci_resource_len(pdev, BAR_MEMORY), MEMREMAP_WB);
 	if (IS_ERR(*ret_base)) {
 		dev_err(&pdev->dev,
 			"cannot map BAR 2 (%llu MiB): error %ld; is the guest short of memory?\n",

@@ -34,7 +34,6 @@ struct mflex {
 	const char *algorithm;
 	struct mflex_stream *streams; /* NULL: nothing is packed */
 	u32 n_streams;
-	void *unpacked; /* pages of a batch on their way to the disk */
 	struct mflex_read_ahead *ra; /* NULL: there is no disk, or swap reads it ahead */
 
 	struct delayed_work look;
@@ -57,7 +56,8 @@ struct mflex {
 
 	struct mf_batch batch;
 	struct mflex_run run[MF_BATCH_PAGES];
-	struct page *page[MF_BATCH_PAGES]; /* of each move */
+	u8 *staged;                        /* the pages of a batch, on their way to the disk; NULL: there is none */
+	bool has_page[MF_BATCH_PAGES];     /* whether there is anything to write, of each move */
 	atomic_t under_way;
 	struct completion written;
 	u32 n_batches; /* that are over */
@@ -86,9 +86,11 @@ void mflex_look(struct work_struct *work);
 void mflex_look_soon(struct mflex *m);
 void mflex_leave_pool(struct mflex *m); /* with m->lock: what is in it goes to the disk, if that can be */
 
-/* write-back.c: writes up to so many chunks back; pages that were written, -ENODATA, or -EIO: none could be.
+/* write-back.c: exit() also undoes half of init(). write_back() writes up to so many chunks back; pages that were written, -ENODATA, or -EIO: none could be.
  * If the host has thought better of it meanwhile they stay in the pool as well, unless we `leave`.
  */
+int mflex_write_back_init(struct mflex *m);
+void mflex_write_back_exit(struct mflex *m);
 int mflex_write_back(struct mflex *m, u32 most, bool leave);
 
 /* swap-in.c */
@@ -102,13 +104,13 @@ static inline bool mflex_is_due(const struct mflex *m)
 }
 
 /* compress.c: with the module's parameter; done() also undoes half of it. Pages as core/store.h has them,
- * but never packed. fetch(): what a move is to write to the disk; NULL: nothing.
+ * but never packed.
  */
 int mflex_compress_init(struct mflex *m);
 void mflex_compress_done(struct mflex *m);
 int mflex_write_page(struct mflex *m, u32 slot, const void *from, bool try);
 int mflex_read_page(struct mflex *m, u32 slot, void *to, bool try);
-struct page *mflex_fetch(struct mflex *m, u32 move);
+int mflex_fetch(struct mflex *m, const struct mf_move *move, void *to);
 extern const char *const mflex_algorithms[]; /* ends with NULL */
 
 /* verify.c: with the module's parameter; done() also undoes half of it. */

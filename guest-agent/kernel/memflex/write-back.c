@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Write-back: the oldest chunks' pages go to their places on the disk, straight out of the pool, or unpacked
- * from there; what is adjacent there goes in one bio. The worker waits for all of a batch; only then is a
+/* Write-back: the oldest chunks' pages go to their places on the disk, by way of a MiB of the guest's own: so the pool
+ * needs no struct pages, which take a 64th of its size, lent or not. What is adjacent on the disk goes in one bio. The worker waits for all of a batch; only then is a
  * chunk given back.
  */
 #include <linux/sort.h>
+#include <linux/vmalloc.h>
 
 #include "memflex.h"
 
@@ -14,6 +15,11 @@ static int by_slot(const void *a, const void *b)
 	const struct mf_move *x = a, *y = b;
 
 	return x->slot < y->slot ? -1 : x->slot > y->slot;
+}
+
+static void *staged_at(const struct mflex *m, u32 move)
+{
+	return m->staged + (size_t)move * PAGE_SIZE;
 }
 
 static void one_less(struct mflex *m)
@@ -45,7 +51,7 @@ static void submit_run(struct mflex *m, struct mflex_run *run)
 	bio->bi_private = run;
 	bio->bi_end_io = on_written;
 	for (i = 0; i < run->n; i++)
-		__bio_add_page(bio, m->page[run->first + i], PAGE_SIZE, 0);
+		__bio_add_page(bio, vmalloc_to_page(staged_at(m, run->first + i)), PAGE_SIZE, 0);
 	atomic_inc(&m->under_way);
 	submit_bio(bio);
 }
@@ -57,9 +63,20 @@ static u32 run_length(const struct mflex *m, u32 first)
 	u32 n = 0;
 
 	while (n < RUN_PAGES && first + n < m->batch.n &&
-	       m->page[first + n] && move[n].slot == move->slot + n)
+	       m->has_page[first + n] && move[n].slot == move->slot + n)
 		n++;
 	return n;
+}
+
+static void stage(struct mflex *m, u32 i)
+{
+	struct mf_move *move = &m->batch.move[i];
+	int result = mflex_fetch(m, move, staged_at(m, i));
+
+	m->has_page[i] = result == 0;
+	move->wrong = result == -EBADMSG;
+	if (move->wrong)
+		mflex_tell_wrong(move->slot);
 }
 
 static void write_batch(struct mflex *m)
@@ -69,7 +86,7 @@ static void write_batch(struct mflex *m)
 
 	sort(m->batch.move, m->batch.n, sizeof(m->batch.move[0]), by_slot, NULL);
 	for (i = 0; i < m->batch.n; i++)
-		m->page[i] = mflex_fetch(m, i);
+		stage(m, i);
 	reinit_completion(&m->written);
 	atomic_set(&m->under_way, 1); /* ours, until all are submitted */
 	blk_start_plug(&plug);
@@ -83,6 +100,22 @@ static void write_batch(struct mflex *m)
 	blk_finish_plug(&plug);
 	one_less(m);
 	wait_for_completion(&m->written);
+}
+
+int mflex_write_back_init(struct mflex *m)
+{
+	if (!m->backing)
+		return 0;
+	m->staged = vmalloc(MF_BATCH_PAGES * PAGE_SIZE);
+	if (!m->staged)
+		return -ENOMEM;
+	return bioset_init(&m->writes, MFLEX_POOL_BIOS, 0, BIOSET_NEED_BVECS);
+}
+
+void mflex_write_back_exit(struct mflex *m)
+{
+	bioset_exit(&m->writes);
+	vfree(m->staged);
 }
 
 int mflex_write_back(struct mflex *m, u32 most, bool leave)

@@ -173,7 +173,7 @@ bool mf_store_has_room(struct mf_store *st)
 }
 
 /* Into the place that it has, or one of the right size; -EAGAIN: there is none. A place that a BUSY slot
- * leaves is nobody's until the batch is over, as its chunk is DRAINING: the disk may go on reading there.
+ * leaves is nobody's until the batch is over, as its chunk is DRAINING.
  */
 static int write_over(struct mf_store *st, struct mf_bucket *b, u32 slot, const struct input *in)
 {
@@ -561,21 +561,14 @@ bool mf_store_drain(struct mf_store *st, struct mf_batch *batch, u32 most)
 	return batch->n_chunks > 0;
 }
 
-int mf_store_fetch(struct mf_store *st, const struct mf_move *move, struct mf_packed *packed)
+int mf_store_fetch(struct mf_store *st, const struct mf_move *move, void *to, struct mf_packed *packed)
 {
 	struct mf_bucket *b = bucket_of(st, move->slot);
-	u32 word, parts;
-	int result = 0;
+	int result = -ECANCELED;
 
 	plain_lock(&b->lock);
-	word = st->slot[move->slot];
-	if (word & (CHANGED | DEAD)) {
-		result = -ECANCELED;
-	} else {
-		parts = mf_chunks_parts(&st->chunks, move->page);
-		if (parts > 1)
-			result = copy_out_packed(st, move->slot, move->page, parts, packed);
-	}
+	if (!(st->slot[move->slot] & (CHANGED | DEAD)))
+		result = copy_out(st, move->slot, move->page, to, packed);
 	plain_unlock(&b->lock);
 	return result;
 }

@@ -7,15 +7,15 @@
  *     DISK --promote--> POOL and CLEAN
  *
  * Write-back takes whole chunks, the oldest first: drain() marks what must be written as BUSY, the caller
- * writes it to the disk out of the pool, drained() makes of it DISK, or POOL again where the disk failed.
+ * writes it to the disk, drained() makes of it DISK, or POOL again where the disk failed.
  * Meanwhile a BUSY slot stays in the pool, whatever happens to it: it is read from there; who writes to it
  * writes there (CHANGED: what went to the disk counts for nothing); who frees it leaves it behind (DEAD),
  * until the write is over. So no second write to its place on the disk is ever under way, and no chunk is
- * given back of which the disk still reads.
+ * given back whose pages the disk may not have taken. What goes to the disk is a copy (fetch()): nobody changes it
+ * on its way, and what the pool lies in need be no memory that disks can reach.
  *
  * Packed. Who can say a page in less than half of its bytes says it so as well (write_packed()): it takes a
- * half, a third or a quarter of a page of the pool, behind its length. The disk has all pages as they are:
- * what is packed is fetched on its way there, and written from a copy. What is written over it may come to
+ * half, a third or a quarter of a page of the pool, behind its length. The disk has all pages as they are. What is written over it may come to
  * another size, and goes to another place then, or stays in its own if it has room there. A BUSY slot for
  * which there is no place at all must wait until it is not.
  *
@@ -198,10 +198,10 @@ void mf_store_limit(struct mf_store *st, u32 most);
  */
 bool mf_store_drain(struct mf_store *st, struct mf_batch *batch, u32 most);
 
-/* What of a batch is to be written: 0: its page of the pool, as it lies there; MF_PACKED: `packed` has it;
- * -ECANCELED: nothing, it was written or freed since; -EBADMSG: what is there can be no page.
+/* What of a batch is to be written: 0: `to` has it; MF_PACKED: `packed` has it; -ECANCELED: nothing, it was written
+ * or freed since; -EBADMSG: what is there is not what was written, or can be no page.
  */
-int mf_store_fetch(struct mf_store *st, const struct mf_move *move, struct mf_packed *packed);
+int mf_store_fetch(struct mf_store *st, const struct mf_move *move, void *to, struct mf_packed *packed);
 
 /* The end of it. With `keep` the pages stay in the pool as well: it may be larger again. */
 void mf_store_drained(struct mf_store *st, struct mf_batch *batch, bool keep);
