@@ -35,6 +35,7 @@ static const Command commands[] = {
         [MLG_COMMAND_CONFIG] = { "config", 0, 0, "",
                                  "Show the configuration in force, and where it is from" },
         [MLG_COMMAND_DUMP] = { "dump", 0, 0, "", "Print all that memlegod knows, as JSON" },
+        [MLG_COMMAND_METRICS] = { "metrics", 0, 0, "", "Print what is measured and counted, as Prometheus reads it" },
         [MLG_COMMAND_RECORD] = { "record", 0, 0, "", "Write down what the guests need, for simulate" },
         [MLG_COMMAND_SIMULATE] = { "simulate", 0, 0, "", "Try a policy on recorded guests; moves nothing" },
         [MLG_COMMAND_MONITOR_XML] = { "monitor-xml", 0, 0, "",
@@ -459,6 +460,7 @@ static bool take_operands(char **operands, size_t n, MlgArgs *a, GError **error)
         case MLG_COMMAND_RELOAD:
         case MLG_COMMAND_CONFIG:
         case MLG_COMMAND_DUMP:
+        case MLG_COMMAND_METRICS:
         case MLG_COMMAND_RECORD:
         case MLG_COMMAND_SIMULATE:
         case MLG_COMMAND_MONITOR_XML:

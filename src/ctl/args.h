@@ -22,6 +22,7 @@ typedef enum MlgCommand {
         MLG_COMMAND_RELOAD,
         MLG_COMMAND_CONFIG,
         MLG_COMMAND_DUMP,
+        MLG_COMMAND_METRICS,
         MLG_COMMAND_RECORD,
         MLG_COMMAND_SIMULATE,
         MLG_COMMAND_MONITOR_XML,

@@ -349,6 +349,24 @@ static bool run_stack(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GSt
         return true;
 }
 
+static bool run_metrics(const MlgArgs *a, MlgClient *c, const MlgStyle *style, GString *out, GError **error) {
+        g_autofree char *text = mlg_client_dump(c, error);
+        g_autoptr(MlgSnapshot) s = text ? mlg_snapshot_parse(text, error) : NULL;
+        g_autoptr(GArray) swaps = s ? mlg_client_swaps(c, error) : NULL;
+        g_autoptr(GArray) pipes = swaps ? mlg_client_pipes(c, error) : NULL;
+        g_autoptr(GArray) members = pipes ? mlg_client_pipe_members(c, error) : NULL;
+
+        if (!members)
+                return false;
+        mlg_render_metrics(s, (const MlgCtlSwap *) (void *) swaps->data, swaps->len,
+                           &(MlgCtlPipes) { .pipes = (const MlgCtlPipe *) (void *) pipes->data,
+                                            .members = (const MlgCtlPipeMember *) (void *) members->data,
+                                            .n = pipes->len,
+                                            .n_members = members->len },
+                           out);
+        return true;
+}
+
 static const CommandFn command_fns[] = {
         [MLG_COMMAND_STATUS] = run_status,
         [MLG_COMMAND_SHOW] = run_show,
@@ -363,6 +381,7 @@ static const CommandFn command_fns[] = {
         [MLG_COMMAND_RELOAD] = run_reload,
         [MLG_COMMAND_CONFIG] = run_config,
         [MLG_COMMAND_DUMP] = run_dump,
+        [MLG_COMMAND_METRICS] = run_metrics,
         [MLG_COMMAND_RECORD] = NULL, /* these do not ask memlegod once and answer: see run() */
         [MLG_COMMAND_SIMULATE] = NULL,
         [MLG_COMMAND_MONITOR_XML] = NULL,

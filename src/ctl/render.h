@@ -153,3 +153,6 @@ char *mlg_pipes_to_json(const MlgCtlPipes *all, const char *group, bool utf8);
 void mlg_render_swaps(const MlgCtlSwap *all, size_t n, const MlgStyle *style, GString *out);
 void mlg_render_swap(const MlgCtlSwap *all, size_t n, const char *guest, const MlgStyle *style, GString *out);
 char *mlg_swaps_to_json(const MlgCtlSwap *all, size_t n, const char *guest, bool utf8);
+
+/* Everything that is a number, in Prometheus' text format; pairs are not looked at. */
+void mlg_render_metrics(const MlgSnapshot *s, const MlgCtlSwap *swaps, size_t n_swaps, const MlgCtlPipes *pipes, GString *out);

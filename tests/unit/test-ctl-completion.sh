@@ -43,7 +43,7 @@ expect() {
 evil=$(printf %q "\$(touch $asked.evil)")
 guests="web-1 web\\ 2 $evil db vm:a vm:b\\ 2 me@db it\\'s a\\!\\\"\\\$\\\`b"
 
-expect "status show explain pause resume set reserve release reservations plugins reload config dump record simulate monitor-xml proposals approve reject pipe swap stack" 'memlegoctl '
+expect "status show explain pause resume set reserve release reservations plugins reload config dump metrics record simulate monitor-xml proposals approve reject pipe swap stack" 'memlegoctl '
 expect "resume reserve release reservations reload record reject" 'memlegoctl re'
 expect "resume reserve release reservations reload record reject" 'memlegoctl re' 'load'
 expect "--help --version --system --address --json --names --watch" 'memlegoctl -'

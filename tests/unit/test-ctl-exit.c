@@ -157,6 +157,8 @@ static void test_good(void **state) {
                 { "swap list --json", MLG_EXIT_OK, "\"lent_kib\": 65536", NULL },
                 { "pipe detach nobody", MLG_EXIT_NO_SUCH_GUEST, NULL, "nobody" },
                 { "stack", MLG_EXIT_OK, "web-10   1200", NULL },
+                { "metrics", MLG_EXIT_OK, "memlego_swap_lent_bytes{guest=\"web\\\\x1b[2J\"", NULL },
+                { "metrics all", MLG_EXIT_USAGE, NULL, "one too many" },
                 { "stack web-2", MLG_EXIT_OK, "No guest tells of securestack", NULL },
                 { "stack nobody*", MLG_EXIT_NO_SUCH_GUEST, NULL, "no guest matches" },
                 { "stack --json", MLG_EXIT_OK, "\"violations\": 3", NULL },

@@ -223,6 +223,7 @@ static void test_args(void **state) {
                 { "swap list --json", NULL, MLG_COMMAND_SWAP },
                 { "swap show a", NULL, MLG_COMMAND_SWAP },
                 { "stack", NULL, MLG_COMMAND_STACK },
+                { "metrics", NULL, MLG_COMMAND_METRICS },
                 { "stack a b* --json", NULL, MLG_COMMAND_STACK },
                 { "swap attach a", "unknown verb 'attach': list, show or xml", 0 },
                 { "swap xml", "usage: memlegoctl swap xml GUEST", 0 },
@@ -590,32 +591,50 @@ static GArray *counts(const MlgCtlCount *from, guint n) {
         return ret;
 }
 
+static const MlgCtlSwap some_swaps[] = {
+        { .guest = (char *) "web-1", .uuid = (char *) "u-1", .section = (char *) "idle", .attach = (char *) "auto",
+          .path = (char *) "/run/memlego/pipe/u-1~swap.sock", .state = (char *) "talks", .quota_kib = 524288,
+          .target_kib = 65536, .lent_kib = 32768, .used_kib = 30000, .same_kib = 1024, .on_disk_kib = 4096,
+          .hits_permille = 990, .call_backs = 3, .met = 2, .late = 1, .callback_usec = 4000000, .pool_reads = 990,
+          .disk_reads = 10, .pool_writes = 8000, .disk_writes = 20, .written_back = 300,
+          .swap_ins = 2, .swap_in_kib = 65536, .swap_in_done_kib = 40960, .swap_in = (char *) "watermark" },
+        { .guest = (char *) "\033[2J", .uuid = (char *) "u-2", .section = (char *) "", .path = (char *) "/x",
+          .state = (char *) "late", .attach = (char *) "manual" },
+};
+
 static void test_swaps(void **state) {
-        static const MlgCtlSwap all[] = {
-                { .guest = (char *) "web-1", .uuid = (char *) "u-1", .section = (char *) "idle", .attach = (char *) "auto",
-                  .path = (char *) "/run/memlego/pipe/u-1~swap.sock", .state = (char *) "talks", .quota_kib = 524288,
-                  .target_kib = 65536, .lent_kib = 32768, .used_kib = 30000, .same_kib = 1024, .on_disk_kib = 4096,
-                  .hits_permille = 990, .call_backs = 3, .met = 2, .late = 1, .callback_usec = 4000000, .pool_reads = 990,
-                  .disk_reads = 10, .pool_writes = 8000, .disk_writes = 20, .written_back = 300,
-                  .swap_ins = 2, .swap_in_kib = 65536, .swap_in_done_kib = 40960, .swap_in = (char *) "watermark" },
-                { .guest = (char *) "\033[2J", .uuid = (char *) "u-2", .section = (char *) "", .path = (char *) "/x",
-                  .state = (char *) "late", .attach = (char *) "manual" },
-        };
         const MlgStyle style = { .colour = true, .utf8 = true }, plain = { .utf8 = true };
         g_autoptr(GString) out = g_string_new(NULL), none = g_string_new(NULL);
-        g_autofree char *json = mlg_swaps_to_json(all, G_N_ELEMENTS(all), NULL, true);
-        g_autofree char *one = mlg_swaps_to_json(all, G_N_ELEMENTS(all), "nobody", true);
+        g_autofree char *json = mlg_swaps_to_json(some_swaps, G_N_ELEMENTS(some_swaps), NULL, true);
+        g_autofree char *one = mlg_swaps_to_json(some_swaps, G_N_ELEMENTS(some_swaps), "nobody", true);
 
-        mlg_render_swaps(all, G_N_ELEMENTS(all), &style, out);
-        mlg_render_swap(all, G_N_ELEMENTS(all), NULL, &style, out);
-        mlg_render_swap(all, G_N_ELEMENTS(all), "u-1", &style, out);
+        mlg_render_swaps(some_swaps, G_N_ELEMENTS(some_swaps), &style, out);
+        mlg_render_swap(some_swaps, G_N_ELEMENTS(some_swaps), NULL, &style, out);
+        mlg_render_swap(some_swaps, G_N_ELEMENTS(some_swaps), "u-1", &style, out);
         assert_golden("swaps", out->str);
         assert_golden("swaps-json", json);
         mlg_render_swaps(NULL, 0, &plain, none);
-        mlg_render_swap(all, G_N_ELEMENTS(all), "nobody", &plain, none);
+        mlg_render_swap(some_swaps, G_N_ELEMENTS(some_swaps), "nobody", &plain, none);
         assert_string_equal(none->str, "No guest is lent memory: there is no section [Swap NAME] that names one.\n"
                                        "No guest is lent memory.\n");
         assert_non_null(strstr(one, "\"swaps\""));
+}
+
+/* In Prometheus' format: no name of a guest ends its label, and what nobody told is left out. */
+static void test_metrics(void **state) {
+        const MlgCtlPipe pipe = { .name = (char *) "a \"b\\\n", .quota_kib = UINT64_MAX, .granted_kib = 20480, .n_members = 1 };
+        const MlgCtlPipeMember member = { .pipe = (char *) "group-a", .guest = (char *) "web-1", .granted_kib = 19456,
+                                          .connections = 12, .sent_bytes = UINT64_C(5) << 30, .blocked_usec = 1000234 };
+        const MlgCtlPipes pipes = { .pipes = &pipe, .n = 1, .members = &member, .n_members = 1 }, none = { .n = 0 };
+        g_autoptr(GString) out = g_string_new(NULL), few = g_string_new(NULL);
+        g_autoptr(MlgSnapshot) s = load();
+
+        mlg_render_metrics(s, some_swaps, G_N_ELEMENTS(some_swaps), &pipes, out);
+        assert_golden("metrics", out->str);
+        mlg_render_metrics(s, NULL, 0, &none, few);
+        assert_null(strstr(few->str, "memlego_swap_"));
+        assert_null(strstr(few->str, "memlego_pipe_"));
+        assert_non_null(strstr(few->str, "memlego_budget_bytes "));
 }
 
 static void test_pipes(void **state) {
@@ -804,6 +823,7 @@ int main(void) {
                 cmocka_unit_test(test_plugins),       cmocka_unit_test(test_proposals),
                 cmocka_unit_test(test_pipes),
                 cmocka_unit_test(test_swaps),
+                cmocka_unit_test(test_metrics),
                 cmocka_unit_test(test_stacks),
                 cmocka_unit_test(test_reservations),  cmocka_unit_test(test_error_to_exit),
                 cmocka_unit_test(test_reasons_documented), cmocka_unit_test(test_reasons_on_bus_page),

@@ -105,6 +105,9 @@ guest_run A 'killall -STOP flexload'
 wait_until 30 "memlegod says what the guest says" '[ "$(ours)" = "$(theirs)" ]'
 pass "$(ours)"
 ctl swap show | sed 's/^/    /'
+metric() { ctl metrics | sed -n "s/^memlego_swap_$1{guest=\"A\",[^ ]* //p"; } # NAME
+[ "$(metric on_disk_bytes)" -gt 0 ] && [ "$(metric written_back_pages_total)" -gt 0 ] || fail "metrics: $(ctl metrics | grep memlego_swap_)"
+expect_eq "$(swap A call_backs)" "$(metric call_backs_total)" "call-backs by metrics"
 expect_eq "$(swap A held_kib)" "$(swap A lent_kib)" "KiB that A has, and that it was lent"
 guest_run A 'killall -CONT flexload'
 
