@@ -86,8 +86,9 @@ void mflex_look(struct work_struct *work);
 void mflex_look_soon(struct mflex *m);
 void mflex_leave_pool(struct mflex *m); /* with m->lock: what is in it goes to the disk, if that can be */
 
-/* write-back.c: exit() also undoes half of init(). write_back() writes up to so many chunks back; pages that were written, -ENODATA, or -EIO: none could be.
- * If the host has thought better of it meanwhile they stay in the pool as well, unless we `leave`.
+/* write-back.c: exit() also undoes half of init(). write_back() writes up to so many chunks back; pages that were
+ * written, -ENODATA, or -EIO: none could be. If the host has thought better of it meanwhile they stay in the pool
+ * as well, unless we `leave`.
  */
 int mflex_write_back_init(struct mflex *m);
 void mflex_write_back_exit(struct mflex *m);
@@ -117,7 +118,7 @@ extern const char *const mflex_algorithms[]; /* ends with NULL */
 int mflex_verify_init(struct mflex *m);
 void mflex_verify_done(struct mflex *m);
 void mflex_read_verified(struct mflex *m, struct bio *bio, u32 sum); /* all of it from the disk */
-bool mflex_is_right(struct bio *bio, u32 sum); /* what was read; the bio itself has not gone anywhere */
+void mflex_verify_read(struct mflex *m, struct bio *bio, struct bvec_iter iter, u32 sum); /* what it has read */
 void mflex_tell_wrong(u32 slot);
 
 /* read-ahead.c: windows of the disk that are read before they are asked for; exit() also undoes half of init().

@@ -94,11 +94,8 @@ static void end_reader(struct mflex_window *w, bool ok)
 		mflex_to_disk(w->m, reader, w->sum);
 		return;
 	}
-	if (w->m->sums && !mflex_is_right(reader, w->sum)) {
-		mf_store_count_wrong(w->m->store, w->slot);
-		mflex_tell_wrong(w->slot);
-		reader->bi_status = BLK_STS_IOERR;
-	}
+	if (w->m->sums)
+		mflex_verify_read(w->m, reader, reader->bi_iter, w->sum);
 	bio_endio(reader);
 }
 

@@ -37,22 +37,23 @@ static u32 sum_of(struct bio *bio, struct bvec_iter iter)
 	return sum;
 }
 
-bool mflex_is_right(struct bio *bio, u32 sum)
+void mflex_verify_read(struct mflex *m, struct bio *bio, struct bvec_iter iter, u32 sum)
 {
-	return sum_of(bio, bio->bi_iter) == sum;
+	u32 slot = iter.bi_sector >> SECTORS_SHIFT;
+
+	if (sum_of(bio, iter) == sum)
+		return;
+	mf_store_count_wrong(m->store, slot);
+	mflex_tell_wrong(slot);
+	bio->bi_status = BLK_STS_IOERR;
 }
 
 static void check(struct work_struct *work)
 {
 	struct mflex_check *c = container_of(work, struct mflex_check, work);
-	u32 slot = c->iter.bi_sector >> SECTORS_SHIFT;
 	struct bio *bio = c->bio;
 
-	if (sum_of(bio, c->iter) != c->sum) {
-		mf_store_count_wrong(c->m->store, slot);
-		mflex_tell_wrong(slot);
-		bio->bi_status = BLK_STS_IOERR;
-	}
+	mflex_verify_read(c->m, bio, c->iter, c->sum);
 	bio_put(&c->clone);
 	bio_endio(bio);
 }

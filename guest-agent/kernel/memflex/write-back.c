@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Write-back: the oldest chunks' pages go to their places on the disk, by way of a MiB of the guest's own: so the pool
- * needs no struct pages, which take a 64th of its size, lent or not. What is adjacent on the disk goes in one bio. The worker waits for all of a batch; only then is a
- * chunk given back.
+/* Write-back: the oldest chunks' pages go to their places on the disk, by way of a MiB of the guest's own: so the
+ * pool needs no struct pages, which take a 64th of its size, lent or not. What is adjacent on the disk goes in one
+ * bio. The worker waits for all of a batch; only then is a chunk given back.
  */
 #include <linux/sort.h>
 #include <linux/vmalloc.h>

@@ -15,9 +15,9 @@
  * on its way, and what the pool lies in need be no memory that disks can reach.
  *
  * Packed. Who can say a page in less than half of its bytes says it so as well (write_packed()): it takes a
- * half, a third or a quarter of a page of the pool, behind its length. The disk has all pages as they are. What is written over it may come to
- * another size, and goes to another place then, or stays in its own if it has room there. A BUSY slot for
- * which there is no place at all must wait until it is not.
+ * half, a third or a quarter of a page of the pool, behind its length. The disk has all pages as they are. What
+ * is written over it may come to another size, and goes to another place then, or stays in its own if it has room
+ * there. A BUSY slot for which there is no place at all must wait until it is not.
  *
  * Invariants: a slot is POOL with place p exactly if p's owner is that slot; what is in a place is packed
  * exactly if its page is in more than one part. CLEAN (the disk has the same),
